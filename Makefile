@@ -1,0 +1,54 @@
+# Everything that is done with this repository. `make help` lists it.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install system-packages run test test-fast lint types fix bench faults clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+install: $(STAMP) ## Make .venv with the package (editable) and its development and test extras
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "cachefleet needs Python 3.11 or newer (set PYTHON=...)"; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable . --group dev --group test
+	@touch $(STAMP)
+
+system-packages: ## Install the engines and tools that tests need, where apt may be used
+	@bash tests/system-packages.sh
+
+run: install ## Serve in the foreground: API and nodes
+	$(BIN)/cachefleet serve $(ARGS)
+
+test: install system-packages ## Run all tests
+	$(BIN)/python -m pytest $(ARGS)
+
+test-fast: install ## Run the tests that take milliseconds
+	$(BIN)/python -m pytest -m "not engine and not slow" $(ARGS)
+
+lint: install ## Check format, style, import contracts and generated files
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+types: install ## Check types, strictly
+	$(BIN)/mypy
+
+fix: install ## Format, and fix what can be fixed by itself
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+faults: install system-packages ## Run the fault scenarios at length
+	$(BIN)/python -m pytest tests/faults $(ARGS)
+
+bench: install system-packages ## Measure; bench/README.md says what and how
+	$(BIN)/python -m bench $(ARGS)
+
+clean: ## Remove what was built
+	rm -rf .venv build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,272 @@
+"""Cache parameter groups: created, listed, changed, reset, deleted; and their parameters.
+
+Default groups are always there and are never changed. A change of a group in use is recorded at
+once and filed for every cache that uses the group: what the engine takes while it runs is
+``applying`` until every node has it, the rest is ``pending-reboot`` until each node was rebooted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cachefleet.api.context import RequestContext
+from cachefleet.api.faults import Fault
+from cachefleet.api.pagination import page, window
+from cachefleet.api.registry import Params, Result, action
+from cachefleet.api.validation.identifiers import check_identifier
+from cachefleet.api.validation.refusals import wrong_combination, wrong_value
+from cachefleet.api.views.parameter_groups import (
+    SOURCES,
+    listing_view,
+    parameter_group_view,
+    parameter_rows,
+    select_source,
+)
+from cachefleet.engine.catalog import Catalog, ParameterFamily
+from cachefleet.provisioner.state import parameter_groups, parameters, tags
+from cachefleet.provisioner.state.ids import new_uid
+from cachefleet.provisioner.state.operations import OperationKind
+from cachefleet.provisioner.state.parameter_groups import Users
+from cachefleet.provisioner.state.store import Transaction
+from cachefleet.provisioner.state.tables import ParameterGroup
+
+GROUPS_PER_REGION_MAX = 300  # the service's quota
+NAME_CHARS_MAX = 255
+DESCRIPTION_CHARS_MAX = 255
+
+EVENT_SOURCE = "cache-parameter-group"
+
+
+@action("CreateCacheParameterGroup")
+async def create_cache_parameter_group(ctx: RequestContext, params: Params) -> Result:
+    """Create a group with the values of its family."""
+    name = check_identifier(
+        "CacheParameterGroupName", params["CacheParameterGroupName"], chars_max=NAME_CHARS_MAX
+    )
+    family = _family(ctx.catalog, params["CacheParameterGroupFamily"])
+    description = params["Description"]
+    if len(description) > DESCRIPTION_CHARS_MAX:
+        raise wrong_value(
+            f"The parameter Description must have 1 to {DESCRIPTION_CHARS_MAX} characters."
+        )
+    wanted_tags = tags.parse(params.get("Tags"))
+    async with ctx.begin() as tx:
+        row = ParameterGroup(
+            uid=new_uid(),
+            account=ctx.account,
+            region=ctx.region,
+            name=name,
+            family=family.name,
+            description=description,
+            values={},
+        )
+        await tx.insert(row)
+        if await tx.count(ParameterGroup) > GROUPS_PER_REGION_MAX:
+            raise Fault(
+                "CacheParameterGroupQuotaExceededFault",
+                f"A region can have {GROUPS_PER_REGION_MAX} cache parameter groups.",
+            )
+        await tags.put(tx, ParameterGroup.arn_kind, name, wanted_tags)
+        tx.emit(EVENT_SOURCE, name, "Cache parameter group created")
+        group = parameter_groups.of_row(row)
+    return {"CacheParameterGroup": parameter_group_view(group, ctx.scope)}
+
+
+@action("DescribeCacheParameterGroups")
+async def describe_cache_parameter_groups(ctx: RequestContext, params: Params) -> Result:
+    """Return one group, or a page of all of them, default and custom in one order."""
+    asked = window(params, ctx.paging)
+    name = params.get("CacheParameterGroupName")
+    async with ctx.read() as tx:
+        if name:
+            found = await parameter_groups.find(tx, ctx.catalog, name)
+            if found is None:
+                raise _not_found(f"CacheParameterGroup {name} not found.")
+            return {"CacheParameterGroups": [parameter_group_view(found, ctx.scope)]}
+        rows = await tx.page(ParameterGroup, after=asked.after, limit=asked.fetch)
+    groups = [parameter_groups.of_row(row) for row in rows]
+    groups += [
+        default
+        for default in parameter_groups.default_groups(ctx.catalog)
+        if asked.after is None or default.name > asked.after
+    ]
+    groups.sort(key=lambda group: group.name)
+    shown, marker = asked.close(groups[: asked.fetch], lambda group: group.name)
+    return {
+        "CacheParameterGroups": [parameter_group_view(group, ctx.scope) for group in shown],
+        "Marker": marker,
+    }
+
+
+@action("DescribeCacheParameters")
+async def describe_cache_parameters(ctx: RequestContext, params: Params) -> Result:
+    """Return a page of a group's parameters."""
+    name, source = params["CacheParameterGroupName"], params.get("Source")
+    if source and source not in SOURCES:
+        raise wrong_value(f"Source must be one of {', '.join(SOURCES)}.")
+    async with ctx.read() as tx:
+        group = await parameter_groups.find(tx, ctx.catalog, name)
+        if group is None:
+            raise _not_found(f"CacheParameterGroup {name} not found.")
+        users = await parameter_groups.find_users(tx, group.name)
+    rows = parameter_rows(
+        ctx.catalog.families[group.family],
+        ctx.catalog.node_type_values(group.family),
+        group=group,
+        attached=bool(users),
+    )
+    shown, marker = page(select_source(rows, source), lambda row: row.key, params, ctx.paging)
+    return {**listing_view(shown), "Marker": marker}
+
+
+@action("DescribeEngineDefaultParameters")
+async def describe_engine_default_parameters(ctx: RequestContext, params: Params) -> Result:
+    """Return a page of a family's parameters."""
+    family = _family(ctx.catalog, params["CacheParameterGroupFamily"])
+    rows = parameter_rows(family, ctx.catalog.node_type_values(family.name))
+    shown, marker = page(rows, lambda row: row.key, params, ctx.paging)
+    return {
+        "EngineDefaults": {
+            "CacheParameterGroupFamily": family.name,
+            **listing_view(shown),
+            "Marker": marker,
+        }
+    }
+
+
+@action("ModifyCacheParameterGroup")
+async def modify_cache_parameter_group(ctx: RequestContext, params: Params) -> Result:
+    """Set up to twenty values, all or none."""
+    name = params["CacheParameterGroupName"]
+    _refuse_default(ctx.catalog, name)
+    async with ctx.begin() as tx:
+        row = await tx.get(ParameterGroup, name, lock=True)
+        users = await parameter_groups.find_users(tx, row.name)
+        family = ctx.catalog.families[row.family]
+        wanted = [
+            (pair.get("ParameterName", ""), pair.get("ParameterValue", ""))
+            for pair in params["ParameterNameValues"]
+        ]
+        changes = parameters.check_changes(family, wanted, attached=bool(users))
+        _record(tx, row, family, {**row.values, **changes}, users, token=ctx.request_id)
+        for parameter, value in changes.items():
+            tx.emit(EVENT_SOURCE, row.name, f"Updated parameter {parameter} to {value}")
+        return {"CacheParameterGroupName": row.name}
+
+
+@action("ResetCacheParameterGroup")
+async def reset_cache_parameter_group(ctx: RequestContext, params: Params) -> Result:
+    """Give all parameters of a group, or those that are named, their family's values again."""
+    name = params["CacheParameterGroupName"]
+    resets_all, pairs = bool(params.get("ResetAllParameters")), params.get("ParameterNameValues")
+    if resets_all == bool(pairs):
+        raise wrong_combination(
+            "Either ResetAllParameters must be true or ParameterNameValues must be given."
+        )
+    _refuse_default(ctx.catalog, name)
+    async with ctx.begin() as tx:
+        row = await tx.get(ParameterGroup, name, lock=True)
+        users = await parameter_groups.find_users(tx, row.name)
+        if any(node.parameter_group_status == parameters.APPLYING for node in users.nodes):
+            raise Fault(
+                "InvalidCacheParameterGroupStateFault",
+                f"The parameter group {row.name} has pending changes.",
+            )
+        family = ctx.catalog.families[row.family]
+        dropped = set(row.values) if resets_all else _check_reset(family, pairs or (), users)
+        kept = {key: value for key, value in row.values.items() if key not in dropped}
+        if resets_all and users:
+            # A cache keeps for life what it was created with.
+            fixed = family.creation_time_parameters
+            kept.update({key: row.values[key] for key in row.values if key in fixed})
+        _record(tx, row, family, kept, users, token=ctx.request_id)
+        tx.emit(EVENT_SOURCE, row.name, "Cache parameter group reset")
+        return {"CacheParameterGroupName": row.name}
+
+
+@action("DeleteCacheParameterGroup")
+async def delete_cache_parameter_group(ctx: RequestContext, params: Params) -> Result:
+    """Delete a custom group that no cache uses."""
+    # Default groups fall by their dots, as they do at the service.
+    name = check_identifier(
+        "CacheParameterGroupName", params["CacheParameterGroupName"], chars_max=NAME_CHARS_MAX
+    )
+    async with ctx.begin() as tx:
+        row = await tx.find(ParameterGroup, name, lock=True)
+        if row is None:
+            raise _not_found(f"CacheParameterGroupnot found: {name}")
+        if await parameter_groups.find_users(tx, row.name):
+            raise Fault(
+                "InvalidCacheParameterGroupStateFault",
+                "One or more cache clusters are still members of this parameter group "
+                f"{row.name}, so the group cannot be deleted.",
+            )
+        await tx.session.delete(row)
+        await tags.forget(tx, ParameterGroup.arn_kind, row.name)
+        tx.emit(EVENT_SOURCE, row.name, "Cache parameter group deleted")
+    return None
+
+
+def _family(catalog: Catalog, name: str) -> ParameterFamily:
+    family = catalog.families.get(name)
+    if family is None:
+        raise wrong_value(
+            f"CacheParameterGroupFamily {name} is not a valid parameter group family."
+        )
+    return family
+
+
+def _refuse_default(catalog: Catalog, name: str) -> None:
+    if parameter_groups.default_group(catalog, name) is not None:
+        raise wrong_value(
+            f"The parameter group {name} is a default group and cannot be modified."
+        )
+
+
+def _not_found(message: str) -> Fault:
+    return Fault("CacheParameterGroupNotFoundFault", message)
+
+
+def _check_reset(
+    family: ParameterFamily, pairs: Sequence[Mapping[str, Any]], users: Users
+) -> set[str]:
+    """Return the names to reset."""
+    names = [pair.get("ParameterName", "") for pair in pairs]
+    parameters.check_names(family, names)
+    for name in names:
+        parameter = family.parameters.get(name)
+        if parameter is None or not parameters.is_modifiable(
+            family, parameter, attached=bool(users)
+        ):
+            raise wrong_value(f"The parameter {name} cannot be modified.")
+    return set(names)
+
+
+def _record(
+    tx: Transaction,
+    row: ParameterGroup,
+    family: ParameterFamily,
+    values: Mapping[str, str],
+    users: Users,
+    *,
+    token: str,
+) -> None:
+    """Write a group's values and file what they change for the caches that use the group."""
+    before = parameter_groups.effective_values(family, row.values)
+    after = parameter_groups.effective_values(family, values)
+    changed = parameters.changed_names(before, after)
+    row.values = dict(values)
+    if not changed:
+        return
+    for node in users.nodes:
+        node.parameter_group_status = parameters.node_status(
+            node.parameter_group_status, [family.parameters[name] for name in changed]
+        )
+    for uid in users.subject_uids:
+        tx.enqueue(
+            OperationKind.APPLY_PARAMETERS,
+            subject_uid=uid,
+            payload={"parameter_group": row.name, "changed": changed},
+            token=token,
+        )

@@ -1,0 +1,152 @@
+"""The FastAPI application of the front-end, made from what the composition root passes in.
+
+The AWS Query API is answered at ``/`` by the front door; health checks are here; everything else
+(``/v1``, ``/metrics``, the console) is included by others, who find what they need in
+``app.state.front_end``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from fastapi import FastAPI
+from starlette.responses import JSONResponse
+
+from cachefleet import __version__
+from cachefleet.api import actions
+from cachefleet.api.auth.identity import Authenticator, CredentialStore, StaticCredentials
+from cachefleet.api.endpoint import FrontDoor, Observe
+from cachefleet.api.pipeline import Pipeline
+from cachefleet.api.protocol.model import Model, load_model
+from cachefleet.api.protocol.query import RequestParser
+from cachefleet.api.protocol.xml import ResponseSerializer
+from cachefleet.api.registry import Registry
+from cachefleet.api.settings import ApiSettings
+from cachefleet.api.stages import Services
+from cachefleet.api.throttle import Throttle
+from cachefleet.provisioner.clock import Clock
+
+if TYPE_CHECKING:
+    from cachefleet.provisioner.state.store import Store
+
+READY_TIMEOUT_S = 5.0
+
+# Returns why the server is not ready, or None where it is.
+ReadinessCheck = Callable[[], Awaitable[str | None]]
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontEnd:
+    """What other routers may use: the pipeline's services, and the pipeline itself."""
+
+    services: Services
+    pipeline: Pipeline
+
+
+def create_app(
+    *,
+    store: Store,
+    settings: ApiSettings,
+    catalog: Any,
+    clock: Clock,
+    credentials: CredentialStore | None = None,
+    readiness: ReadinessCheck | None = None,
+    observe: Observe | None = None,
+    lifespan: Lifespan | None = None,
+    registry: Registry | None = None,
+) -> FastAPI:
+    """Return the application. Imports every module of ``cachefleet.api.actions``."""
+    model = load_model()
+    services = make_services(
+        model=model,
+        registry=registry if registry is not None else load_registry(model),
+        store=store,
+        settings=settings,
+        catalog=catalog,
+        clock=clock,
+        credentials=credentials,
+    )
+    pipeline = Pipeline(services)
+    app = FastAPI(
+        title="cachefleet", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan
+    )
+    app.state.front_end = FrontEnd(services=services, pipeline=pipeline)
+    app.add_middleware(FrontDoor, pipeline=pipeline, observe=observe)
+    _add_health(app, readiness)
+    return app
+
+
+def load_registry(model: Model, package: ModuleType = actions) -> Registry:
+    """Import the action modules and return their handlers."""
+    return Registry.of_package(model, package)
+
+
+def make_services(
+    *,
+    model: Model,
+    registry: Registry,
+    store: Store,
+    settings: ApiSettings,
+    catalog: Any,
+    clock: Clock,
+    credentials: CredentialStore | None = None,
+) -> Services:
+    """Compile the model's parsers and serializers and put the stages' services together."""
+    return Services(
+        model=model,
+        registry=registry,
+        parser=RequestParser(model),
+        serializer=ResponseSerializer(model),
+        authenticator=Authenticator(
+            enforce=settings.auth == "enforce",
+            credentials=credentials if credentials is not None else StaticCredentials(),
+            account_id=settings.account_id,
+            default_region=settings.default_region,
+        ),
+        throttle=None
+        if settings.request_rate_max is None
+        else Throttle(
+            rate_max=settings.request_rate_max, burst_max=settings.request_burst_max, clock=clock
+        ),
+        store=store,
+        catalog=catalog,
+        clock=clock,
+        settings=settings,
+    )
+
+
+def _add_health(app: FastAPI, readiness: ReadinessCheck | None) -> None:
+    @app.get("/healthz", include_in_schema=False)
+    async def healthz() -> JSONResponse:
+        """Answer as long as the process does."""
+        return JSONResponse({"status": "ok"})
+
+    @app.get("/readyz", include_in_schema=False)
+    async def readyz() -> JSONResponse:
+        """Answer 200 once requests can be served, 503 with the reason until then."""
+        reason = await _reason_not_ready(readiness)
+        if reason is None:
+            return JSONResponse({"status": "ready"})
+        return JSONResponse({"status": "not ready", "reason": reason}, status_code=503)
+
+
+async def _reason_not_ready(readiness: ReadinessCheck | None) -> str | None:
+    if readiness is None:
+        return None
+    try:
+        async with asyncio.timeout(READY_TIMEOUT_S):
+            return await readiness()
+    except TimeoutError:
+        return f"the readiness check took longer than {READY_TIMEOUT_S:g} s"
+    except Exception as error:  # a check that fails is an answer: not ready
+        log.warning("readiness_check_failed", exc_info=error)
+        return "the readiness check failed"

@@ -1,0 +1,1 @@
+"""Who is asking: Signature Version 4, checked when authentication is enforced, and identities."""

@@ -1,0 +1,157 @@
+"""From credentials to an identity: which account asks, in which region, under which name.
+
+With authentication off the credential scope is believed, not verified: it says which account and
+region are meant, and a request without one gets the defaults. With authentication enforced the
+signature is verified with the secret that a :class:`CredentialStore` has.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from cachefleet.api.auth.sigv4 import (
+    Claim,
+    SignatureRefused,
+    SignedRequest,
+    check_scope,
+    find_claim,
+    verify,
+)
+
+_ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who asks. ``is_verified`` says whether a signature was checked."""
+
+    account: str
+    region: str
+    principal_arn: str
+    access_key_id: str | None
+    is_verified: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A key pair on record. A session token makes it temporary; secrets stay out of its repr."""
+
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    account: str | None = None
+    principal_arn: str | None = None
+    session_token: str | None = field(default=None, repr=False)
+    expires_at: datetime | None = None
+
+
+class CredentialStore(Protocol):
+    """Where secret keys are kept."""
+
+    async def secret_for(self, access_key_id: str) -> Credential | None:
+        """Return the credential of an access key id; None where there is none."""
+        ...
+
+
+class StaticCredentials:
+    """A credential store that is filled once; empty, it knows nobody."""
+
+    def __init__(self, *credentials: Credential) -> None:
+        self._known: Mapping[str, Credential] = {key.access_key_id: key for key in credentials}
+
+    async def secret_for(self, access_key_id: str) -> Credential | None:
+        return self._known.get(access_key_id)
+
+
+class Authenticator:
+    """Finds out who sent a request."""
+
+    def __init__(
+        self, *, enforce: bool, credentials: CredentialStore, account_id: str, default_region: str
+    ) -> None:
+        self._enforce = enforce
+        self._credentials = credentials
+        self._account_id = account_id
+        self._anonymous = Identity(
+            account=account_id,
+            region=default_region,
+            principal_arn=_user_arn(account_id, "anonymous", default_region),
+            access_key_id=None,
+            is_verified=False,
+        )
+
+    async def identify(
+        self, request: SignedRequest, query_fields: Mapping[str, str], *, now: datetime
+    ) -> Identity:
+        """Return who sent *request*.
+
+        Raises:
+            SignatureRefused: with the code that the service uses for the reason.
+        """
+        claim = find_claim(request, query_fields)
+        if not self._enforce:
+            return self._believe(claim)
+        if claim is None:
+            raise _unclaimed(request)
+        credential = await self._credentials.secret_for(claim.access_key_id)
+        if credential is None or not _token_matches(credential, claim):
+            raise SignatureRefused(
+                "InvalidClientTokenId", "The security token included in the request is invalid."
+            )
+        verify(request, claim, credential.secret_access_key, now=now)
+        if credential.expires_at is not None and now >= credential.expires_at:
+            raise SignatureRefused(
+                "ExpiredToken", "The security token included in the request is expired."
+            )
+        account = credential.account or self._account_of(claim.access_key_id)
+        return Identity(
+            account=account,
+            region=claim.region,
+            principal_arn=credential.principal_arn
+            or _user_arn(account, claim.access_key_id, claim.region),
+            access_key_id=claim.access_key_id,
+            is_verified=True,
+        )
+
+    def _believe(self, claim: Claim | None) -> Identity:
+        if claim is None:
+            return self._anonymous
+        check_scope(claim)
+        account = self._account_of(claim.access_key_id)
+        return Identity(
+            account=account,
+            region=claim.region,
+            principal_arn=_user_arn(account, claim.access_key_id, claim.region),
+            access_key_id=claim.access_key_id,
+            is_verified=False,
+        )
+
+    def _account_of(self, access_key_id: str) -> str:
+        return access_key_id if _ACCOUNT.fullmatch(access_key_id) else self._account_id
+
+
+def _unclaimed(request: SignedRequest) -> SignatureRefused:
+    if b"authorization" in request.headers:
+        return SignatureRefused(
+            "IncompleteSignature", "The Authorization header is not of Signature Version 4."
+        )
+    return SignatureRefused(
+        "MissingAuthenticationToken", "The request is missing an authentication token."
+    )
+
+
+def _token_matches(credential: Credential, claim: Claim) -> bool:
+    if credential.session_token is None or claim.session_token is None:
+        return credential.session_token is claim.session_token
+    return hmac.compare_digest(credential.session_token.encode(), claim.session_token.encode())
+
+
+def _user_arn(account: str, name: str, region: str) -> str:
+    partition = "aws-cn" if region.startswith("cn-") else "aws"
+    if region.startswith("us-gov-"):
+        partition = "aws-us-gov"
+    return f"arn:{partition}:iam::{account}:user/{name}"

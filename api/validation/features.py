@@ -1,0 +1,175 @@
+"""Encryption, access control, data tiering and the like: who may ask, and what is not built yet.
+
+Each check refuses what the service refuses. What is left and has no effect on an engine here is
+named by ``unbuilt_*``, and the request is then answered 501: a field is never merely echoed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from cachefleet.api.validation.refusals import wrong_combination, wrong_value
+
+AUTH_TOKEN_CHARS_MIN = 16
+AUTH_TOKEN_CHARS_MAX = 128
+USER_GROUPS_MAX = 1
+
+_AUTH_TOKEN = re.compile(
+    rf"[A-Za-z0-9!&#$^<>-]{{{AUTH_TOKEN_CHARS_MIN},{AUTH_TOKEN_CHARS_MAX}}}", re.ASCII
+)
+
+# What a group inherits from its global datastore.
+_INHERITED_GLOBALLY = (
+    "CacheNodeType",
+    "Engine",
+    "EngineVersion",
+    "CacheParameterGroupName",
+    "NumNodeGroups",
+    "AutomaticFailoverEnabled",
+    "TransitEncryptionEnabled",
+    "AtRestEncryptionEnabled",
+    "SnapshotArns",
+    "SnapshotName",
+    "PrimaryClusterId",
+    "CacheSecurityGroupNames",
+)
+
+PREFERRED = "preferred"
+_DURABILITY_WITHOUT_EFFECT = (None, "default", "disabled")
+
+
+def is_given(params: Mapping[str, Any], name: str) -> bool:
+    """Say whether a parameter is there and not empty. False and 0 are values."""
+    return params.get(name) not in (None, "", [])
+
+
+def check_auth_token(token: str) -> None:
+    """Refuse a token of the wrong length or with characters that are not allowed."""
+    if not _AUTH_TOKEN.fullmatch(token):
+        raise wrong_value("Invalid AuthToken provided.")
+
+
+def check_new_group_access(params: Mapping[str, Any]) -> None:
+    """Check AUTH tokens, user groups and encryption in transit of a group to be created."""
+    encrypted = bool(params.get("TransitEncryptionEnabled"))
+    mode = params.get("TransitEncryptionMode")
+    token, user_groups = params.get("AuthToken"), params.get("UserGroupIds")
+    if mode is not None and not encrypted:
+        raise wrong_combination(
+            "To modify transit encryption mode, set encryption-in-transit as enabled."
+        )
+    if token:
+        if not encrypted:
+            raise token_without_encryption()
+        check_auth_token(token)
+    if user_groups:
+        if not encrypted:
+            raise user_group_without_encryption()
+        if len(user_groups) > USER_GROUPS_MAX:
+            raise wrong_value(f"At most {USER_GROUPS_MAX} user group is allowed.")
+    if token and user_groups:
+        raise wrong_combination("AuthToken and UserGroupIds cannot be used together.")
+    if (token or user_groups) and mode == PREFERRED:
+        raise wrong_combination(
+            "Transit encryption preferred is not supported with redis access control."
+        )
+
+
+def token_without_encryption() -> Exception:
+    """Return the refusal of an AUTH token in clear."""
+    return wrong_value("The AUTH token is only supported when encryption-in-transit is enabled")
+
+
+def user_group_without_encryption() -> Exception:
+    """Return the refusal of user groups in clear."""
+    return wrong_combination(
+        "User group based access control requires encryption-in-transit to be enabled on the "
+        "replication group."
+    )
+
+
+def check_new_group_sources(params: Mapping[str, Any], *, encrypted_at_rest: bool) -> None:
+    """Check where a new group's data and keys come from."""
+    if params.get("GlobalReplicationGroupId") and any(
+        is_given(params, name) for name in _INHERITED_GLOBALLY
+    ):
+        raise wrong_combination(
+            "Cannot use the given parameters when creating new replication group in an existing "
+            "global replication group."
+        )
+    sources = [
+        name
+        for name in ("SnapshotArns", "SnapshotName", "PrimaryClusterId")
+        if is_given(params, name)
+    ]
+    if len(sources) > 1:
+        raise wrong_combination(f"{sources[0]} and {sources[1]} cannot be used together.")
+    if params.get("KmsKeyId") and not encrypted_at_rest:
+        raise wrong_combination("KmsKeyId requires AtRestEncryptionEnabled.")
+
+
+def check_data_tiering(node_type: str, *, tiered: bool, enabled: bool | None) -> None:
+    """Check that a node type with an SSD tier, and only such a one, has tiering on."""
+    if tiered and not enabled:
+        raise wrong_combination(
+            f"When using the {node_type} node type, you must enable data tiering."
+        )
+    if enabled and not tiered:
+        raise wrong_combination(f"Data tiering is not supported with the {node_type} node type.")
+
+
+def unbuilt_in_new_group(params: Mapping[str, Any]) -> str | None:
+    """Return why a valid request for a group cannot be brought about yet; None where it can."""
+    if params.get("SnapshotRetentionLimit"):
+        return "Automatic snapshots are not built yet."
+    if any(_outposts_of(entry) for entry in params.get("NodeGroupConfiguration") or ()):
+        return _OUTPOSTS
+    if params.get("Durability") not in _DURABILITY_WITHOUT_EFFECT:
+        return "Durability is not built yet."
+    if params.get("ClusterMode") == "compatible":
+        return "The cluster mode 'compatible' is not built yet."
+    return _first(params, _UNBUILT_IN_GROUPS)
+
+
+def unbuilt_in_new_cluster(params: Mapping[str, Any]) -> str | None:
+    """Return why a valid request for a cluster cannot be brought about yet; None where it can."""
+    if params.get("SnapshotRetentionLimit"):
+        return "Automatic snapshots are not built yet."
+    return _first(params, _UNBUILT_IN_CLUSTERS)
+
+
+def _first(params: Mapping[str, Any], unbuilt: Mapping[str, str]) -> str | None:
+    return next((why for name, why in unbuilt.items() if params.get(name)), None)
+
+
+def _outposts_of(entry: Mapping[str, Any]) -> bool:
+    return bool(entry.get("PrimaryOutpostArn") or entry.get("ReplicaOutpostArns"))
+
+
+_OUTPOSTS = "Nodes on outposts are not built yet."
+
+_UNBUILT_IN_CLUSTERS: Mapping[str, str] = {
+    "SnapshotArns": "Creating a cluster from a snapshot is not built yet.",
+    "SnapshotName": "Creating a cluster from a snapshot is not built yet.",
+    "TransitEncryptionEnabled": "Encryption in transit is not built yet.",
+    "LogDeliveryConfigurations": "Log delivery is not built yet.",
+    "OutpostMode": _OUTPOSTS,
+    "PreferredOutpostArn": _OUTPOSTS,
+    "PreferredOutpostArns": _OUTPOSTS,
+}
+
+_UNBUILT_IN_GROUPS: Mapping[str, str] = {
+    "GlobalReplicationGroupId": "Global datastores are not built yet.",
+    "SnapshotArns": "Creating a replication group from a snapshot is not built yet.",
+    "SnapshotName": "Creating a replication group from a snapshot is not built yet.",
+    "ServerlessCacheSnapshotName": "Creating a replication group from a snapshot is not built yet.",
+    "TransitEncryptionEnabled": "Encryption in transit is not built yet.",
+    "AuthToken": "AUTH tokens are not built yet.",
+    "UserGroupIds": "User groups are not built yet.",
+    "AtRestEncryptionEnabled": "Encryption at rest is not built yet.",
+    "KmsKeyId": "Encryption at rest is not built yet.",
+    "LogDeliveryConfigurations": "Log delivery is not built yet.",
+    "DataTieringEnabled": "Data tiering is not built yet.",
+}

@@ -1,0 +1,294 @@
+"""What may be changed of a replication group: each check refuses as the service does.
+
+Checks whose change has no effect on an engine here yet return the sentence for a 501 answer; None
+means that nothing is asked for, or that what is asked for is so already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cachefleet.api.faults import Fault
+from cachefleet.api.validation import features
+from cachefleet.api.validation.engines import check_node_type, resolve_version
+from cachefleet.api.validation.features import PREFERRED, is_given
+from cachefleet.api.validation.refusals import wrong_combination, wrong_value
+from cachefleet.api.validation.shards import check_multi_az
+from cachefleet.engine.catalog import Catalog, EngineVersion
+from cachefleet.engine.types import Engine, NodeRole
+from cachefleet.provisioner.state import lifecycle
+from cachefleet.provisioner.state.tables import CacheNode, ReplicationGroup
+
+Params = Mapping[str, Any]
+
+OLDEST_REDIS_TO_VALKEY = (5, 0, 6)
+ROLLBACK = ("7.2", "7.1")  # from valkey, to redis: the only way back
+_WITH_CLUSTER_MODE = frozenset(
+    {"ReplicationGroupId", "ClusterMode", "CacheParameterGroupName", "ApplyImmediately"}
+)
+
+
+def require_available(group: ReplicationGroup) -> None:
+    """Refuse a change of a group that something else is being done to."""
+    if lifecycle.target(group.resource, group.status, lifecycle.Event.MODIFY) is None:
+        raise Fault(
+            "InvalidReplicationGroupStateFault",
+            "Replication group must be in available state to modify.",
+        )
+
+
+def nodes_of(group: ReplicationGroup) -> list[CacheNode]:
+    """Return the nodes of all shards."""
+    return [node for shard in group.node_groups for node in shard.nodes]
+
+
+def check_cluster_mode(
+    catalog: Catalog, group: ReplicationGroup, params: Params
+) -> str | None:
+    """Check a change of cluster mode, which goes alone and through ``compatible``."""
+    mode = params.get("ClusterMode")
+    if mode is None:
+        return None
+    if any(is_given(params, name) for name in params.keys() - _WITH_CLUSTER_MODE):
+        raise wrong_combination(
+            "Cluster mode updates are not supported while attempting to update additional "
+            "properties."
+        )
+    if mode == group.cluster_mode:
+        return None
+    if group.cluster_mode == "enabled" or (group.cluster_mode, mode) == ("disabled", "enabled"):
+        raise wrong_combination(
+            f"Cluster mode cannot be changed from {group.cluster_mode} to {mode}."
+        )
+    if not catalog.supports(
+        "cluster_mode_migration", Engine(group.engine), group.engine_version
+    ):
+        raise wrong_combination(
+            f"Cluster mode updates are not supported for engine version {group.engine_version}."
+        )
+    if group.automatic_failover != "enabled" or len(nodes_of(group)) < 2:
+        raise wrong_combination(
+            "Cluster mode updates require automatic failover and at least one replica."
+        )
+    custom = not group.parameter_group_name.startswith("default.")
+    if mode == "compatible" and custom and not params.get("CacheParameterGroupName"):
+        raise wrong_combination(
+            "Cluster mode updates require a parameter group whose cluster-enabled is yes."
+        )
+    return "Changing the cluster mode is not built yet."
+
+
+def check_version(
+    catalog: Catalog, group: ReplicationGroup, params: Params
+) -> tuple[EngineVersion, str | None]:
+    """Return the version that the group is to have, and why it cannot get it yet."""
+    current = catalog.version_of(Engine(group.engine), group.engine_version)
+    assert current is not None, group.engine_version
+    wanted_engine, wanted_version = params.get("Engine"), params.get("EngineVersion")
+    if not wanted_engine and not wanted_version:
+        return current, None
+    engine = _engine_after(group, wanted_engine)
+    if engine is current.engine and not wanted_version:
+        return current, None
+    version = resolve_version(catalog, engine, wanted_version)
+    if version == current:
+        return current, None
+    if (current.engine, engine) == (Engine.VALKEY, Engine.REDIS):
+        if (current.version, version.version) != ROLLBACK:
+            raise wrong_combination(
+                f"Cannot downgrade from valkey {current.version} to redis {version.version}."
+            )
+    elif current.engine is Engine.REDIS and engine is Engine.VALKEY:
+        if current.numbers < OLDEST_REDIS_TO_VALKEY:
+            raise wrong_combination(
+                f"Cannot modify redis {current.version} to valkey: upgrade to 5.0.6 first."
+            )
+    elif version.numbers < current.numbers:
+        raise wrong_combination(
+            f"Cannot downgrade {engine.value} from {current.version} to {version.version}."
+        )
+    check_node_type(catalog, params.get("CacheNodeType") or group.node_type, version)
+    stays = not params.get("CacheParameterGroupName")
+    custom = not group.parameter_group_name.startswith("default.")
+    if version.family != current.family and custom and stays:
+        raise wrong_combination(
+            f"Expected a parameter group of family {version.family} but found one of family "
+            f"{current.family}"
+        )
+    return version, "Changing the engine version is not built yet."
+
+
+def _engine_after(group: ReplicationGroup, wanted: str | None) -> Engine:
+    if not wanted:
+        return Engine(group.engine)
+    if wanted.lower() not in (Engine.REDIS, Engine.VALKEY):
+        raise wrong_value(f"A replication group cannot have the engine {wanted}.")
+    return Engine(wanted.lower())
+
+
+def check_new_node_type(
+    catalog: Catalog, *, engine: str, engine_version: str, current: str, wanted: str | None
+) -> str | None:
+    """Check a change of the node type against what ListAllowedNodeTypeModifications lists."""
+    if not wanted or wanted == current:
+        return None
+    up, down = catalog.allowed_node_type_modifications(current, Engine(engine), engine_version)
+    if wanted not in up and wanted not in down:
+        raise wrong_value(f"The node type {current} cannot be modified to {wanted}.")
+    return "Changing the node type is not built yet."
+
+
+def check_access(catalog: Catalog, group: ReplicationGroup, params: Params) -> str | None:
+    """Check changes of AUTH, of user groups and of encryption in transit."""
+    controlled = group.auth_token_enabled or bool(group.user_group_ids)
+    return (
+        _check_transit(catalog, group, params, controlled=controlled)
+        or _check_token(group, params)
+        or _check_user_groups(group, params)
+    )
+
+
+def _check_transit(
+    catalog: Catalog, group: ReplicationGroup, params: Params, *, controlled: bool
+) -> str | None:
+    enabled, mode = params.get("TransitEncryptionEnabled"), params.get("TransitEncryptionMode")
+    if enabled is None and mode is None:
+        return None
+    if controlled and enabled is not None:
+        raise wrong_combination(
+            "Modification of transit encryption is not supported for access control enabled "
+            "clusters."
+        )
+    if enabled is None and not group.transit_encryption_enabled:
+        raise wrong_combination(
+            "To modify transit encryption mode, set encryption-in-transit as enabled."
+        )
+    if controlled and mode == PREFERRED:
+        raise wrong_combination(
+            "Transit encryption preferred is not supported with redis access control."
+        )
+    wanted = group.transit_encryption_enabled if enabled is None else enabled
+    wanted_mode = (mode or group.transit_encryption_mode) if wanted else None
+    if wanted == group.transit_encryption_enabled and wanted_mode == group.transit_encryption_mode:
+        return None
+    if not catalog.supports(
+        "in_transit_encryption_modify", Engine(group.engine), group.engine_version
+    ):
+        raise wrong_combination(
+            "Modification of transit encryption is not supported for engine version "
+            f"{group.engine_version}."
+        )
+    if not params.get("ApplyImmediately"):
+        raise wrong_value("ApplyImmediately must be true to modify transit encryption.")
+    if not group.transit_encryption_enabled and wanted_mode != PREFERRED:
+        raise wrong_combination(
+            "Set TransitEncryptionMode to preferred first, then to required."
+        )
+    if not wanted and group.transit_encryption_mode != PREFERRED:
+        raise wrong_combination(
+            "Set TransitEncryptionMode to preferred before encryption-in-transit is disabled."
+        )
+    return "Encryption in transit is not built yet."
+
+
+def _check_token(group: ReplicationGroup, params: Params) -> str | None:
+    token, strategy = params.get("AuthToken"), params.get("AuthTokenUpdateStrategy")
+    if token is None and strategy is None:
+        return None
+    if not group.transit_encryption_enabled:
+        raise features.token_without_encryption()
+    if token is None and strategy != "DELETE":
+        raise wrong_combination(f"AuthTokenUpdateStrategy {strategy} requires an AuthToken.")
+    if token is not None:
+        features.check_auth_token(token)
+    return "AUTH tokens are not built yet."
+
+
+def _check_user_groups(group: ReplicationGroup, params: Params) -> str | None:
+    added, removed = params.get("UserGroupIdsToAdd"), params.get("UserGroupIdsToRemove")
+    if added:
+        if group.auth_token_enabled and params.get("AuthTokenUpdateStrategy") != "DELETE":
+            raise wrong_combination(
+                "User group can't be associated with auth token enabled. Pass AuthStrategy delete "
+                "to proceed."
+            )
+        if not group.transit_encryption_enabled:
+            raise features.user_group_without_encryption()
+    for user_group in removed or ():
+        if user_group.lower() not in group.user_group_ids:
+            raise wrong_value(
+                f"User group {user_group} is not associated with the replication group."
+            )
+    changes = added or removed or (params.get("RemoveUserGroups") and group.user_group_ids)
+    return "User groups are not built yet." if changes else None
+
+
+def check_promotion(group: ReplicationGroup, wanted: str | None) -> str | None:
+    """Check the promotion of a replica by hand."""
+    if not wanted:
+        return None
+    primary = next(node for node in nodes_of(group) if node.role == NodeRole.PRIMARY)
+    if not group.cluster_enabled and wanted.lower() == primary.member_name:
+        return None
+    if group.cluster_enabled:
+        raise wrong_combination(
+            "PrimaryClusterId cannot be used with cluster mode enabled. Use TestFailover."
+        )
+    if group.automatic_failover in ("enabled", "enabling"):
+        raise Fault(
+            "InvalidReplicationGroupStateFault",
+            "Cannot manually promote a new master cache cluster while autofailover is enabled",
+        )
+    if wanted.lower() not in {member.name for member in group.members}:
+        raise wrong_value(f"{wanted} is not a member of replication group {group.name}.")
+    return "Promoting a replica by hand is not built yet."
+
+
+def check_failover_change(group: ReplicationGroup, params: Params) -> dict[str, str]:
+    """Return the columns for automatic failover and Multi-AZ that are to change."""
+    failover, multi_az = params.get("AutomaticFailoverEnabled"), params.get("MultiAZEnabled")
+    if failover and any(len(shard.nodes) < 2 for shard in group.node_groups):
+        raise Fault(
+            "InvalidReplicationGroupStateFault",
+            "Replication group must have at least one read replica to enable autofailover.",
+        )
+    if failover is False and group.cluster_enabled:
+        raise wrong_combination(
+            "Turning off automatic failover for replication group with cluster mode enabled is "
+            "not supported."
+        )
+    failover_after = _flag(failover, group.automatic_failover)
+    multi_az_after = _flag(multi_az, group.multi_az)
+    if multi_az_after == "enabled" and failover_after == "disabled":
+        raise wrong_combination("Multi-AZ requires automatic failover to be enabled.")
+    if multi_az:
+        check_multi_az(
+            [[node.availability_zone for node in shard.nodes] for shard in group.node_groups]
+        )
+    after = {"automatic_failover": failover_after, "multi_az": multi_az_after}
+    return {name: value for name, value in after.items() if value != getattr(group, name)}
+
+
+def _flag(wanted: bool | None, current: str) -> str:
+    if wanted is None:
+        return current
+    return "enabled" if wanted else "disabled"
+
+
+def check_snapshotting(group: ReplicationGroup, params: Params) -> tuple[str | None, str | None]:
+    """Return the member that snapshots are to be taken from, and why it cannot be done yet."""
+    member, days = params.get("SnapshottingClusterId"), params.get("SnapshotRetentionLimit")
+    if member and group.cluster_enabled:
+        raise wrong_combination(
+            "Cannot set snapshotting cluster for cluster mode enabled replication group"
+        )
+    if member and member.lower() not in {cluster.name for cluster in group.members}:
+        raise wrong_value(f"{member} is not a member of replication group {group.name}.")
+    if days and not member and not group.cluster_enabled and not group.snapshot_retention_limit:
+        raise wrong_combination(
+            "Must specify both SnapshotRetentionLimit and SnapshottingClusterId to turn on "
+            "snapshots"
+        )
+    unbuilt = "Automatic snapshots are not built yet." if days else None
+    return member.lower() if member else None, unbuilt

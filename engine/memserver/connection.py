@@ -1,0 +1,215 @@
+"""One accepted socket: what it receives goes to its session, what that answers goes out."""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from cachefleet.engine.memserver.session import Session
+
+if TYPE_CHECKING:
+    from cachefleet.engine.memserver.binary import BinarySession
+    from cachefleet.engine.memserver.server import Listener, Server
+
+READ: int = select.POLLIN
+WRITE: int = select.POLLOUT
+READ_BYTES = 16 << 10  # as memcached reads; more at a time only once it has been filled
+READ_BYTES_LARGE = 256 << 10
+JOIN_BYTES_MAX = 256 << 10  # up to here one copy is cheaper than many pieces
+PIECES_MAX = 512  # per sendmsg; the system allows 1024
+
+
+class Connection:
+    """A client's socket. Reading stops while a reply waits to be taken."""
+
+    __slots__ = (
+        "closed",
+        "fd",
+        "last_at",
+        "listener",
+        "peer",
+        "read_bytes",
+        "recv",
+        "send",
+        "server",
+        "session",
+        "sock",
+        "stats",
+        "unsent",
+    )
+
+    def __init__(
+        self,
+        server: Server,
+        listener: Listener,
+        sock: socket.socket,
+        session: Session | BinarySession,
+    ) -> None:
+        self.server = server
+        self.stats = server.stats
+        self.listener = listener
+        self.sock = sock
+        self.fd = sock.fileno()
+        # Bound here once: looking them up on every request is a tenth of its cost.
+        self.recv: Callable[[int], bytes] = sock.recv
+        self.send: Callable[[bytes | memoryview], int] = sock.send
+        self.session = session
+        self.unsent: list[memoryview | bytes] = []
+        self.read_bytes = READ_BYTES
+        self.last_at = server.store.now
+        self.closed = False
+
+    def on_first(self, events: int) -> None:
+        """The first bytes tell the protocol; from then on ``on_ready`` has it."""
+        try:
+            data = self.recv(self.read_bytes)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self.close()
+            return
+        session = self.server.negotiate(self, data[:1]) if data else None
+        if session is None:
+            self.close()
+            return
+        self.session = session
+        self.server.handlers[self.fd] = self.on_ready
+        self._received(data)
+
+    def on_ready(self, events: int) -> None:
+        """Receive and answer, or go on sending."""
+        session = self.session
+        if self.unsent:
+            self._drain()
+            return
+        if session.more:
+            return  # it is in line for its next turn; what it sent meanwhile can wait
+        try:
+            data = self.recv(self.read_bytes)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self.close()
+            return
+        if not data:
+            self.close()
+            return
+        self._received(data)
+
+    def _received(self, data: bytes) -> None:
+        session = self.session
+        size = len(data)
+        self.stats.bytes_read += size
+        if size == self.read_bytes:
+            self.read_bytes = READ_BYTES_LARGE
+        self.last_at = self.server.store.now
+        session.receive(data)
+        if session.more:
+            self.server.waiting.append(self)
+        elif session.out:
+            self.flush()
+        if session.closing and not self.unsent and not self.closed:
+            self.close()
+
+    def go_on(self) -> None:
+        """The next turn of a session that had more to do."""
+        if self.closed or self.unsent:
+            return
+        session = self.session
+        session.resume()
+        if session.more:
+            self.server.waiting.append(self)
+            if sum(map(len, session.out)) < JOIN_BYTES_MAX:
+                return
+        self.flush()
+        if session.closing and not self.unsent and not self.closed:
+            self.close()
+
+    def flush(self) -> None:
+        """Send what the session has answered; what does not fit waits."""
+        out = self.session.out
+        if not out or self.closed:
+            return
+        if len(out) == 1:
+            payload = out[0]
+        elif len(out) <= PIECES_MAX or sum(map(len, out)) <= JOIN_BYTES_MAX:
+            payload = b"".join(out)
+        else:
+            self.unsent += out
+            self.session.out = []
+            self._drain()
+            return
+        out.clear()
+        if not payload:
+            return
+        try:
+            sent = self.send(payload)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:
+            self.close()
+            return
+        self.stats.bytes_written += sent
+        if sent < len(payload):
+            self.unsent.append(memoryview(payload)[sent:])
+            self.server.poller.modify(self.fd, WRITE)
+
+    def _drain(self) -> None:
+        unsent = self.unsent
+        try:
+            while unsent:
+                sent = self.send_some(unsent)
+                self.stats.bytes_written += sent
+                done = 0
+                while done < len(unsent) and sent >= len(unsent[done]):
+                    sent -= len(unsent[done])
+                    done += 1
+                del unsent[:done]
+                if sent:
+                    unsent[0] = memoryview(unsent[0])[sent:]
+        except (BlockingIOError, InterruptedError):
+            self.server.poller.modify(self.fd, WRITE)
+            return
+        except OSError:
+            self.close()
+            return
+        self.server.poller.modify(self.fd, READ)
+        if self.session.closing:
+            self.close()
+        elif self.session.more:
+            self.server.waiting.append(self)
+
+    def send_some(self, pieces: list[memoryview | bytes]) -> int:
+        """Send the first of *pieces*, or several where the socket can."""
+        if self.listener.kind == "tls":
+            return self.send(pieces[0])
+        return self.sock.sendmsg(pieces[:PIECES_MAX])
+
+    def close(self) -> None:
+        """Close at once; safe to call for one that is closed."""
+        if self.closed:
+            return
+        self.closed = True
+        self.server.forget(self)
+        self.session.streaming = None  # ends a walk that nobody listens to any more
+        self.sock.close()
+
+    def describe(self) -> list[tuple[str, object]]:
+        """Its lines in ``stats conns``."""
+        if self.listener.kind == "unix":
+            return [
+                ("addr", f"unix:{self.listener.address}"),
+                ("state", "conn_parse_cmd"),
+                ("secs_since_last_cmd", self.server.store.now - self.last_at),
+            ]
+        name = self.sock.getpeername()
+        peer = f"[{name[0]}]:{name[1]}" if len(name) == 4 else f"{name[0]}:{name[1]}"
+        scheme = "tcp6" if len(name) == 4 else "tcp"
+        return [
+            ("addr", f"{scheme}:{peer}"),
+            ("listen_addr", f"{scheme}:{self.listener.address}"),
+            ("state", "conn_parse_cmd"),
+            ("secs_since_last_cmd", self.server.store.now - self.last_at),
+        ]

@@ -1,0 +1,95 @@
+"""Queues of items by age, as memcached's segmented LRU has them: hot, warm, cold, temp.
+
+Reading an item moves nothing; it sets a bit (see ``store``). Items move when room is
+needed or when the crawler comes by. Removing an item leaves its shell in the queue, to be
+dropped when a walk or an eviction reaches it: taking it out of the middle would cost more.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+HOT: Final = 0
+WARM: Final = 1
+COLD: Final = 2
+TEMP: Final = 3
+SEGMENT_MASK: Final = 3
+FETCHED: Final = 4  # read at least once since it was stored
+STALE: Final = 8  # marked by ``md .. I``
+TOKEN_SENT: Final = 16  # one client was told to recache
+BINARY_KEY: Final = 32  # the key came in base64 and goes out in base64
+ACTIVE: Final = 128  # read twice or more since it was last moved; the highest bit
+
+NEVER: Final = 1 << 62  # the expiry of what does not expire: one comparison tells
+
+
+class Item:
+    """One stored value, rendered as ``get`` sends it: ``VALUE key flags len``, data, CRLF.
+
+    ``head`` is the length of that first line. An empty ``blob`` is a shell whose item is gone.
+    """
+
+    __slots__ = ("bits", "blob", "cas", "exp", "head", "slab", "time")
+
+    def __init__(self, blob: bytes, head: int, exp: int, cas: int, time: int, bits: int) -> None:
+        self.blob = blob
+        self.head = head
+        self.exp = exp
+        self.cas = cas
+        self.time = time
+        self.bits = bits
+        self.slab = 0
+
+    @property
+    def value(self) -> bytes:
+        """The data alone."""
+        return self.blob[self.head : -2]
+
+    @property
+    def flags(self) -> int:
+        """The client's flags, read back from the rendered line."""
+        return int(self.blob[: self.head].rsplit(b" ", 2)[1])
+
+    @property
+    def key(self) -> bytes:
+        """The key, read back from the rendered line."""
+        return self.blob[6 : self.head].rsplit(b" ", 2)[0]
+
+    @property
+    def value_len(self) -> int:
+        """Bytes of data."""
+        return len(self.blob) - self.head - 2
+
+
+class Segment:
+    """A queue, oldest first, that can be walked from end to end without losing its order.
+
+    ``front`` holds what a running walk has passed, ``back`` what it has not. Without a walk
+    ``front`` is empty.
+    """
+
+    __slots__ = ("back", "front")
+
+    def __init__(self) -> None:
+        self.front: deque[Item] = deque()
+        self.back: deque[Item] = deque()
+
+    def __len__(self) -> int:
+        return len(self.front) + len(self.back)
+
+    def pop_oldest(self) -> Item:
+        """Take the oldest item or shell; IndexError when empty."""
+        return self.front.popleft() if self.front else self.back.popleft()
+
+    def oldest(self) -> Item | None:
+        """The oldest item or shell, None when empty."""
+        if self.front:
+            return self.front[0]
+        return self.back[0] if self.back else None
+
+    def end_walk(self) -> None:
+        """Put both halves together again; what is in ``back`` came in during the walk."""
+        self.front.extend(self.back)
+        self.front, self.back = self.back, self.front
+        self.front.clear()

@@ -1,0 +1,540 @@
+"""Items by key, with expiry, CAS numbers and a memory limit. No sockets; the clock is given.
+
+``now`` is a number of seconds that only ``tick`` moves, as memcached's is: within a second
+nothing expires half way through a batch. Replies are the protocols' business, not ours.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable
+from typing import Final
+
+from cachefleet.engine.memserver import wire
+from cachefleet.engine.memserver.discovery import LEGACY_KEY, SHADOW_S_MAX, ClusterConfig
+from cachefleet.engine.memserver.lru import (
+    ACTIVE,
+    COLD,
+    FETCHED,
+    HOT,
+    NEVER,
+    SEGMENT_MASK,
+    STALE,
+    TEMP,
+    TOKEN_SENT,
+    WARM,
+    Item,
+    Segment,
+)
+from cachefleet.engine.memserver.settings import Settings
+from cachefleet.engine.memserver.slabs import (
+    CAS_BYTES,
+    FLAGS_BYTES,
+    ITEM_HEADER_BYTES,
+    SlabClasses,
+    item_bytes,
+)
+from cachefleet.engine.memserver.stats import Counters
+from cachefleet.engine.memserver.wire import U64, parse_u64
+
+RELATIVE_S_MAX: Final = 60 * 60 * 24 * 30  # above this an exptime is a date
+START_S: Final = 62  # where memcached's clock starts: no item may look older than the server
+RESIDENT_BASE_BYTES: Final = 14 << 20  # the interpreter and the server without items
+ITEM_COST_BYTES: Final = 224  # shell, CAS number, key object, table entry, queue entry, rounding
+QUICK_MARGIN_BYTES: Final = 512  # key and header at their largest: below it everything fits
+TRASH_STEP: Final = 400  # items freed at a time after a flush
+
+# How an update treats what is there already
+SET: Final = 0
+ADD: Final = 1
+REPLACE: Final = 2
+APPEND: Final = 3
+PREPEND: Final = 4
+CAS: Final = 5
+
+# What became of it
+STORED: Final = 0
+NOT_STORED: Final = 1
+EXISTS: Final = 2
+NOT_FOUND: Final = 3
+NO_MEMORY: Final = 4
+NOT_NUMERIC: Final = 5
+
+
+class Store:
+    """The items of one server."""
+
+    def __init__(self, settings: Settings, *, started_at: int) -> None:
+        self.settings = settings
+        self.stats = Counters()
+        self.config = ClusterConfig()
+        self.process_started = started_at - START_S
+        self.now = START_S
+        self.table: dict[bytes, Item] = {}
+        self.plain_keys = True  # no key holds a blank, zero or line end: fast parsing is safe
+        self.segments = [Segment(), Segment(), Segment(), Segment()]
+        self.classes = SlabClasses(
+            item_size_max=settings.item_size_max,
+            chunk_size=settings.chunk_size,
+            growth_factor=settings.growth_factor,
+            chunk_max=settings.slab_chunk_max,
+        )
+        self._class_limits = self.classes.sizes[:-1]  # what exceeds the others is in the last
+        self._item_base = ITEM_HEADER_BYTES + 1 + (CAS_BYTES if settings.cas else 0)
+        self.quick_bytes_max = settings.item_size_max - QUICK_MARGIN_BYTES
+        self.special_segments = settings.temp_lru or not settings.lru_segmented
+        self.counts = [0] * (4 << 6)  # items by segment and class
+        self.class_mem = [0] * 65
+        self.class_sets = [0] * 65
+        self.class_evicted = [0] * 65
+        self.bytes = 0  # as memcached would count
+        self.used = 0  # what it really takes here
+        self.limit = settings.memory_bytes  # of ``used``; lowered when the process outgrows it
+        self.dead = 0  # shells in the queues
+        self.timed_sets = 0  # items stored with an expiry since the crawler last ran
+        self.cas_id = 0
+        self.flush_at = 0
+        self.oldest_live = 0
+        self.shadow_since = 0
+        self.crawling = False
+        self.prefixes: dict[bytes, list[int]] = {}  # ``stats detail``: get, hit, set, delete
+        self.on_evict: Callable[[bytes, Item], None] | None = None
+        self._trash: list[tuple[dict[bytes, Item], list[Segment]]] = []
+        self._trash_bytes = 0
+
+    # -- time ---------------------------------------------------------------------------
+
+    def expiry(self, exptime: int) -> int:
+        """The second of ``now`` at which something with this *exptime* is gone."""
+        if exptime == 0:
+            return NEVER
+        if exptime < 0:
+            return 1
+        if exptime > RELATIVE_S_MAX:
+            return max(exptime - self.process_started, 1)
+        return exptime + self.now
+
+    def tick(self, time_s: int) -> None:
+        """Move the clock to the Unix time *time_s*; what was to be flushed by then goes."""
+        self.now = max(self.now, time_s - self.process_started)
+        if self.flush_at and self.now >= self.flush_at:
+            self.flush_at = 0
+            self._flush_now()
+        self._restore_legacy_key()
+
+    def _restore_legacy_key(self) -> None:
+        if self.config.get(b"cluster") is None or LEGACY_KEY not in self.table:
+            self.shadow_since = 0
+        elif not self.shadow_since:
+            self.shadow_since = self.now
+        elif self.now - self.shadow_since >= SHADOW_S_MAX - 1:
+            self.unlink(LEGACY_KEY, self.table[LEGACY_KEY])
+            self.shadow_since = 0
+
+    # -- reading ------------------------------------------------------------------------
+
+    def find(self, key: bytes) -> Item | None:
+        """The living item under *key*; counts nothing and moves nothing."""
+        item = self.table.get(key)
+        if item is not None and item.exp <= self.now:
+            self.unlink(key, item)
+            return None
+        return item
+
+    def fetch(self, key: bytes) -> Item | None:
+        """As ``find``, counting what was found expired."""
+        item = self.table.get(key)
+        if item is None:
+            return self._discovery_item(key) if key == LEGACY_KEY else None
+        if item.exp <= self.now:
+            self.stats.get_expired += 1
+            self.unlink(key, item)
+            return None
+        return item
+
+    def _discovery_item(self, key: bytes) -> Item | None:
+        """The cluster configuration as old clients read it: an item nobody stored."""
+        value = self.config.get(b"cluster")
+        if value is None:
+            return None
+        head = b"VALUE %b %d %d\r\n" % (key, value[0], len(value[1]))
+        blob = head + value[1] + b"\r\n"
+        return Item(blob, len(head), NEVER, self.config.cas, self.now, HOT | ACTIVE)
+
+    def bump(self, item: Item) -> None:
+        """Note that *item* was read: the second time makes it active."""
+        bits = item.bits
+        if not bits & FETCHED:
+            item.bits = bits | FETCHED
+        elif not bits & ACTIVE:
+            item.bits = bits | ACTIVE
+            item.time = self.now
+
+    # -- writing ------------------------------------------------------------------------
+
+    def next_cas(self) -> int:
+        """A number never given before; 0 when CAS is off."""
+        if not self.settings.cas:
+            return 0
+        self.cas_id += 1
+        return self.cas_id
+
+    def fits(self, key: bytes, flags: int, value_len: int) -> bool:
+        """Whether memcached would take an item of this size at all."""
+        size = item_bytes(len(key), flags, value_len, cas=self.settings.cas)
+        return size <= self.settings.item_size_max
+
+    def put(self, key: bytes, flags: int, exp: int, chunk: bytes, bits: int = 0) -> Item | None:
+        """Store *chunk* (data and CRLF) under *key*; None when memory is out."""
+        head = b"VALUE %b %d %d\r\n" % (key, flags, len(chunk) - 2)
+        return self.link(key, head, chunk, exp, bits)
+
+    def link(self, key: bytes, head: bytes, chunk: bytes, exp: int, bits: int = 0) -> Item | None:
+        """As ``put``, with the line that ``get`` will send before the data."""
+        head_len = len(head)
+        blob = head + chunk
+        size = len(blob)
+        item = self.table.get(key)
+        cost = size + len(key) + ITEM_COST_BYTES
+        if self.used + self._trash_bytes + cost > self.limit:
+            if not self._make_room(key, cost):
+                return None
+            item = self.table.get(key)  # it may have been what had to go
+        if self.settings.cas:
+            cas = self.cas_id = self.cas_id + 1
+        else:
+            cas = 0
+        self.stats.total_items += 1
+        if exp != NEVER:
+            self.timed_sets += 1
+        if item is None:
+            return self._link_new(key, Item(blob, head_len, exp, cas, self.now, bits), cost)
+        # Same shell, new contents: it keeps its place and counts as read, so that the
+        # next eviction sends it round again.
+        old = item.blob
+        segment = item.bits & SEGMENT_MASK
+        item.blob = blob
+        if size == len(old) and old.startswith(head):
+            self.class_sets[item.slab] += 1
+        else:
+            self.used += size - len(old)
+            was, slab_was = self._counted(key, old, item.head)
+            counted, slab = self._counted(key, blob, head_len)
+            self.bytes += counted - was
+            self.class_mem[slab_was] -= was
+            self.class_mem[slab] += counted
+            self.class_sets[slab] += 1
+            self.counts[segment << 6 | slab_was] -= 1
+            self.counts[segment << 6 | slab] += 1
+            item.head = head_len
+            item.slab = slab
+        item.exp = exp
+        item.cas = cas
+        item.time = self.now
+        item.bits = bits | segment
+        return item
+
+    def _link_new(self, key: bytes, item: Item, cost: int) -> Item:
+        counted, slab = self._counted(key, item.blob, item.head)
+        segment = HOT if not self.special_segments else self._segment_of_new(item.exp)
+        item.bits |= segment
+        item.slab = slab
+        self.table[key] = item
+        self.segments[segment].back.append(item)
+        self.used += cost
+        self.bytes += counted
+        self.class_mem[slab] += counted
+        self.class_sets[slab] += 1
+        self.counts[segment << 6 | slab] += 1
+        # Most keys are letters, digits and a few marks; the others are looked at closely.
+        if self.plain_keys and not wire.is_plain_key(key):
+            self.plain_keys = False
+        return item
+
+    def _segment_of_new(self, exp: int) -> int:
+        settings = self.settings
+        if not settings.lru_segmented:
+            return COLD
+        if settings.temp_lru and exp - self.now <= settings.temporary_ttl_s:
+            return TEMP
+        return HOT
+
+    def _counted(self, key: bytes, blob: bytes, head_len: int) -> tuple[int, int]:
+        """What memcached would count for an item, and the slab class it would be in."""
+        size = self._item_base + len(key) + len(blob) - head_len
+        if not blob.startswith(b"0 ", 7 + len(key)):
+            size += FLAGS_BYTES
+        return size, bisect_left(self._class_limits, size) + 1
+
+    def class_bytes(self, slab: int) -> int:
+        """What the items of a class take, as memcached counts."""
+        return self.class_mem[slab]
+
+    def set_limit(self, memory_bytes: int) -> None:
+        """Change the memory limit; what is too much goes when the next item comes."""
+        self.settings.memory_bytes = self.limit = memory_bytes
+
+    def size_of(self, key: bytes, item: Item) -> int:
+        """The bytes memcached would count for *item*."""
+        return self._counted(key, item.blob, item.head)[0]
+
+    def unlink(self, key: bytes, item: Item) -> None:
+        """Remove *item*, which is in the table; its shell stays in its queue."""
+        del self.table[key]
+        size, slab = self._counted(key, item.blob, item.head)
+        self.used -= len(item.blob) + len(key) + ITEM_COST_BYTES
+        self.bytes -= size
+        self.class_mem[slab] -= size
+        self.counts[(item.bits & SEGMENT_MASK) << 6 | slab] -= 1
+        item.blob = b""
+        self.dead += 1
+
+    def update(
+        self,
+        mode: int,
+        key: bytes,
+        flags: int,
+        exp: int,
+        chunk: bytes,
+        *,
+        cas: int = 0,
+        bits: int = 0,
+        set_stale: bool = False,
+    ) -> int:
+        """Carry out one storage command; *cas* is compared where it is not 0."""
+        old = self.find(key)
+        self.stats.cmd_set += 1
+        if old is None:
+            if mode == CAS:
+                self.stats.cas_misses += 1
+                return NOT_FOUND
+            if mode in (REPLACE, APPEND, PREPEND):
+                return NOT_STORED
+        elif mode == ADD:
+            self.bump(old)
+            return NOT_STORED
+        elif mode == CAS:
+            if cas == old.cas:
+                self.stats.cas_hits += 1
+            elif set_stale and cas < old.cas:
+                bits |= STALE | TOKEN_SENT
+            else:
+                self.stats.cas_badval += 1
+                return EXISTS
+        elif mode in (APPEND, PREPEND):
+            if cas and cas != old.cas:
+                return EXISTS
+            value = old.value
+            chunk = value + chunk if mode == APPEND else chunk[:-2] + value + b"\r\n"
+            flags, exp = old.flags, old.exp
+            if not self.fits(key, flags, len(chunk) - 2):
+                return NOT_STORED
+        return STORED if self.put(key, flags, exp, chunk, bits) is not None else NO_MEMORY
+
+    def add_delta(
+        self, key: bytes, amount: int, *, incr: bool, cas: int = 0
+    ) -> tuple[int, int, Item | None]:
+        """Count up (wrapping at 64 bits) or down (stopping at 0): outcome, value, item."""
+        item = self.find(key)
+        if item is None:
+            return NOT_FOUND, 0, None
+        if cas and cas != item.cas:
+            return EXISTS, 0, None
+        # memcached keeps what exceeds a chunk in pieces, and counts in none of those.
+        whole = item.value_len > 0 and self.size_of(key, item) <= self.settings.slab_chunk_max
+        number = parse_u64(item.value) if whole else None
+        if number is None:
+            return NOT_NUMERIC, 0, None
+        if incr:
+            self.stats.incr_hits += 1
+            number = (number + amount) & U64
+        else:
+            self.stats.decr_hits += 1
+            number = max(number - amount, 0)
+        text = b"%d" % number
+        if len(text) <= item.value_len:
+            # In place: the length stays and blanks fill it up, as clients of memcached know.
+            head = item.blob[: item.head]
+            item.blob = head + text.ljust(item.value_len) + b"\r\n"
+            item.cas = self.next_cas()
+            self.bump(item)
+        else:
+            bits = item.bits & ~SEGMENT_MASK & ~(FETCHED | ACTIVE)
+            grown = self.put(key, item.flags, item.exp, text + b"\r\n", bits)
+            if grown is None:
+                return NO_MEMORY, 0, None
+            item = grown
+        return STORED, number, item
+
+    def mark_stale(self, item: Item) -> None:
+        """Keep *item* but let the next reader know that it wants renewing."""
+        item.bits = item.bits & ~TOKEN_SENT | STALE
+        item.cas = self.next_cas()
+
+    # -- flushing -----------------------------------------------------------------------
+
+    def flush(self, exptime: int) -> None:
+        """Drop everything, now or (*exptime* > 0) when that time has come."""
+        if exptime > 0:
+            due = self.expiry(exptime)
+            self.oldest_live = due - 1
+            if due > self.now:
+                self.flush_at = due
+                return
+        else:
+            self.oldest_live = self.now - 1
+        self.flush_at = 0
+        self.next_cas()
+        self._flush_now()
+
+    def _flush_now(self) -> None:
+        if self.table:
+            # Freeing a million items takes a third of a second: it is done bit by bit.
+            self._trash.append((self.table, self.segments))
+            self._trash_bytes += self.used
+        self.table = {}
+        self.segments = [Segment(), Segment(), Segment(), Segment()]
+        self.counts = [0] * (4 << 6)
+        self.class_mem = [0] * 65
+        self.bytes = self.used = self.dead = 0
+        self.plain_keys = True
+
+    def free_trash(self) -> bool:
+        """Free some of what was flushed; False when nothing is left."""
+        if not self._trash:
+            self._trash_bytes = 0
+            return False
+        table, segments = self._trash[0]
+        freed = 0
+        for _ in range(min(TRASH_STEP, len(table))):
+            freed += len(table.popitem()[1].blob) + ITEM_COST_BYTES
+        self._trash_bytes = max(self._trash_bytes - freed, 0)
+        left = TRASH_STEP if not table else 0
+        for segment in segments:
+            while left and len(segment):
+                segment.pop_oldest()
+                left -= 1
+        if not table and not any(map(len, segments)):
+            del self._trash[0]
+        return True
+
+    # -- eviction -----------------------------------------------------------------------
+
+    def _make_room(self, key: bytes, cost: int) -> bool:
+        """Get *cost* bytes free; False when that may not or cannot be."""
+        while self._trash_bytes and self.used + self._trash_bytes + cost > self.limit:
+            if not self.free_trash():
+                break
+        old = self.table.get(key)
+        if old is not None:
+            cost -= len(old.blob) + len(key) + ITEM_COST_BYTES
+        if self.used + cost <= self.limit:
+            return True
+        if not self.settings.evictions:
+            return self._reclaim_expired(cost)
+        while self.used + cost > self.limit:
+            if not self.evict_one():
+                return False
+        return True
+
+    def _reclaim_expired(self, cost: int) -> bool:
+        """Where evicting is off, only what has expired makes room; look at a few of the oldest."""
+        for segment in self.segments:
+            oldest = segment.oldest()
+            while oldest is not None and (not oldest.blob or oldest.exp <= self.now):
+                self._drop(segment.pop_oldest())
+                oldest = segment.oldest()
+        return self.used + cost <= self.limit
+
+    def _drop(self, item: Item) -> None:
+        """Forget a shell taken off a queue, unlinking its item if that has expired."""
+        if item.blob:
+            self.stats.reclaimed += 1
+            if not item.bits & FETCHED:
+                self.stats.expired_unfetched += 1
+            self.unlink(item.key, item)
+        self.dead -= 1
+
+    def _move(self, item: Item, to: int) -> None:
+        slab = item.slab
+        old = item.bits & SEGMENT_MASK
+        self.counts[old << 6 | slab] -= 1
+        self.counts[to << 6 | slab] += 1
+        item.bits = item.bits & ~(SEGMENT_MASK | ACTIVE) | to
+        self.segments[to].back.append(item)
+
+    def _juggle(self, number: int) -> bool:
+        """Move the oldest of hot or warm on; False when there is none."""
+        segment = self.segments[number]
+        if not segment.front and not segment.back:
+            return False
+        item = segment.pop_oldest()
+        if not item.blob or item.exp <= self.now:
+            self._drop(item)
+        elif item.bits & ACTIVE:
+            if number == WARM:
+                self.stats.moves_within_lru += 1
+            else:
+                self.stats.moves_to_warm += 1
+            self._move(item, WARM)
+        else:
+            self.stats.moves_to_cold += 1
+            self._move(item, COLD)
+        return True
+
+    def balance(self, steps: int) -> bool:
+        """Keep hot and warm within their shares, a few *steps* at a time; True when balanced."""
+        settings, total = self.settings, len(self.table)
+        hot_max, warm_max = total * settings.hot_lru_pct, total * settings.warm_lru_pct
+        for _ in range(steps):
+            if len(self.segments[HOT]) * 100 > hot_max:
+                self._juggle(HOT)
+            elif len(self.segments[WARM]) * 100 > warm_max:
+                self._juggle(WARM)
+            else:
+                return True
+        return False
+
+    def shed(self, steps: int) -> bool:
+        """Evict, a few *steps* at a time, down to a limit that was lowered; True when there."""
+        for _ in range(steps):
+            if self.used <= self.limit or not self.settings.evictions or not self.evict_one():
+                return True
+        return False
+
+    def evict_one(self) -> bool:
+        """Give up the item least worth keeping; False when there is none to give up."""
+        self.balance(4)
+        stats, cold = self.stats, self.segments[COLD]
+        tries = 8  # an active item is spared so often before something has to go
+        while True:
+            if not cold.front and not cold.back:
+                if self._juggle(HOT) or self._juggle(WARM):
+                    continue
+                return False
+            item = cold.pop_oldest()
+            if not item.blob:
+                self._drop(item)  # a shell: takes no room, makes none
+                continue
+            if item.exp <= self.now:
+                self._drop(item)
+                return True
+            if item.bits & ACTIVE and tries:
+                tries -= 1
+                stats.moves_to_warm += 1
+                self._move(item, WARM if self.settings.lru_segmented else COLD)
+                continue
+            break
+        key = item.key
+        stats.evictions += 1
+        stats.direct_reclaims += 1
+        if item.bits & ACTIVE:
+            stats.evicted_active += 1
+        if not item.bits & FETCHED:
+            stats.evicted_unfetched += 1
+        self.class_evicted[item.slab] += 1
+        if self.on_evict is not None:
+            self.on_evict(key, item)
+        self.unlink(key, item)
+        self.dead -= 1
+        return True

@@ -1,0 +1,325 @@
+"""Writes the configuration file of one Valkey or Redis OSS node.
+
+Pure. A file is always whole: what the service promises (parameters, users, memory), what makes
+a node one of many on a host (its own address for everything it binds or announces), and what
+keeps it small and quick. Nothing is ever written by the node itself on its own account: no
+save points, no append only file, full syncs without a file. Values that cannot stand in a
+configuration file are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from cachefleet.engine.errors import BadConfiguration
+from cachefleet.engine.types import Endpoint, Engine, EngineBinary
+from cachefleet.engine.valkey.acl import admin_line, default_line
+from cachefleet.engine.valkey.nodes_conf import ClusterSeat, render_nodes_conf
+from cachefleet.engine.valkey.parameters import (
+    BUFFER_DIRECTIVE,
+    RENAME_PARAMETER,
+    Name,
+    ParameterPlan,
+    config_set_for,
+    customer_renames,
+    directive_for,
+    effective_maxmemory_bytes,
+    reads_back,
+)
+
+__all__ = [
+    "CLUSTER_CONFIG_FILE",
+    "DUMP_FILE",
+    "ClusterSeat",
+    "ParameterPlan",
+    "TlsFiles",
+    "ValkeyConfig",
+    "config_set_for",
+    "directive_for",
+    "effective_maxmemory_bytes",
+    "hidden_renames",
+    "parameter_plan",
+    "reads_back",
+    "renames_of",
+    "render_config",
+    "render_nodes_conf",
+]
+
+DUMP_FILE = "dump.rdb"
+CLUSTER_CONFIG_FILE = "nodes.conf"
+UNIX_SOCKET_PERM = "700"
+CLUSTER_NODE_TIMEOUT_MS_DEFAULT = 2000
+WILDCARDS = frozenset({"*", "0.0.0.0", "::", "-::*", "::*"})
+
+# Commands that a customer must never see, not even by their refusal: renaming them gives the
+# service's own "unknown command" answer. Those that replicas and gossip use by name are closed
+# by ACL instead (:mod:`cachefleet.engine.valkey.acl`). MIGRATE is needed by the slot movement
+# of older engines, which know it under its new name as well.
+HIDDEN_COMMANDS = (
+    "BGREWRITEAOF",
+    "BGSAVE",
+    "CONFIG",
+    "DEBUG",
+    "FAILOVER",
+    "MIGRATE",
+    "MODULE",
+    "REPLICAOF",
+    "SAVE",
+    "SHUTDOWN",
+    "SLAVEOF",
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TlsFiles:
+    """PEM files of one node; with *ca_file* None the system's authorities are not consulted."""
+
+    cert_file: str
+    key_file: str
+    ca_file: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ValkeyConfig:
+    """Everything that one node's configuration file is made from.
+
+    *maxmemory_bytes* is the node type's memory, before ``reserved-memory-percent`` is taken off
+    (0: no limit). *port* 0 means no plain-text port. *renamed_commands* maps upper-case names
+    to the secret ones. *acl_lines*, when given, stand in place of the open ``default`` user.
+    """
+
+    directory: str
+    binds: tuple[str, ...]
+    port: int
+    unix_socket: str
+    admin_user: str
+    admin_password_sha256: str
+    binary: EngineBinary
+    announce_host: str | None = None
+    primary_credentials: tuple[str, str] | None = None
+    maxmemory_bytes: int = 0
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    cluster_enabled: bool = False
+    cluster_bus_port: int | None = None
+    cluster_node_timeout_ms: int = CLUSTER_NODE_TIMEOUT_MS_DEFAULT
+    replica_of: Endpoint | None = None
+    availability_zone: str | None = None
+    logfile: str = ""
+    announce_hostname: str | None = None
+    tls_port: int | None = None
+    tls: TlsFiles | None = None
+    tls_replication: bool = False
+    acl_lines: tuple[str, ...] = ()
+    renamed_commands: Mapping[str, str] = field(default_factory=dict)
+    secret_prefix: str = ""
+
+
+def render_config(config: ValkeyConfig) -> str:
+    """The whole file. The node's users, memory and parameters are in it; its data is not."""
+    _require_sound(config)
+    lines = _Lines(config.binary)
+    _place(lines, config)
+    _small_and_quiet(lines)
+    _replication(lines, config)
+    if config.cluster_enabled:
+        _cluster(lines, config)
+    if config.tls_port is not None:
+        _tls(lines, config)
+    _parameters(lines, config)
+    for old, new in sorted(renames_of(config).items()):
+        lines.add("rename-command", old, new)
+    lines.raw(admin_line(config.admin_user, config.admin_password_sha256))
+    for line in config.acl_lines or (default_line(),):
+        lines.raw(line)
+    return lines.text()
+
+
+def parameter_plan(config: ValkeyConfig) -> ParameterPlan:
+    """What of the parameters reaches the engine, and what is left out."""
+    return config_set_for(
+        config.parameters,
+        config.binary,
+        maxmemory_bytes=config.maxmemory_bytes,
+        hostnames=config.tls_port is not None and config.announce_hostname is not None,
+    )
+
+
+def renames_of(config: ValkeyConfig) -> dict[str, str]:
+    """Every command that has another name on this node: the adapter must be told all of them."""
+    asked = config.parameters.get(RENAME_PARAMETER, "")
+    theirs = customer_renames(asked, secret_prefix=config.secret_prefix) if asked else {}
+    return {**theirs, **config.renamed_commands}
+
+
+def hidden_renames(secret_prefix: str) -> dict[str, str]:
+    """Names under which the control plane alone finds the commands of ``HIDDEN_COMMANDS``."""
+    if not secret_prefix.isalnum():
+        raise BadConfiguration("a secret prefix is letters and digits")
+    return {command: f"{secret_prefix}{command}" for command in HIDDEN_COMMANDS}
+
+
+class _Lines:
+    """Collects directives, and leaves out those the binary does not know."""
+
+    def __init__(self, binary: EngineBinary) -> None:
+        self._binary = binary
+        self._lines: list[str] = []
+
+    def add(self, directive: str, *values: str | int) -> None:
+        self._lines.append(" ".join([directive, *(_quoted(str(value)) for value in values)]))
+
+    def add_known(self, value: str | int, *names: Name) -> None:
+        """Write the first of *names* that the binary knows; none of them, no line."""
+        kind, version, listed = self._binary.kind, self._binary.version, self._binary.directives
+        for name in names:
+            if name.known_to(kind, version, listed):
+                self.add(name.text, value)
+                return
+
+    def raw(self, line: str) -> None:
+        if "\n" in line or "\r" in line:
+            raise BadConfiguration("a configuration line cannot hold a line end")
+        self._lines.append(line)
+
+    def text(self) -> str:
+        return "\n".join(self._lines) + "\n"
+
+
+def _place(lines: _Lines, config: ValkeyConfig) -> None:
+    lines.add("dir", config.directory)
+    lines.add("bind", *config.binds)
+    lines.add("port", config.port)
+    lines.add("unixsocket", config.unix_socket)
+    lines.add("unixsocketperm", UNIX_SOCKET_PERM)
+    # Protected mode would take only 127.0.0.1 for loopback, and each node has its own address.
+    lines.add("protected-mode", "no")
+    source = _own_address(config)
+    if source is not None:
+        # Otherwise peers see 127.0.0.1 as the node's address, and gossip never converges.
+        lines.add_known(source, Name("bind-source-addr", redis=(7, 0)))
+    lines.add("daemonize", "no")
+    lines.add("pidfile", "")
+    # The command line must keep the path of this file: that is how a node is found again.
+    lines.add_known("no", Name("set-proc-title", redis=(6, 2)))
+    lines.add("loglevel", "notice")
+    lines.add("logfile", config.logfile)
+    lines.add("always-show-logo", "no")
+    lines.add("dbfilename", DUMP_FILE)
+    if config.availability_zone is not None:
+        lines.add_known(
+            config.availability_zone, Name("availability-zone", redis=(10**6,), valkey=(8, 1))
+        )
+
+
+def _small_and_quiet(lines: _Lines) -> None:
+    lines.add("save", "")
+    lines.add("appendonly", "no")
+    lines.add("io-threads", 1)
+    # Many nodes share a host: none of them may change how the kernel treats the others.
+    lines.add_known("no", Name("oom-score-adj", redis=(6, 0)))
+    lines.add_known("yes", Name("disable-thp", redis=(6, 2)))
+    lines.add("stop-writes-on-bgsave-error", "no")
+    lines.add_known("no", Name("crash-memcheck-enabled", redis=(6, 2)))
+    # An orderly stop is the provisioner's decision, made with SHUTDOWN SAVE or NOSAVE; a bare
+    # signal must never write data, nor wait for replicas.
+    lines.add_known("nosave", Name("shutdown-on-sigterm", redis=(7, 0)))
+    lines.add_known("nosave", Name("shutdown-on-sigint", redis=(7, 0)))
+    lines.add_known(0, Name("shutdown-timeout", redis=(7, 0)))
+
+
+def _replication(lines: _Lines, config: ValkeyConfig) -> None:
+    lines.add("repl-diskless-sync", "yes")
+    # The delay waits for more replicas to come; here each one is sent when the last has synced.
+    lines.add("repl-diskless-sync-delay", 0)
+    lines.add("repl-diskless-load", "swapdb")
+    lines.add("repl-disable-tcp-nodelay", "no")
+    if config.announce_host is not None:
+        lines.add("replica-announce-ip", config.announce_host)
+    if config.primary_credentials is not None:
+        user, password = config.primary_credentials
+        lines.add_known(
+            user, Name("primaryuser", redis=(10**6,), valkey=(8, 0)), Name("masteruser")
+        )
+        lines.add_known(
+            password, Name("primaryauth", redis=(10**6,), valkey=(8, 0)), Name("masterauth")
+        )
+    if config.replica_of is not None:
+        lines.add("replicaof", config.replica_of.host, config.replica_of.port)
+
+
+def _cluster(lines: _Lines, config: ValkeyConfig) -> None:
+    lines.add("cluster-enabled", "yes")
+    lines.add("cluster-config-file", CLUSTER_CONFIG_FILE)
+    lines.add("cluster-node-timeout", config.cluster_node_timeout_ms)
+    if config.cluster_bus_port is not None:
+        lines.add_known(config.cluster_bus_port, Name("cluster-port", redis=(7, 0)))
+    if config.announce_host is not None:
+        lines.add("cluster-announce-ip", config.announce_host)
+    if config.announce_hostname is not None:
+        lines.add_known(config.announce_hostname, Name("cluster-announce-hostname", redis=(7, 0)))
+    # Who is primary of what is the control plane's decision, not the oldest replica's.
+    lines.add_known("no", Name("cluster-allow-replica-migration", redis=(7, 0)))
+    lines.add_known("yes", Name("cluster-slot-stats-enabled", redis=(10**6,), valkey=(8, 0)))
+
+
+def _tls(lines: _Lines, config: ValkeyConfig) -> None:
+    assert config.tls is not None
+    lines.add("tls-port", config.tls_port or 0)
+    lines.add("tls-cert-file", config.tls.cert_file)
+    lines.add("tls-key-file", config.tls.key_file)
+    if config.tls.ca_file is not None:
+        lines.add("tls-ca-cert-file", config.tls.ca_file)
+    # Customers authenticate by password or token, as with the service: never by certificate.
+    lines.add("tls-auth-clients", "no")
+    lines.add("tls-protocols", "TLSv1.2 TLSv1.3")
+    if config.tls_replication:
+        lines.add("tls-replication", "yes")
+        if config.cluster_enabled:
+            lines.add("tls-cluster", "yes")
+
+
+def _parameters(lines: _Lines, config: ValkeyConfig) -> None:
+    plan = parameter_plan(config)
+    for directive, value in {**plan.directives, **plan.at_start}.items():
+        if directive == BUFFER_DIRECTIVE:
+            words = value.split()
+            for start in range(0, len(words), 4):
+                lines.add(directive, *words[start : start + 4])
+        elif directive != "cluster-enabled":  # the config's own field decides, and wrote it
+            lines.add(directive, value)
+
+
+def _own_address(config: ValkeyConfig) -> str | None:
+    if config.announce_host is not None and config.announce_host in config.binds:
+        return config.announce_host
+    first = config.binds[0].lstrip("-") if config.binds else None
+    return None if first is None or first in WILDCARDS else first
+
+
+def _require_sound(config: ValkeyConfig) -> None:
+    if config.binary.kind is Engine.MEMCACHED:
+        raise BadConfiguration("a memcached binary cannot run a Valkey node")
+    if not config.binds:
+        raise BadConfiguration("a node needs an address to listen on")
+    if config.cluster_enabled and config.replica_of is not None:
+        raise BadConfiguration("in cluster mode nodes.conf says who follows whom")
+    if config.tls_port is not None and (config.tls is None or not config.binary.tls):
+        raise BadConfiguration("a TLS port needs certificate files and a binary with TLS")
+    if config.tls_replication and config.tls_port is None:
+        raise BadConfiguration("replication over TLS needs a TLS port")
+
+
+def _quoted(value: str) -> str:
+    """Write a value as the engine's file reader takes it: bare, or in escaped double quotes."""
+    if value and all(c.isalnum() or c in "-_./:+*,%@=<>~^!?&" for c in value):
+        return value
+    return '"' + "".join(_escaped(c) for c in value) + '"'
+
+
+def _escaped(char: str) -> str:
+    if char in '"\\':
+        return "\\" + char
+    if char.isprintable():
+        return char
+    return "".join(f"\\x{byte:02x}" for byte in char.encode("utf-8", "surrogateescape"))

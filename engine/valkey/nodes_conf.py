@@ -1,0 +1,90 @@
+"""Writes the ``nodes.conf`` of a cluster that does not exist yet.
+
+Pure. With a file beforehand every node starts knowing all the others, their slots, epochs and
+shards, so a cluster is whole as soon as its nodes run: no ``CLUSTER MEET``, no gossip to wait
+for. Refuses layouts that could not be a cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cachefleet.engine.errors import BadConfiguration
+from cachefleet.engine.types import Endpoint, Engine, EngineBinary, SlotRange
+from cachefleet.engine.valkey.cluster import check_partition
+
+ID_LENGTH = 40
+SHARD_IDS_SINCE = (7, 2)  # Redis 7.0 takes everything behind the comma for a host name
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClusterSeat:
+    """One node's place in the cluster; *primary_id* is None for the primary of its shard."""
+
+    id: str
+    endpoint: Endpoint
+    bus_port: int
+    primary_id: str | None
+    slots: tuple[SlotRange, ...] = ()
+    shard_id: str
+    epoch: int
+    hostname: str | None = None
+
+
+def render_nodes_conf(
+    nodes: Sequence[ClusterSeat], me: str, *, binary: EngineBinary, epoch: int | None = None
+) -> str:
+    """The file as the node with id *me* would have saved it; *epoch* defaults to the highest."""
+    _require_cluster(nodes, me)
+    current_epoch = max(seat.epoch for seat in nodes) if epoch is None else epoch
+    with_shard_ids = binary.kind is Engine.VALKEY or binary.version >= SHARD_IDS_SINCE
+    lines = [_line(seat, me=me, with_shard_ids=with_shard_ids) for seat in nodes]
+    lines.append(f"vars currentEpoch {current_epoch} lastVoteEpoch 0")
+    return "\n".join(lines) + "\n"
+
+
+def _line(seat: ClusterSeat, *, me: str, with_shard_ids: bool) -> str:
+    address = f"{seat.endpoint}@{seat.bus_port},{seat.hostname or ''}"
+    if with_shard_ids:
+        address += f",shard-id={seat.shard_id}"
+    elif not seat.hostname:
+        address = address.rstrip(",")
+    role = "master" if seat.primary_id is None else "slave"
+    words = [
+        seat.id,
+        address,
+        f"myself,{role}" if seat.id == me else role,
+        seat.primary_id or "-",
+        "0",  # no ping is under way
+        "0",  # and no pong was seen
+        str(seat.epoch),
+        "connected" if seat.id == me else "disconnected",
+        *(str(piece) for piece in seat.slots),
+    ]
+    return " ".join(words)
+
+
+def _require_cluster(nodes: Sequence[ClusterSeat], me: str) -> None:
+    seats = {seat.id: seat for seat in nodes}
+    if len(seats) != len(nodes):
+        raise BadConfiguration("two nodes of a cluster have the same id")
+    if me not in seats:
+        raise BadConfiguration(f"node {me} is not in its own cluster")
+    for seat in nodes:
+        for name, value in (("id", seat.id), ("shard id", seat.shard_id)):
+            if len(value) != ID_LENGTH or not set(value) <= set("0123456789abcdef"):
+                raise BadConfiguration(f"{name} {value!r} is not {ID_LENGTH} hex digits")
+        if seat.primary_id is None:
+            continue
+        primary = seats.get(seat.primary_id)
+        if primary is None or primary.primary_id is not None or primary.shard_id != seat.shard_id:
+            raise BadConfiguration(f"node {seat.id} follows no primary of its own shard")
+        if seat.slots:
+            raise BadConfiguration(f"node {seat.id} is a replica and owns slots")
+    epochs = [seat.epoch for seat in nodes if seat.primary_id is None]
+    if len(set(epochs)) != len(epochs):
+        raise BadConfiguration("two primaries have the same epoch: they would fight over slots")
+    # A node that is to be met later begins alone, without a slot.
+    if any(seat.slots for seat in nodes) or len(nodes) > 1:
+        check_partition(seat.slots for seat in nodes)

@@ -1,0 +1,33 @@
+"""The schema's history, and the two things that are done with it: upgrade and check.
+
+Files are named ``NNNN_expand_<what>.py`` or ``NNNN_contract_<what>.py``: a change that removes
+something comes in two releases, so that the previous release still runs on the wider schema.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+
+
+def config(url: str) -> Config:
+    """Return Alembic's configuration for the database at *url*; no ini file is involved."""
+    settings = Config()
+    settings.set_main_option("script_location", str(Path(__file__).parent))
+    # ConfigParser reads % as interpolation; passwords in URLs are full of them.
+    settings.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+    return settings
+
+
+def upgrade(url: str) -> None:
+    """Bring the database at *url* to the newest revision; a no-op where it is there."""
+    command.upgrade(config(url), "head")
+
+
+def known_revisions() -> tuple[str, ...]:
+    """Return all revisions, newest first."""
+    scripts = ScriptDirectory.from_config(config("sqlite://"))
+    return tuple(script.revision for script in scripts.walk_revisions())

@@ -1,0 +1,141 @@
+"""Watches every node of the subjects that this provisioner holds.
+
+The end of a process is heard at once and hands its subject over to be settled. A silent process is
+judged, and where it is found hung it is killed: that is the fence, because a process that is gone
+can neither wake up nor take another write, and from there on it is an ended process like any other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import Awaitable, Callable
+
+import psutil
+import structlog
+
+from cachefleet.provisioner.health.pulse import QUESTIONS, Pulse
+from cachefleet.provisioner.health.verdict import Silence, Verdict, judge
+from cachefleet.provisioner.reconciler.endpoints import GATEWAY_UID, Endpoints
+from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.loop import Provisioner
+
+log = structlog.get_logger(__name__)
+
+ROUNDS_PER_TIMEOUT = 4  # a hang is found after at most 1.25 timeouts
+CONNECT_TIMEOUT_S = 1.0
+
+
+class Monitor:
+    """Turns what happens to processes into settlings of their subjects."""
+
+    def __init__(self, fleet: Fleet, provisioner: Provisioner, endpoints: Endpoints) -> None:
+        self._fleet = fleet
+        self._provisioner = provisioner
+        self._endpoints = endpoints
+        self._pulses: dict[str, Pulse] = {}
+        self._connecting: set[str] = set()
+        self._cpu_at_silence_s: dict[str, float] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        fleet.driver.listen(self._process_ended)
+
+    async def run(self) -> None:
+        """Ask every node for a sign of life, again and again, until cancelled."""
+        interval_s = self._fleet.settings.failover_timeout_s / ROUNDS_PER_TIMEOUT
+        try:
+            while True:
+                await asyncio.sleep(interval_s)
+                self._round()
+        finally:
+            for pulse in self._pulses.values():
+                pulse.close()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _process_ended(self, uid: str) -> None:
+        self._drop(uid)
+        if uid in self._fleet.ending:
+            self._fleet.ending.discard(uid)
+            return
+        if uid == GATEWAY_UID:
+            log.warning("gateway_ended")
+            self._spawn(self._endpoints.gateway_ended)
+            return
+        watched = self._fleet.watched.pop(uid, None)
+        log.warning("node_ended", node=uid)
+        if watched is not None:
+            self._provisioner.preempt(watched.subject_uid)
+
+    def _round(self) -> None:
+        now_s = self._fleet.clock.monotonic_s()
+        watched = {
+            uid
+            for uid, node in self._fleet.watched.items()
+            if node.subject_uid in self._provisioner.leases
+        }
+        for uid in self._pulses.keys() - watched:
+            self._drop(uid)
+        for uid in watched:
+            pulse = self._pulses.get(uid)
+            if uid in self._connecting:
+                continue
+            if pulse is None or not pulse.connected:
+                self._connecting.add(uid)
+                self._spawn(functools.partial(self._connect, uid))
+            else:
+                self._look(uid, pulse, now_s)
+
+    def _look(self, uid: str, pulse: Pulse, now_s: float) -> None:
+        if pulse.owed_since_s is None:
+            self._cpu_at_silence_s.pop(uid, None)
+            pulse.ask(now_s)
+            return
+        cpu_s = self._cpu_s(uid)
+        at_silence_s = self._cpu_at_silence_s.setdefault(uid, cpu_s)
+        silence = Silence(silent_s=now_s - pulse.owed_since_s, cpu_s=cpu_s - at_silence_s)
+        verdict = judge(silence, timeout_s=self._fleet.settings.failover_timeout_s)
+        if verdict is Verdict.DOWN:
+            log.warning("node_fenced", node=uid, silent_s=silence.silent_s)
+            self._drop(uid)
+            self._spawn(functools.partial(self._fleet.driver.kill, uid))
+
+    def _cpu_s(self, uid: str) -> float:
+        pid = self._fleet.driver.pid(uid)
+        if pid is None:
+            return 0.0
+        with contextlib.suppress(psutil.Error):
+            times = psutil.Process(pid).cpu_times()
+            return float(times.user + times.system)
+        return 0.0
+
+    async def _connect(self, uid: str) -> None:
+        question = QUESTIONS[self._fleet.watched[uid].engine]
+        path = self._fleet.driver.socket_path(uid)
+        try:
+            self._pulses[uid] = await Pulse.connect(
+                path, question=question, timeout_s=CONNECT_TIMEOUT_S
+            )
+        except (OSError, TimeoutError):
+            # Not up yet, or ended: the driver tells the latter, and the next round asks again.
+            return
+        finally:
+            self._connecting.discard(uid)
+
+    def _drop(self, uid: str) -> None:
+        self._cpu_at_silence_s.pop(uid, None)
+        pulse = self._pulses.pop(uid, None)
+        if pulse is not None:
+            pulse.close()
+
+    def _spawn(self, work: Callable[[], Awaitable[None]]) -> None:
+        async def run() -> None:
+            try:
+                await work()
+            except Exception:
+                log.exception("watching_broke")
+
+        task = asyncio.get_running_loop().create_task(run())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

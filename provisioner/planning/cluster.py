@@ -1,0 +1,165 @@
+"""Decide how a group in cluster mode gets from what runs to what the record says.
+
+Pure; same contract as :mod:`.replication`. Roles and slots spread by gossip, so most steps are
+waits: nothing is forced that the cluster is about to do by itself. The first start of a group
+writes each node's ``nodes.conf`` beforehand (ids, slots, epochs), which makes the cluster whole
+without one CLUSTER MEET; nodes that come later are met and made replicas here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from cachefleet.engine.types import (
+    ClusterInfoView,
+    ClusterNodeView,
+    Endpoint,
+    NodeRole,
+    ReplicationView,
+)
+from cachefleet.provisioner.planning.replication import NodeView, plan_binds, plan_launches
+from cachefleet.provisioner.planning.steps import Step, Verb
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClusterMemberView:
+    """One node of a cluster: what the record wants, and what the node itself says."""
+
+    uid: str
+    engine_node_id: str
+    own: Endpoint
+    bus_port: int
+    wanted_role: NodeRole
+    wanted_primary_id: str | None  # of the shard, where the node is wanted as replica
+    wanted_binds: tuple[str, ...]
+    running: bool
+    replication: ReplicationView | None = None
+    binds: tuple[str, ...] = ()
+    info: ClusterInfoView | None = None
+    peers: tuple[ClusterNodeView, ...] = field(default=())
+
+    @property
+    def serving(self) -> bool:
+        return self.info is not None and self.replication is not None
+
+    @property
+    def known_ids(self) -> frozenset[str]:
+        return frozenset(peer.id for peer in self.peers if "handshake" not in peer.flags)
+
+    def myself(self) -> ClusterNodeView | None:
+        """Return the node's own line of CLUSTER NODES."""
+        return next((peer for peer in self.peers if peer.myself), None)
+
+
+def plan_cluster(members: Sequence[ClusterMemberView]) -> list[Step]:
+    """Return the next steps for the group; empty once it has converged."""
+    urgent = _take_overs(members) or plan_binds([_as_node(member) for member in members])
+    if urgent:
+        return urgent
+    launches = plan_launches([(member.uid, member.running) for member in members])
+    if launches:
+        return launches
+    silent = [member for member in members if not member.serving]
+    if silent:
+        return [
+            Step(verb=Verb.WAIT, node_uid=member.uid, reason="it does not answer yet")
+            for member in silent
+        ]
+    return _meetings(members) or _forgettings(members) or _roles(members) or _waits(members)
+
+
+def _take_overs(members: Sequence[ClusterMemberView]) -> list[Step]:
+    """Promote a replica that the record wants as primary, while its shard has no other."""
+    steps = []
+    for member in members:
+        myself = member.myself()
+        if member.wanted_role is not NodeRole.PRIMARY or myself is None:
+            continue
+        if myself.role is NodeRole.REPLICA and member.serving:
+            steps.append(
+                Step(verb=Verb.TAKE_OVER, node_uid=member.uid, reason="the record says primary")
+            )
+    return steps
+
+
+def _meetings(members: Sequence[ClusterMemberView]) -> list[Step]:
+    """Introduce nodes that the first member, the one with most acquaintances, does not know."""
+    centre = max(members, key=lambda member: len(member.known_ids))
+    return [
+        Step(
+            verb=Verb.MEET,
+            node_uid=centre.uid,
+            target=member.own,
+            target_bus_port=member.bus_port,
+            reason="it is not known to the cluster",
+        )
+        for member in members
+        if member is not centre and member.engine_node_id not in centre.known_ids
+    ]
+
+
+def _forgettings(members: Sequence[ClusterMemberView]) -> list[Step]:
+    wanted = {member.engine_node_id for member in members}
+    return [
+        Step(verb=Verb.FORGET, node_uid=member.uid, target_id=peer, reason="it left the cluster")
+        for member in members
+        for peer in sorted(member.known_ids - wanted)
+    ]
+
+
+def _roles(members: Sequence[ClusterMemberView]) -> list[Step]:
+    steps = []
+    for member in members:
+        myself = member.myself()
+        if member.wanted_role is not NodeRole.REPLICA or myself is None or myself.slots:
+            continue
+        if member.wanted_primary_id not in member.known_ids:
+            continue  # gossip has not told it yet; the wait below covers it
+        if myself.primary_id != member.wanted_primary_id:
+            steps.append(
+                Step(
+                    verb=Verb.REPLICATE,
+                    node_uid=member.uid,
+                    target_id=member.wanted_primary_id,
+                    reason="it does not follow its shard's primary",
+                )
+            )
+    return steps
+
+
+def _waits(members: Sequence[ClusterMemberView]) -> list[Step]:
+    wanted = {member.engine_node_id for member in members}
+    steps = []
+    for member in members:
+        reason = _unsettled(member, wanted)
+        if reason:
+            steps.append(Step(verb=Verb.WAIT, node_uid=member.uid, reason=reason))
+    return steps
+
+
+def _unsettled(member: ClusterMemberView, wanted: set[str]) -> str | None:
+    assert member.info is not None
+    assert member.replication is not None
+    myself = member.myself()
+    if myself is None or member.known_ids != wanted:
+        return "gossip has not reached it yet"
+    if member.info.state != "ok":
+        return f"its cluster state is {member.info.state}"
+    if myself.role is not member.wanted_role:
+        return f"it is still {myself.role.value}"
+    if myself.role is NodeRole.REPLICA and not member.replication.link_up:
+        return "it is not in sync yet"
+    return None
+
+
+def _as_node(member: ClusterMemberView) -> NodeView:
+    return NodeView(
+        uid=member.uid,
+        own=member.own,
+        wanted_role=member.wanted_role,
+        wanted_binds=member.wanted_binds,
+        running=member.running,
+        replication=member.replication,
+        binds=member.binds,
+    )

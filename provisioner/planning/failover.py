@@ -1,0 +1,87 @@
+"""Decide who is primary of a shard when the one on record is gone.
+
+Pure. Two things can have happened: somebody else is primary already (the cluster's own election, or
+a failover of ours that was cut short before it was written down), then the record learns it; or
+nobody is, then the replica that has most of the data is chosen. A node that did not answer is never
+chosen, and a primary whose process is there is never deposed here: whoever finds it hung ends it
+first, which is the fence.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cachefleet.engine.types import NodeRole
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Candidate:
+    """One member of the shard. ``role`` is what it says itself, None where it did not answer."""
+
+    uid: str
+    name: str
+    availability_zone: str
+    is_recorded_primary: bool
+    is_new: bool  # it has never been in sync
+    running: bool
+    role: NodeRole | None = None
+    owns_slots: bool = False  # cluster mode: it serves the shard's slots
+    offset: int = 0
+
+
+class Verdict(enum.Enum):
+    """What is to be done about the shard's primary."""
+
+    KEEP = "keep"
+    LEARN = "learn"  # it has changed already: write it down
+    PROMOTE = "promote"  # nobody is primary: make this one it, then write it down
+
+
+@dataclass(frozen=True, slots=True)
+class FailoverDecision:
+    """The verdict, on whom, and the sentence that is logged."""
+
+    verdict: Verdict
+    uid: str | None
+    reason: str
+
+
+def decide_failover(
+    members: Sequence[Candidate], *, automatic: bool, cluster_mode: bool
+) -> FailoverDecision:
+    """Return what to do about the primary of one shard.
+
+    *automatic* is AutomaticFailover; without it a lost primary is restarted where it was.
+    """
+    recorded = next((m for m in members if m.is_recorded_primary), None)
+    if recorded is None:
+        return FailoverDecision(Verdict.KEEP, None, "no primary is on record")
+    deposed = recorded.running and recorded.role is NodeRole.REPLICA and cluster_mode
+    if recorded.running and not deposed:
+        return FailoverDecision(Verdict.KEEP, recorded.uid, "the primary's process is there")
+    others = [m for m in members if m is not recorded and m.running and not m.is_new]
+    risen = [m for m in others if m.role is NodeRole.PRIMARY and (m.owns_slots or not cluster_mode)]
+    if risen:
+        return FailoverDecision(Verdict.LEARN, risen[0].uid, f"{risen[0].name} is primary already")
+    if deposed:
+        return FailoverDecision(Verdict.KEEP, recorded.uid, "its successor is not known yet")
+    if not automatic:
+        return FailoverDecision(Verdict.KEEP, recorded.uid, "automatic failover is off")
+    replicas = [m for m in others if m.role is NodeRole.REPLICA]
+    if not replicas:
+        return FailoverDecision(Verdict.KEEP, recorded.uid, "no replica answers")
+    best = min(
+        replicas,
+        key=lambda m: (
+            -m.offset,
+            m.availability_zone == recorded.availability_zone,
+            m.name,
+        ),
+    )
+    return FailoverDecision(
+        Verdict.PROMOTE,
+        best.uid,
+        f"{recorded.name} is gone; {best.name} has offset {best.offset}, the highest",
+    )

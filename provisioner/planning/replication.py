@@ -1,0 +1,118 @@
+"""Decide how one shard without cluster mode gets from what runs to what the record says.
+
+Pure. Returns the next batch of steps: they may be taken at the same time, and after them the world
+is observed again. What serves clients comes first: a primary that has to be promoted, then its
+endpoint, and only then the nodes that have to be started or repointed. An endpoint is taken from
+one node before it is given to another, because two listeners on one address would split clients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cachefleet.engine.types import Endpoint, NodeRole, ReplicationView
+from cachefleet.provisioner.planning.steps import Step, Verb
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodeView:
+    """One node: what the record wants and what was observed.
+
+    ``replication`` is None where the node is not running, or did not answer: then we do not know,
+    and nothing is done to it but wait (or launch, where there is no process).
+    """
+
+    uid: str
+    own: Endpoint
+    wanted_role: NodeRole
+    wanted_binds: tuple[str, ...]
+    running: bool
+    replication: ReplicationView | None = None
+    binds: tuple[str, ...] = ()
+
+    @property
+    def serving(self) -> bool:
+        return self.running and self.replication is not None and not self.replication.loading
+
+
+def plan_replication(nodes: Sequence[NodeView]) -> list[Step]:
+    """Return the next steps for the shard; empty once it has converged.
+
+    Exactly one of *nodes* is wanted as primary.
+    """
+    primaries = [node for node in nodes if node.wanted_role is NodeRole.PRIMARY]
+    assert len(primaries) == 1, f"{len(primaries)} primaries are wanted"
+    primary = primaries[0]
+    if primary.serving:
+        first = _promotion(primary) or plan_binds(nodes)
+        if first:
+            return first
+    launches = plan_launches([(node.uid, node.running) for node in nodes])
+    if launches:
+        return launches
+    if not primary.serving:
+        return [Step(verb=Verb.WAIT, node_uid=primary.uid, reason="the primary does not serve yet")]
+    return _followings(primary, nodes)
+
+
+def plan_launches(nodes: Sequence[tuple[str, bool]]) -> list[Step]:
+    """Return a launch for each (uid, running) that does not run."""
+    return [
+        Step(verb=Verb.LAUNCH, node_uid=uid, reason="it does not run")
+        for uid, running in nodes
+        if not running
+    ]
+
+
+def plan_binds(nodes: Sequence[NodeView]) -> list[Step]:
+    """Return the changes of listening addresses that can be made now: releases before grants."""
+    wrong = [n for n in nodes if n.serving and set(n.binds) != set(n.wanted_binds)]
+    releases = [node for node in wrong if set(node.binds) - set(node.wanted_binds)]
+    return [
+        Step(
+            verb=Verb.BIND,
+            node_uid=node.uid,
+            addresses=(
+                tuple(a for a in node.wanted_binds if a in node.binds)
+                if node in releases
+                else node.wanted_binds
+            ),
+            reason="an endpoint leaves it" if node in releases else "an endpoint comes to it",
+        )
+        for node in (releases or wrong)
+    ]
+
+
+def _promotion(primary: NodeView) -> list[Step]:
+    assert primary.replication is not None
+    if primary.replication.role is NodeRole.PRIMARY:
+        return []
+    return [Step(verb=Verb.PROMOTE, node_uid=primary.uid, reason="the record says primary")]
+
+
+def _followings(primary: NodeView, nodes: Sequence[NodeView]) -> list[Step]:
+    """Attach replicas one at a time: a second sync that begins during a first waits a second."""
+    waits = []
+    for node in nodes:
+        if node is primary:
+            continue
+        if not node.serving or node.replication is None:
+            waits.append(Step(verb=Verb.WAIT, node_uid=node.uid, reason="it does not answer yet"))
+        elif not _follows(node.replication, primary.own):
+            if not waits:
+                return [
+                    Step(
+                        verb=Verb.FOLLOW,
+                        node_uid=node.uid,
+                        target=primary.own,
+                        reason="it does not follow the primary",
+                    )
+                ]
+        elif not node.replication.link_up or node.replication.sync_in_progress:
+            waits.append(Step(verb=Verb.WAIT, node_uid=node.uid, reason="it is in full sync"))
+    return waits
+
+
+def _follows(view: ReplicationView, primary: Endpoint) -> bool:
+    return view.role is NodeRole.REPLICA and view.primary == primary

@@ -1,0 +1,36 @@
+"""What a plan is made of."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from cachefleet.engine.types import Endpoint
+
+
+class Verb(enum.Enum):
+    """One act on one node. Each may be repeated without harm."""
+
+    LAUNCH = "launch"
+    WAIT = "wait"
+    PROMOTE = "promote"  # REPLICAOF NO ONE
+    FOLLOW = "follow"  # REPLICAOF <target>
+    BIND = "bind"  # listen on exactly `addresses`
+    TAKE_OVER = "take_over"  # CLUSTER FAILOVER TAKEOVER
+    MEET = "meet"  # CLUSTER MEET <target>
+    REPLICATE = "replicate"  # CLUSTER REPLICATE <target_id>
+    FORGET = "forget"  # CLUSTER FORGET <target_id>
+    ANNOUNCE = "announce"  # memcached: answer discovery with the list of the record
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """An act, on whom, and why. Steps of one batch do not depend on each other."""
+
+    verb: Verb
+    node_uid: str
+    reason: str
+    target: Endpoint | None = None
+    target_bus_port: int | None = None
+    target_id: str | None = None
+    addresses: tuple[str, ...] = ()

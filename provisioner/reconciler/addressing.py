@@ -1,0 +1,114 @@
+"""Give every live node and every endpoint of a subject an address, before anything runs.
+
+An address is written before it is used, so a crash leaves a row that the next pass finds, never a
+listener that nobody knows. Addresses go with their rows.
+"""
+
+from __future__ import annotations
+
+import socket
+
+from cachefleet.engine.types import Engine
+from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.records import SubjectRecord, load_subject
+from cachefleet.provisioner.settings import ProvisionerSettings
+from cachefleet.provisioner.state import leases
+from cachefleet.provisioner.state.addresses import allocate
+from cachefleet.provisioner.state.store import Transaction
+from cachefleet.provisioner.state.tables import CacheNode
+
+BUS_PORT_OFFSET = 10_000  # the engine's own default distance between the two ports
+PORT_MAX = 65_535
+
+
+def wanted_endpoint_kinds(record: SubjectRecord) -> list[str]:
+    """Return which endpoints, beside its nodes', the subject has (semantics of endpoints)."""
+    if record.engine is Engine.MEMCACHED:
+        return ["configuration"]
+    if record.group is None:
+        return []
+    if record.group.cluster_mode == "enabled":
+        return ["configuration"]
+    if record.group.cluster_mode == "compatible":
+        return ["primary", "reader", "configuration"]
+    return ["primary", "reader"]
+
+
+async def ensure_addresses(record: SubjectRecord, fleet: Fleet) -> SubjectRecord:
+    """Return the record with every address in place.
+
+    Raises:
+        AddressesExhausted: the pool has too few left.
+        Stale: the subject's lease has passed on.
+    """
+    kinds = {row.kind for row in record.addresses}
+    missing = [kind for kind in wanted_endpoint_kinds(record) if kind not in kinds]
+    homeless = [node for node in record.live_nodes if node.host is None]
+    if not missing and not homeless:
+        return record
+    async with fleet.store.begin(record.lease.scope) as tx:
+        await leases.require(tx, record.lease, holder=fleet.holder)
+        fresh = await load_subject(tx, record.lease)
+        assert fresh is not None, "the lease was held, so the subject is there"
+        # Endpoints come first: in ports mode the port that was asked for is theirs.
+        for kind in missing:
+            await allocate(
+                tx,
+                fleet.settings.pool,
+                kind=kind,
+                subject_uid=record.lease.subject_uid,
+                wanted_port=record.settings.port,
+                is_free=is_free,
+            )
+        for node in fresh.live_nodes:
+            if node.host is None:
+                await _house(tx, node, fresh, fleet.settings)
+    async with fleet.store.read(record.lease.scope) as tx:
+        complete = await load_subject(tx, record.lease)
+    assert complete is not None, "the lease is held, so the subject is there"
+    return complete
+
+
+async def _house(
+    tx: Transaction, node: CacheNode, record: SubjectRecord, settings: ProvisionerSettings
+) -> None:
+    port = record.settings.port
+    row = await allocate(
+        tx,
+        settings.pool,
+        kind="node",
+        subject_uid=record.lease.subject_uid,
+        node_uid=node.uid,
+        wanted_port=port,
+        is_free=is_free,
+    )
+    node.host, node.port = row.host, row.port
+    if not record.cluster_enabled:
+        return
+    if settings.endpoints_are_bound:
+        beside = row.port + BUS_PORT_OFFSET
+        node.bus_port = beside if beside <= PORT_MAX else row.port - BUS_PORT_OFFSET
+        return
+    bus = await allocate(
+        tx,
+        settings.pool,
+        kind="bus",
+        subject_uid=record.lease.subject_uid,
+        node_uid=node.uid,
+        wanted_port=0,
+        is_free=is_free,
+    )
+    node.bus_port = bus.port
+
+
+def is_free(host: str, port: int) -> bool:
+    """Tell whether a listener could be had right now; port 0 never is an answer."""
+    if port == 0:
+        return False
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True

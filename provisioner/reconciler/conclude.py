@@ -1,0 +1,249 @@
+"""Write down what a settled pass has brought about, with the events that customers read.
+
+Only what the pass saw is concluded: rows that the API changed meanwhile have an operation of their
+own in the queue, and that one concludes them.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import delete, select
+
+from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.records import LIVE, SubjectRecord, load_subject
+from cachefleet.provisioner.state import leases, lifecycle
+from cachefleet.provisioner.state.lifecycle import Event
+from cachefleet.provisioner.state.operations import OperationKind, OperationState
+from cachefleet.provisioner.state.store import Transaction
+from cachefleet.provisioner.state.tables import (
+    CacheCluster,
+    CacheNode,
+    EndpointAddress,
+    NodeGroup,
+    Operation,
+    ReplicationGroup,
+    Subject,
+    Tag,
+)
+
+CLUSTER = "cache-cluster"
+GROUP = "replication-group"
+
+
+async def conclude(record: SubjectRecord, fleet: Fleet, *, operation_id: int | None) -> None:
+    """Make statuses true: what was being created is there, what was being deleted is gone."""
+    async with fleet.store.begin(record.lease.scope) as tx:
+        await leases.require(tx, record.lease, holder=fleet.holder)
+        fresh = await load_subject(tx, record.lease)
+        if fresh is None:
+            return
+        seen = {node.uid for node in record.nodes}
+        if await _superseded(tx, record, operation_id):
+            return
+        await _conclude_nodes(tx, fresh, seen)
+        for cluster in list(fresh.clusters):
+            await _conclude_cluster(tx, cluster, fresh)
+        if fresh.group is not None:
+            await _conclude_group(tx, fresh.group, fresh)
+
+
+async def fail_creation(record: SubjectRecord, fleet: Fleet, *, reason: str) -> None:
+    """Give up on a subject that could not be created; it can be deleted now, and says why."""
+    async with fleet.store.begin(record.lease.scope) as tx:
+        await leases.require(tx, record.lease, holder=fleet.holder)
+        fresh = await load_subject(tx, record.lease)
+        if fresh is None or not fresh.is_creating:
+            return
+        for cluster in fresh.clusters:
+            lifecycle.fire(cluster, Event.PROVISION_FAILED)
+            tx.emit(CLUSTER, cluster.name, f"Failed to create the cache cluster: {reason}")
+        if fresh.group is not None:
+            lifecycle.fire(fresh.group, Event.PROVISION_FAILED)
+            for shard in fresh.group.node_groups:
+                shard.status = lifecycle.CREATE_FAILED
+            tx.emit(GROUP, fresh.group.name, f"Failed to create the replication group: {reason}")
+
+
+async def abandon_growth(record: SubjectRecord, fleet: Fleet, *, reason: str) -> None:
+    """Take back nodes that could not be added to a subject which serves; say why."""
+    async with fleet.store.begin(record.lease.scope) as tx:
+        await leases.require(tx, record.lease, holder=fleet.holder)
+        fresh = await load_subject(tx, record.lease)
+        if fresh is None:
+            return
+        for node in fresh.nodes:
+            if node.status == lifecycle.NODE_CREATING:
+                node.status = lifecycle.NODE_DELETING
+                tx.emit(CLUSTER, node.member_name, f"Failed to add a cache node: {reason}")
+        for cluster in fresh.clusters:
+            if cluster.status == lifecycle.CREATING:
+                cluster.status = lifecycle.DELETING
+            if "NumCacheNodes" in cluster.pending:
+                cluster.pending = {}
+        tx.enqueue(OperationKind.SETTLE, subject_uid=fresh.lease.subject_uid)
+
+
+async def _superseded(tx: Transaction, record: SubjectRecord, operation_id: int | None) -> bool:
+    """Tell whether the API has filed something newer: its pass will conclude for both."""
+    query = select(Operation.id).where(
+        Operation.subject_uid == record.lease.subject_uid,
+        Operation.state == OperationState.QUEUED,
+        Operation.kind == OperationKind.SETTLE,
+    )
+    if operation_id is not None:
+        query = query.where(Operation.id > operation_id)
+    return (await tx.session.scalars(query.limit(1))).first() is not None
+
+
+async def _conclude_nodes(tx: Transaction, fresh: SubjectRecord, seen: set[str]) -> None:
+    for cluster in fresh.clusters:
+        changed = [n for n in cluster.nodes if n.status != lifecycle.NODE_AVAILABLE]
+        if changed and cluster.engine == "memcached":
+            cluster.discovery_version = fresh.discovery_version
+        # The cluster's own event comes first: the node events follow it within the same second.
+        if cluster.status == lifecycle.CREATING:
+            tx.emit(CLUSTER, cluster.name, "Cache cluster created")
+        for node in list(cluster.nodes):
+            if node.uid not in seen:
+                continue
+            if node.status not in LIVE:
+                await _forget_node(tx, cluster, node)
+            elif node.status == lifecycle.NODE_CREATING:
+                node.status = lifecycle.NODE_AVAILABLE
+                node.created_at = tx.now
+                tx.emit(
+                    CLUSTER,
+                    cluster.name,
+                    f"Added cache node {node.cache_node_id} in availability zone "
+                    f"{node.availability_zone}",
+                )
+            elif node.status == lifecycle.NODE_REBOOTING:
+                node.status = lifecycle.NODE_AVAILABLE
+            if node.recovering and node.status == lifecycle.NODE_AVAILABLE:
+                node.recovering = False
+                tx.emit(
+                    CLUSTER,
+                    cluster.name,
+                    f"Finished recovery for cache nodes {node.cache_node_id}",
+                )
+
+
+async def _forget_node(tx: Transaction, cluster: CacheCluster, node: CacheNode) -> None:
+    await tx.session.execute(delete(EndpointAddress).where(EndpointAddress.node_uid == node.uid))
+    cluster.nodes.remove(node)
+    if cluster.status != lifecycle.DELETING:
+        tx.emit(CLUSTER, cluster.name, f"Removed cache nodes {node.cache_node_id}")
+
+
+async def _conclude_cluster(tx: Transaction, cluster: CacheCluster, fresh: SubjectRecord) -> None:
+    if cluster.status == lifecycle.DELETING:
+        if not cluster.nodes:
+            await _delete_cluster(tx, cluster, fresh)
+        return
+    if cluster.status == lifecycle.CREATING:
+        lifecycle.fire(cluster, Event.PROVISIONED)
+        cluster.created_at = tx.now
+    elif cluster.status == lifecycle.MODIFYING:
+        lifecycle.fire(cluster, Event.MODIFIED)
+        _conclude_node_count(tx, cluster)
+    elif cluster.status == lifecycle.REBOOTING:
+        lifecycle.fire(cluster, Event.REBOOTED)
+
+
+def _conclude_node_count(tx: Transaction, cluster: CacheCluster) -> None:
+    wanted = cluster.pending.get("NumCacheNodes")
+    if wanted is None:
+        return
+    before, cluster.num_cache_nodes = cluster.num_cache_nodes, len(cluster.nodes)
+    cluster.pending = {
+        key: value
+        for key, value in cluster.pending.items()
+        if key not in ("NumCacheNodes", "CacheNodeIdsToRemove")
+    }
+    tx.emit(
+        CLUSTER,
+        cluster.name,
+        f"Finished modifying number of nodes from {before} to {cluster.num_cache_nodes}",
+    )
+
+
+async def _delete_cluster(tx: Transaction, cluster: CacheCluster, fresh: SubjectRecord) -> None:
+    tx.emit(CLUSTER, cluster.name, "Cache cluster deleted")
+    await _forget_tags(tx, cluster)
+    if fresh.group is not None:
+        fresh.group.members.remove(cluster)
+        await tx.session.delete(cluster)
+        return
+    await tx.session.delete(cluster)
+    await tx.session.flush()
+    await _forget_subject(tx, cluster.uid)
+
+
+async def _conclude_group(tx: Transaction, group: ReplicationGroup, fresh: SubjectRecord) -> None:
+    if group.status == lifecycle.DELETING:
+        if not any(cluster.status == lifecycle.DELETING for cluster in group.members):
+            await _delete_group(tx, group)
+        return
+    for shard in list(group.node_groups):
+        await tx.session.refresh(shard, ["nodes"])
+        if shard.status == lifecycle.DELETING and not shard.nodes:
+            group.node_groups.remove(shard)
+        elif shard.status in (lifecycle.CREATING, lifecycle.MODIFYING):
+            shard.status = lifecycle.AVAILABLE
+    if group.automatic_failover in ("enabling", "disabling"):
+        group.automatic_failover = {"enabling": "enabled", "disabling": "disabled"}[
+            group.automatic_failover
+        ]
+    if group.status == lifecycle.CREATING:
+        lifecycle.fire(group, Event.PROVISIONED)
+        tx.emit(GROUP, group.name, f"Replication group {group.name} created")
+    elif group.status == lifecycle.MODIFYING:
+        lifecycle.fire(group, Event.MODIFIED)
+
+
+async def _delete_group(tx: Transaction, group: ReplicationGroup) -> None:
+    """Remove the group's rows; a member that was to be kept goes on as a cluster of its own."""
+    for cluster in list(group.members):
+        await tx.new_subject("cache_cluster", cluster.uid)
+        cluster.replication_group_uid = None
+        group.members.remove(cluster)
+        for node in cluster.nodes:
+            node.subject_uid = cluster.uid
+            node.node_group_uid = None
+            await _move_address(tx, node, cluster.uid)
+        if cluster.status == lifecycle.MODIFYING:
+            lifecycle.fire(cluster, Event.MODIFIED)
+        # Its listening addresses have to lose the group's endpoints.
+        tx.enqueue(OperationKind.SETTLE, subject_uid=cluster.uid)
+    tx.emit(GROUP, group.name, f"Replication group {group.name} deleted")
+    await _forget_tags(tx, group)
+    uid = group.uid
+    await tx.session.flush()
+    await tx.session.delete(group)
+    await tx.session.flush()
+    await _forget_subject(tx, uid)
+
+
+async def _move_address(tx: Transaction, node: CacheNode, subject_uid: str) -> None:
+    query = select(EndpointAddress).where(EndpointAddress.node_uid == node.uid)
+    for row in (await tx.session.scalars(query)).all():
+        row.subject_uid = subject_uid
+
+
+async def _forget_subject(tx: Transaction, uid: str) -> None:
+    for statement in (
+        delete(EndpointAddress).where(EndpointAddress.subject_uid == uid),
+        delete(NodeGroup).where(NodeGroup.replication_group_uid == uid),
+        delete(Subject).where(Subject.uid == uid),
+    ):
+        await tx.session.execute(statement)
+
+
+async def _forget_tags(tx: Transaction, row: CacheCluster | ReplicationGroup) -> None:
+    await tx.session.execute(
+        delete(Tag).where(
+            Tag.account == row.account,
+            Tag.region == row.region,
+            Tag.arn_kind == row.arn_kind,
+            Tag.resource_name == row.name,
+        )
+    )

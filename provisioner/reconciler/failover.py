@@ -1,0 +1,170 @@
+"""Give a shard that has lost its primary another one, and write down what happened.
+
+Promotion comes before the record: clients are served some milliseconds sooner, and the events are
+true when they are read. A crash between the two is found by the next pass, which sees that the
+record's primary is gone and that one of its replicas is primary.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from cachefleet.engine.errors import CommandRefused, NodeUnreachable
+from cachefleet.engine.types import NodeRole
+from cachefleet.provisioner.planning.failover import (
+    Candidate,
+    FailoverDecision,
+    Verdict,
+    decide_failover,
+)
+from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.launch import SAVED_DUMP_FILE, SAVED_ITEMS_FILE
+from cachefleet.provisioner.reconciler.observe import wanted_binds
+from cachefleet.provisioner.reconciler.records import SubjectRecord, load_subject
+from cachefleet.provisioner.state import leases, lifecycle
+from cachefleet.provisioner.state.tables import CacheNode
+
+log = structlog.get_logger(__name__)
+
+
+async def ensure_primaries(record: SubjectRecord, fleet: Fleet) -> SubjectRecord:
+    """Fail over every shard that needs it; return the record as it is afterwards.
+
+    Raises:
+        NodeUnreachable, CommandRefused: the chosen replica did not take over; look again.
+        Stale: the lease has passed on.
+    """
+    lost = await _lost_nodes(record, fleet)
+    changed = await _fail_over_shards(record, fleet, lost)
+    if changed or any(not node.recovering for node in lost):
+        await _write_losses(record, fleet, lost)
+        changed = True
+    if not changed:
+        return record
+    async with fleet.store.read(record.lease.scope) as tx:
+        fresh = await load_subject(tx, record.lease)
+    assert fresh is not None, "the lease is held, so the subject is there"
+    return fresh
+
+
+async def _lost_nodes(record: SubjectRecord, fleet: Fleet) -> list[CacheNode]:
+    """Return nodes that served and whose process ended without an order of ours."""
+    lost = []
+    for node in record.live_nodes:
+        if node.status != lifecycle.NODE_AVAILABLE:
+            continue
+        if await fleet.driver.find(node.uid) is None and not _saved(node, fleet):
+            lost.append(node)
+    return lost
+
+
+def _saved(node: CacheNode, fleet: Fleet) -> bool:
+    directory = fleet.driver.directory(node.uid)
+    return any((directory / name).exists() for name in (SAVED_DUMP_FILE, SAVED_ITEMS_FILE))
+
+
+async def _fail_over_shards(record: SubjectRecord, fleet: Fleet, lost: Sequence[CacheNode]) -> bool:
+    group = record.group
+    if group is None or record.is_creating:
+        return False
+    changed = False
+    for shard in group.node_groups:
+        members = [node for node in record.live_nodes if node.node_group_uid == shard.uid]
+        primary = next((node for node in members if node.role == NodeRole.PRIMARY), None)
+        if primary is None or len(members) < 2:
+            continue
+        if primary not in lost and not record.cluster_enabled:
+            continue  # its process is there: nothing to decide, and nobody to ask
+        candidates = await asyncio.gather(*(_candidate(node, record, fleet) for node in members))
+        decision = decide_failover(
+            candidates,
+            automatic=group.automatic_failover in ("enabled", "enabling"),
+            cluster_mode=record.cluster_enabled,
+        )
+        if decision.verdict is Verdict.KEEP:
+            continue
+        successor = next(node for node in members if node.uid == decision.uid)
+        log.warning(
+            "failover_started",
+            group=group.name,
+            shard=shard.node_group_id,
+            verdict=decision.verdict.value,
+            reason=decision.reason,
+        )
+        await _fail_over(decision, primary, successor, record, fleet)
+        changed = True
+    return changed
+
+
+async def _candidate(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> Candidate:
+    running = await fleet.driver.find(node.uid) is not None
+    role, offset, owns_slots = None, 0, False
+    if running:
+        adapter = fleet.valkey(node)
+        try:
+            view = await adapter.replication()
+            role, offset = view.role, view.offset
+            if record.cluster_enabled:
+                peers = await adapter.cluster_nodes()
+                owns_slots = any(peer.myself and peer.slots for peer in peers)
+        except (NodeUnreachable, CommandRefused):
+            role = None
+    return Candidate(
+        uid=node.uid,
+        name=node.member_name,
+        availability_zone=node.availability_zone,
+        is_recorded_primary=node.role == NodeRole.PRIMARY,
+        is_new=node.status == lifecycle.NODE_CREATING,
+        running=running,
+        role=role,
+        owns_slots=owns_slots,
+        offset=offset,
+    )
+
+
+async def _fail_over(
+    decision: FailoverDecision,
+    primary: CacheNode,
+    successor: CacheNode,
+    record: SubjectRecord,
+    fleet: Fleet,
+) -> None:
+    adapter = fleet.valkey(successor)
+    if decision.verdict is Verdict.PROMOTE:
+        if record.cluster_enabled:
+            await adapter.cluster_takeover()
+        else:
+            await adapter.promote()
+    primary.role, successor.role = NodeRole.REPLICA.value, NodeRole.PRIMARY.value
+    if not record.cluster_enabled:
+        await adapter.set_binds(wanted_binds(successor, record, fleet))
+    text = (
+        f"Failover from primary node {primary.member_name} to replica node "
+        f"{successor.member_name} completed"
+    )
+    async with fleet.store.begin(record.lease.scope) as tx:
+        await leases.require(tx, record.lease, holder=fleet.holder)
+        for node, role in ((primary, NodeRole.REPLICA), (successor, NodeRole.PRIMARY)):
+            row = await tx.session.get(CacheNode, node.uid)
+            assert row is not None, "the lease is held, so the node is there"
+            row.role = role.value
+        assert record.group is not None
+        tx.emit("cache-cluster", primary.member_name, text)
+        tx.emit("replication-group", record.group.name, text)
+
+
+async def _write_losses(record: SubjectRecord, fleet: Fleet, lost: Sequence[CacheNode]) -> None:
+    async with fleet.store.begin(record.lease.scope) as tx:
+        await leases.require(tx, record.lease, holder=fleet.holder)
+        for node in lost:
+            row = await tx.session.get(CacheNode, node.uid)
+            if row is not None and not row.recovering:
+                row.recovering = True
+                tx.emit(
+                    "cache-cluster",
+                    row.member_name,
+                    f"Recovering cache nodes {row.cache_node_id}",
+                )

@@ -1,0 +1,113 @@
+"""What every pass needs, in one value: the records, the processes, the engines, the clock."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from cachefleet.engine.catalog import Catalog
+from cachefleet.engine.discovery import Inventory
+from cachefleet.engine.memcached.adapter import MemcachedAdapter
+from cachefleet.engine.types import Engine
+from cachefleet.engine.valkey.adapter import ValkeyAdapter
+from cachefleet.engine.valkey.config import hidden_renames
+from cachefleet.provisioner.clock import Clock
+from cachefleet.provisioner.drivers.base import Driver
+from cachefleet.provisioner.reconciler.records import SubjectRecord
+from cachefleet.provisioner.settings import ProvisionerSettings
+from cachefleet.provisioner.state.store import Store
+from cachefleet.provisioner.state.tables import CacheNode
+
+ADMIN_USER = "cachefleet"
+
+SyncEndpoints = Callable[[str | None], Awaitable[None]]
+
+
+async def no_endpoints(settled: str | None) -> None:
+    """Serve nothing: for fleets whose endpoints are all bound by nodes."""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedNode:
+    """What has to be known of a node when nothing is heard of it any more."""
+
+    subject_uid: str
+    engine: Engine
+
+
+def command_prefix(node: CacheNode) -> str:
+    """Return the prefix under which hidden commands are found; it tells nothing of the secret."""
+    return hashlib.sha256(f"commands:{node.admin_secret}".encode()).hexdigest()[:16]
+
+
+@dataclass(kw_only=True)
+class Fleet:
+    """The dependencies of a pass. ``holder`` is this provisioner's name on leases."""
+
+    store: Store
+    driver: Driver
+    inventory: Inventory
+    catalog: Catalog
+    clock: Clock
+    settings: ProvisionerSettings
+    holder: str
+    # Makes the gateway agree with the record; called with a subject that has just settled.
+    sync_endpoints: SyncEndpoints = field(default=no_endpoints)
+    # The nodes that serve as far as we know: whose silence or end is news.
+    watched: dict[str, WatchedNode] = field(default_factory=dict)
+    # Processes that a pass is ending itself: their exits are no news.
+    ending: set[str] = field(default_factory=set)
+    _valkey: dict[str, ValkeyAdapter] = field(default_factory=dict)
+    _memcached: dict[str, MemcachedAdapter] = field(default_factory=dict)
+
+    def valkey(self, node: CacheNode) -> ValkeyAdapter:
+        """Return the adapter of a Valkey or Redis node; it connects at first use."""
+        adapter = self._valkey.get(node.uid)
+        if adapter is None:
+            adapter = ValkeyAdapter(
+                unix_socket=str(self.driver.socket_path(node.uid)),
+                endpoint=None,
+                username=ADMIN_USER,
+                password=node.admin_secret,
+                timeout_s=self.settings.command_timeout_s,
+                renamed_commands=hidden_renames(command_prefix(node)),
+            )
+            self._valkey[node.uid] = adapter
+        return adapter
+
+    def memcached(self, node: CacheNode) -> MemcachedAdapter:
+        """Return the adapter of a memcached node."""
+        adapter = self._memcached.get(node.uid)
+        if adapter is None:
+            adapter = MemcachedAdapter(
+                unix_socket=str(self.driver.socket_path(node.uid)),
+                timeout_s=self.settings.command_timeout_s,
+            )
+            self._memcached[node.uid] = adapter
+        return adapter
+
+    def watch(self, node: CacheNode, record: SubjectRecord) -> None:
+        """Have the node's end or silence noticed from now on."""
+        self.watched[node.uid] = WatchedNode(record.lease.subject_uid, record.engine)
+
+    def effective_parameters(self, record: SubjectRecord) -> dict[str, str]:
+        """Return every parameter of the subject's family with the value that is in force."""
+        family = self.catalog.family_of(record.engine, record.settings.engine_version)
+        return self.catalog.resolve_parameters(
+            family,
+            record.user_parameters,
+            record.settings.node_type,
+            cluster_enabled=record.cluster_enabled,
+        )
+
+    async def forget(self, uid: str) -> None:
+        """Close what is open to a node whose process is gone."""
+        for adapter in (self._valkey.pop(uid, None), self._memcached.pop(uid, None)):
+            if adapter is not None:
+                await adapter.aclose()
+
+    async def aclose(self) -> None:
+        """Close all connections to engines."""
+        for uid in [*self._valkey, *self._memcached]:
+            await self.forget(uid)

@@ -1,0 +1,243 @@
+"""Start one node: what its process is given, and when it counts as started.
+
+The row and its addresses are there before; the process holds its directory's lock. Data comes back
+only where an orderly stop left it (``saved.rdb``, ``saved.items``): whatever else lies in the
+directory is of a process that died, and ElastiCache starts such a node empty.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+import structlog
+
+from cachefleet.engine.errors import CommandRefused, NodeUnreachable
+from cachefleet.engine.memcached.config import MemcachedConfig, render_argv
+from cachefleet.engine.types import Endpoint, Engine, EngineBinary, NodeRole
+from cachefleet.engine.valkey.acl import default_line
+from cachefleet.engine.valkey.cluster import parse_slots
+from cachefleet.engine.valkey.config import (
+    CLUSTER_CONFIG_FILE,
+    DUMP_FILE,
+    ClusterSeat,
+    ValkeyConfig,
+    hidden_renames,
+    render_config,
+    render_nodes_conf,
+)
+from cachefleet.provisioner.drivers.base import LaunchFailed, ProcessSpec
+from cachefleet.provisioner.reconciler.fleet import ADMIN_USER, Fleet, command_prefix
+from cachefleet.provisioner.reconciler.records import SubjectRecord, own_endpoint
+from cachefleet.provisioner.state import lifecycle
+from cachefleet.provisioner.state.tables import CacheNode
+
+log = structlog.get_logger(__name__)
+
+REPLICATION_USER = "cachefleet-replication"
+REPLICATION_RULES = ("resetkeys", "resetchannels", "-@all", "+psync", "+replconf", "+ping")
+CONFIG_FILE = "valkey.conf"
+SAVED_DUMP_FILE = "saved.rdb"
+SAVED_ITEMS_FILE = "saved.items"
+DISCOVERY_FILE = "cluster-config"
+READY_POLL_S = 0.004  # an engine is up within some 30 ms: looking less often would be felt
+
+
+async def launch(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> None:
+    """Start the node's process, or find it running, and return once it serves commands.
+
+    Raises:
+        LaunchFailed: the process could not be started, ended, or never served.
+        NoEngineBinary: nothing here can run this engine.
+    """
+    engine = record.engine
+    binary = fleet.inventory.choose(engine, record.settings.engine_version)
+    if engine is Engine.MEMCACHED:
+        spec = memcached_spec(node, record, fleet, binary)
+    else:
+        spec = valkey_spec(node, record, fleet, binary)
+    await fleet.forget(node.uid)
+    await fleet.driver.ensure(spec)
+    await _ready(node, record, fleet)
+    fleet.watch(node, record)
+    if engine is not Engine.MEMCACHED:
+        # Loaded: from here on the file is older than the node.
+        for name in (SAVED_DUMP_FILE, DUMP_FILE):
+            (fleet.driver.directory(node.uid) / name).unlink(missing_ok=True)
+    log.info("node_launched", node=node.uid, member=node.member_name, engine=binary.detail)
+
+
+def valkey_spec(
+    node: CacheNode, record: SubjectRecord, fleet: Fleet, binary: EngineBinary
+) -> ProcessSpec:
+    """Return the process of a Valkey or Redis OSS node, with its files."""
+    directory = fleet.driver.directory(node.uid)
+    _prepare_dump(directory)
+    files = {CONFIG_FILE: render_config(valkey_config(node, record, fleet, binary))}
+    if record.cluster_enabled and not (directory / CLUSTER_CONFIG_FILE).exists():
+        files[CLUSTER_CONFIG_FILE] = _nodes_conf(node, record, binary)
+    return ProcessSpec(uid=node.uid, argv=(*binary.argv, str(directory / CONFIG_FILE)), files=files)
+
+
+def valkey_config(
+    node: CacheNode, record: SubjectRecord, fleet: Fleet, binary: EngineBinary
+) -> ValkeyConfig:
+    """Return what the node's configuration file is made from."""
+    settings = record.settings
+    node_type = fleet.catalog.node_type(settings.node_type)
+    assert node_type is not None, settings.node_type
+    own = own_endpoint(node)
+    return ValkeyConfig(
+        directory=str(fleet.driver.directory(node.uid)),
+        # Endpoints are bound later: their last holder may not have let go yet.
+        binds=(own.host,),
+        port=own.port,
+        unix_socket=str(fleet.driver.socket_path(node.uid)),
+        announce_host=own.host,
+        admin_user=ADMIN_USER,
+        admin_password_sha256=hashlib.sha256(node.admin_secret.encode()).hexdigest(),
+        primary_credentials=(REPLICATION_USER, settings.replication_secret),
+        maxmemory_bytes=node_type.maxmemory_bytes,
+        parameters=fleet.effective_parameters(record),
+        cluster_enabled=record.cluster_enabled,
+        cluster_bus_port=node.bus_port,
+        replica_of=_replica_of(node, record),
+        availability_zone=node.availability_zone,
+        binary=binary,
+        renamed_commands=hidden_renames(command_prefix(node)),
+        secret_prefix=command_prefix(node),
+        acl_lines=acl_lines(record),
+    )
+
+
+def acl_lines(record: SubjectRecord) -> tuple[str, ...]:
+    """Return the users of a node beside the control plane's own."""
+    secret = hashlib.sha256(record.settings.replication_secret.encode()).hexdigest()
+    replication = f"user {REPLICATION_USER} on #{secret} {' '.join(REPLICATION_RULES)}"
+    return (default_line(), replication)
+
+
+def memcached_spec(
+    node: CacheNode, record: SubjectRecord, fleet: Fleet, binary: EngineBinary
+) -> ProcessSpec:
+    """Return the process of a memcached node, with the list of nodes it tells clients of."""
+    settings = record.settings
+    directory = fleet.driver.directory(node.uid)
+    node_type = fleet.catalog.node_type(settings.node_type)
+    assert node_type is not None, settings.node_type
+    own = own_endpoint(node)
+    argv = render_argv(
+        MemcachedConfig(
+            binary=binary,
+            binds=(own.host,),
+            port=own.port,
+            control_socket=str(fleet.driver.socket_path(node.uid)),
+            max_cache_memory_mb=node_type.max_cache_memory_mb,
+            num_threads=node_type.num_threads,
+            parameters=fleet.effective_parameters(record),
+            report_version=settings.engine_version,
+            cluster_config_file=str(directory / DISCOVERY_FILE),
+            memory_file=str(directory / SAVED_ITEMS_FILE),
+        )
+    )
+    return ProcessSpec(
+        uid=node.uid,
+        argv=tuple(argv),
+        files={DISCOVERY_FILE: record.discovery_payload().decode()},
+    )
+
+
+async def _ready(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> None:
+    try:
+        async with asyncio.timeout(fleet.settings.start_timeout_s):
+            while not await _answers(node, record, fleet):
+                if await fleet.driver.find(node.uid) is None:
+                    raise LaunchFailed(fleet.driver.explain(node.uid))
+                await asyncio.sleep(READY_POLL_S)
+    except TimeoutError:
+        raise LaunchFailed(
+            f"it did not answer within {fleet.settings.start_timeout_s:g} s: "
+            f"{fleet.driver.explain(node.uid)}"
+        ) from None
+
+
+async def _answers(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> bool:
+    adapter = fleet.memcached(node) if record.engine is Engine.MEMCACHED else fleet.valkey(node)
+    if not fleet.driver.socket_path(node.uid).exists():
+        return False
+    try:
+        await adapter.ping()
+    except NodeUnreachable:
+        return False
+    except CommandRefused as refusal:
+        # A big data set takes its time to load; the node is up and will serve.
+        return refusal.code != "LOADING"
+    return True
+
+
+def _prepare_dump(directory: Path) -> None:
+    """Put the data of an orderly stop where the engine loads it, and nothing else."""
+    saved, dump = directory / SAVED_DUMP_FILE, directory / DUMP_FILE
+    dump.unlink(missing_ok=True)
+    if saved.exists():
+        os.link(saved, dump)
+
+
+def _replica_of(node: CacheNode, record: SubjectRecord) -> Endpoint | None:
+    """Return whom the node follows from its start on.
+
+    A new replica is attached by command instead, which connects at once: the configured one would
+    wait for the engine's next round, and nobody knows the node yet.
+    """
+    primary = record.shard_primary(node)
+    unknown = node.status == lifecycle.NODE_CREATING
+    if record.cluster_enabled or node.role != NodeRole.REPLICA or unknown or primary is None:
+        return None
+    return own_endpoint(primary)
+
+
+def _nodes_conf(node: CacheNode, record: SubjectRecord, binary: EngineBinary) -> str:
+    """Return the node's first picture of the cluster.
+
+    A cluster that is being created is written whole. A node that joins later, or that lost its
+    directory, begins alone under its old id; it is met and given its role by the next steps.
+    """
+    assert record.group is not None
+    seats: list[ClusterSeat] = []
+    if record.is_creating:
+        for number, shard in enumerate(record.group.node_groups, start=1):
+            members = [n for n in record.live_nodes if n.node_group_uid == shard.uid]
+            primary = next(n for n in members if n.role == NodeRole.PRIMARY)
+            seats.extend(
+                ClusterSeat(
+                    id=member.engine_node_id,
+                    endpoint=own_endpoint(member),
+                    bus_port=member.bus_port or 0,
+                    primary_id=None if member is primary else primary.engine_node_id,
+                    slots=tuple(parse_slots(shard.slots)) if member is primary else (),
+                    shard_id=shard.engine_shard_id,
+                    epoch=number if member is primary else 0,
+                )
+                for member in members
+            )
+        return render_nodes_conf(seats, node.engine_node_id, binary=binary)
+    shard = next(s for s in record.group.node_groups if s.uid == node.node_group_uid)
+    alone = ClusterSeat(
+        id=node.engine_node_id,
+        endpoint=own_endpoint(node),
+        bus_port=node.bus_port or 0,
+        primary_id=None,
+        shard_id=shard.engine_shard_id,
+        epoch=0,
+    )
+    return render_nodes_conf([alone], node.engine_node_id, binary=binary)
+
+
+def keep_saved(directory: Path) -> None:
+    """Mark what an orderly stop wrote as the data to start with."""
+    dump = directory / DUMP_FILE
+    if dump.exists():
+        shutil.move(dump, directory / SAVED_DUMP_FILE)

@@ -1,0 +1,214 @@
+"""The provisioner's loop: hold leases, claim operations, run them, hear of ended processes.
+
+One task a subject runs that subject's work in order; subjects run side by side up to a limit.
+Nothing here decides what to do with a subject: it decides who is next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+
+from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.outcomes import Done, GiveUp, Outcome, Requeue
+from cachefleet.provisioner.reconciler.settle import settle
+from cachefleet.provisioner.state import leases, operations
+from cachefleet.provisioner.state.errors import Stale
+from cachefleet.provisioner.state.leases import Lease
+from cachefleet.provisioner.state.operations import OperationKind, OperationState
+from cachefleet.provisioner.state.scope import Scope
+from cachefleet.provisioner.state.tables import Operation
+
+log = structlog.get_logger(__name__)
+
+SYSTEM_SCOPE = Scope("", "")  # of transactions that touch no customer's record
+POLL_S = 0.25  # how soon work is found that another process filed
+BROKEN_RETRY_S = 5.0
+
+Handler = Callable[[Operation, Lease, Fleet], Awaitable[Outcome]]
+AfterWork = Callable[[], Awaitable[None]]
+
+
+async def _settle(operation: Operation, lease: Lease, fleet: Fleet) -> Outcome:
+    return await settle(lease, fleet, operation_id=operation.id)
+
+
+HANDLERS: Mapping[str, Handler] = {OperationKind.SETTLE: _settle}
+
+
+@dataclass(slots=True)
+class _Held:
+    lease: Lease
+    trusted_until_s: float  # monotonic
+    task: asyncio.Task[None] | None = None
+
+
+class Provisioner:
+    """Runs until cancelled. ``after_work`` is called whenever endpoints may have changed."""
+
+    def __init__(self, fleet: Fleet, *, after_work: AfterWork) -> None:
+        self._fleet = fleet
+        self._after_work = after_work
+        self._held: dict[str, _Held] = {}
+        self._slots = asyncio.Semaphore(fleet.settings.operations_at_once_max)
+        self.idle = asyncio.Event()  # set whenever there is nothing to do that is due
+
+    @property
+    def leases(self) -> Mapping[str, Lease]:
+        """Return the subjects that this provisioner holds now."""
+        return {uid: held.lease for uid, held in self._held.items()}
+
+    async def run(self) -> None:
+        """Claim and run work until cancelled."""
+        renew_at_s = 0.0
+        try:
+            while True:
+                self._fleet.store.work_filed.clear()
+                now_s = self._fleet.clock.monotonic_s()
+                if now_s >= renew_at_s:
+                    await self._renew(now_s)
+                    renew_at_s = now_s + leases.RENEW_EVERY_S
+                await self._claim(now_s)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(POLL_S):
+                        await self._fleet.store.work_filed.wait()
+        finally:
+            await self._stop()
+
+    def preempt(self, subject_uid: str) -> None:
+        """Settle a subject now, ahead of whatever is being done to it; that is taken up again.
+
+        Called when one of its processes has ended: the pass under way saw a world that is no more.
+        """
+        held = self._held.get(subject_uid)
+        if held is None:
+            return
+        if held.task is not None and held.task is not asyncio.current_task():
+            held.task.cancel()
+        held.task = asyncio.create_task(self._repair(held, held.task))
+
+    async def _repair(self, held: _Held, interrupted: asyncio.Task[None] | None) -> None:
+        if interrupted is not None:
+            await asyncio.gather(interrupted, return_exceptions=True)
+        fleet = self._fleet
+        try:
+            outcome = await settle(held.lease, fleet)
+            log.info("repair_ended", subject=held.lease.subject_uid, outcome=repr(outcome))
+            async with fleet.store.begin(held.lease.scope) as tx:
+                await operations.requeue_running(tx, subject_uids=[held.lease.subject_uid])
+                if not isinstance(outcome, Done):
+                    await operations.ensure_settle(tx, held.lease)
+            await self._after_work()
+        except Stale:
+            self._held.pop(held.lease.subject_uid, None)
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            log.exception("repair_broke", subject=held.lease.subject_uid)
+            await self._file_settle(held.lease)
+        finally:
+            if held.task is asyncio.current_task():
+                held.task = None
+            fleet.store.work_filed.set()
+
+    async def _renew(self, now_s: float) -> None:
+        async with self._fleet.store.begin(SYSTEM_SCOPE) as tx:
+            ours = await leases.renew_all(tx, holder=self._fleet.holder)
+        for uid in [uid for uid in self._held if uid not in ours]:
+            await self._drop(uid)
+        for held in self._held.values():
+            held.trusted_until_s = now_s + leases.TRUSTED_S
+
+    async def _claim(self, now_s: float) -> None:
+        fleet = self._fleet
+        async with fleet.store.read(SYSTEM_SCOPE) as tx:
+            free = await leases.count_free(tx)
+            due = await operations.due_subjects(tx)
+        if not free and not due:
+            self._note_idle()
+            return
+        async with fleet.store.begin(SYSTEM_SCOPE) as tx:
+            taken = await leases.acquire_free(tx, holder=fleet.holder)
+            uids = [lease.subject_uid for lease in taken]
+            await operations.requeue_running(tx, subject_uids=uids)
+            for lease in taken:
+                await operations.ensure_settle(tx, lease)
+            ready = [uid for uid, held in self._held.items() if held.task is None]
+            claimed = await operations.claim(tx, subject_uids=[*ready, *uids])
+        for lease in taken:
+            self._held[lease.subject_uid] = _Held(lease, now_s + leases.TRUSTED_S)
+        for operation in claimed:
+            held = self._held[operation.subject_uid]
+            self.idle.clear()
+            held.task = asyncio.create_task(self._work(operation, held))
+
+    def _note_idle(self) -> None:
+        if all(held.task is None for held in self._held.values()):
+            self.idle.set()
+
+    async def _work(self, operation: Operation, held: _Held) -> None:
+        try:
+            async with self._slots:
+                outcome = await self._outcome(operation, held)
+                await self._record(operation, outcome)
+            await self._after_work()
+        except Stale:
+            self._held.pop(operation.subject_uid, None)
+            log.warning("lease_lost", subject=operation.subject_uid)
+        finally:
+            if held.task is asyncio.current_task():
+                held.task = None
+            self._fleet.store.work_filed.set()
+
+    async def _outcome(self, operation: Operation, held: _Held) -> Outcome:
+        handler = HANDLERS[operation.kind]
+        try:
+            return await handler(operation, held.lease, self._fleet)
+        except Stale:
+            raise
+        except Exception as error:
+            # A mistake of ours on one subject must not stop the others; it is logged whole.
+            log.exception("operation_broke", operation=operation.id, kind=operation.kind)
+            return Requeue(after_s=BROKEN_RETRY_S, reason=f"{type(error).__name__}: {error}")
+
+    async def _record(self, operation: Operation, outcome: Outcome) -> None:
+        log.info(
+            "operation_pass_ended",
+            operation=operation.id,
+            kind=operation.kind,
+            attempt=operation.attempt,
+            outcome=type(outcome).__name__,
+            token=operation.token,
+        )
+        async with self._fleet.store.begin(SYSTEM_SCOPE) as tx:
+            match outcome:
+                case Done(summary=text):
+                    await operations.finish(tx, operation.id, OperationState.DONE, text)
+                case GiveUp(reason=text):
+                    await operations.finish(tx, operation.id, OperationState.FAILED, text)
+                case Requeue(after_s=after_s, reason=text):
+                    due_at = tx.now + timedelta(seconds=after_s)
+                    await operations.snooze(tx, operation.id, due_at=due_at, progress=text)
+
+    async def _file_settle(self, lease: Lease) -> None:
+        async with self._fleet.store.begin(lease.scope) as tx:
+            await operations.requeue_running(tx, subject_uids=[lease.subject_uid])
+            await operations.ensure_settle(tx, lease)
+
+    async def _drop(self, uid: str) -> None:
+        held = self._held.pop(uid)
+        if held.task is not None:
+            held.task.cancel()
+            await asyncio.gather(held.task, return_exceptions=True)
+
+    async def _stop(self) -> None:
+        """Stop working and give the leases back; what was running is taken up at the next start."""
+        for uid in list(self._held):
+            await self._drop(uid)
+        async with self._fleet.store.begin(SYSTEM_SCOPE) as tx:
+            await leases.release_all(tx, holder=self._fleet.holder)

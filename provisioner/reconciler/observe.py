@@ -1,0 +1,152 @@
+"""Read the world: every live node of a subject, side by side, as values for the planners.
+
+A node that does not answer is reported as unknown, never as absent: only the driver says whether a
+process is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from cachefleet.engine.errors import NodeUnreachable
+from cachefleet.engine.types import ClusterInfoView, ClusterNodeView, NodeRole
+from cachefleet.provisioner.planning.cluster import ClusterMemberView
+from cachefleet.provisioner.planning.memcached import MemcachedNodeView
+from cachefleet.provisioner.planning.replication import NodeView
+from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.records import SubjectRecord, own_endpoint
+from cachefleet.provisioner.state.tables import CacheNode
+
+
+async def observe_replication(record: SubjectRecord, fleet: Fleet) -> list[NodeView]:
+    """Return the nodes of a subject without cluster mode."""
+    return list(
+        await asyncio.gather(*(_observe_replica(node, record, fleet) for node in record.live_nodes))
+    )
+
+
+async def observe_cluster(record: SubjectRecord, fleet: Fleet) -> list[ClusterMemberView]:
+    """Return the nodes of a group in cluster mode."""
+    return list(
+        await asyncio.gather(*(_observe_member(node, record, fleet) for node in record.live_nodes))
+    )
+
+
+async def observe_memcached(record: SubjectRecord, fleet: Fleet) -> list[MemcachedNodeView]:
+    """Return the nodes of a memcached cluster."""
+    return list(
+        await asyncio.gather(
+            *(_observe_memcached(node, record, fleet) for node in record.live_nodes)
+        )
+    )
+
+
+def wanted_binds(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> tuple[str, ...]:
+    """Return the addresses a node has to listen on: its own and the endpoints it stands for."""
+    own = own_endpoint(node).host
+    if not fleet.settings.endpoints_are_bound:
+        return (own,)
+    extra = []
+    primary = record.endpoint("primary")
+    if primary is not None and node.role == NodeRole.PRIMARY:
+        extra.append(primary.host)
+    configuration = record.endpoint("configuration")
+    if configuration is not None and node is configuration_holder(record):
+        extra.append(configuration.host)
+    return (own, *extra)
+
+
+def configuration_holder(record: SubjectRecord) -> CacheNode | None:
+    """Return the node that stands for the configuration endpoint: the first one that is up."""
+    candidates = sorted(record.live_nodes, key=lambda node: (node.member_name, node.cache_node_id))
+    return next(iter(candidates), None)
+
+
+async def _observe_replica(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> NodeView:
+    view = NodeView(
+        uid=node.uid,
+        own=own_endpoint(node),
+        wanted_role=NodeRole(node.role or NodeRole.PRIMARY),
+        wanted_binds=wanted_binds(node, record, fleet),
+        running=await fleet.driver.find(node.uid) is not None,
+    )
+    if not view.running:
+        return view
+    adapter = fleet.valkey(node)
+    try:
+        replication = await adapter.replication()
+        binds = _binds(await adapter.config_get("bind"))
+    except NodeUnreachable:
+        return view
+    fleet.watch(node, record)  # one that an earlier control plane started is watched from here on
+    return NodeView(
+        uid=view.uid,
+        own=view.own,
+        wanted_role=view.wanted_role,
+        wanted_binds=view.wanted_binds,
+        running=True,
+        replication=replication,
+        binds=binds,
+    )
+
+
+async def _observe_member(
+    node: CacheNode, record: SubjectRecord, fleet: Fleet
+) -> ClusterMemberView:
+    plain = await _observe_replica(node, record, fleet)
+    primary = record.shard_primary(node)
+    info: ClusterInfoView | None = None
+    peers: tuple[ClusterNodeView, ...] = ()
+    if plain.replication is not None:
+        adapter = fleet.valkey(node)
+        try:
+            info = await adapter.cluster_info()
+            peers = tuple(await adapter.cluster_nodes())
+        except NodeUnreachable:
+            info = None
+    assert node.bus_port is not None, node.uid
+    return ClusterMemberView(
+        uid=node.uid,
+        engine_node_id=node.engine_node_id,
+        own=plain.own,
+        bus_port=node.bus_port,
+        wanted_role=plain.wanted_role,
+        wanted_primary_id=primary.engine_node_id if primary else None,
+        wanted_binds=plain.wanted_binds,
+        running=plain.running,
+        replication=plain.replication,
+        binds=plain.binds,
+        info=info,
+        peers=peers,
+    )
+
+
+async def _observe_memcached(
+    node: CacheNode, record: SubjectRecord, fleet: Fleet
+) -> MemcachedNodeView:
+    running = await fleet.driver.find(node.uid) is not None
+    serving, announced = False, None
+    binds: tuple[str, ...] = ()
+    if running:
+        adapter = fleet.memcached(node)
+        try:
+            announced = await adapter.config_get_cluster()
+            binds = await adapter.binds()
+            serving = True
+            fleet.watch(node, record)
+        except NodeUnreachable:
+            serving = False
+    return MemcachedNodeView(
+        uid=node.uid,
+        own=own_endpoint(node),
+        wanted_binds=wanted_binds(node, record, fleet),
+        running=running,
+        serving=serving,
+        binds=binds,
+        announced=announced,
+    )
+
+
+def _binds(config: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(config.get("bind", "").split())

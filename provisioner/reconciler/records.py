@@ -1,0 +1,135 @@
+"""One subject as it is recorded: loaded whole, read as values, written by nobody here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import select
+
+from cachefleet.engine.types import Endpoint, Engine, NodeRole
+from cachefleet.provisioner.planning.memcached import DiscoveryEntry, render_discovery
+from cachefleet.provisioner.state import lifecycle
+from cachefleet.provisioner.state.leases import Lease
+from cachefleet.provisioner.state.store import Transaction
+from cachefleet.provisioner.state.tables import (
+    CacheCluster,
+    CacheNode,
+    EndpointAddress,
+    ParameterGroup,
+    ReplicationGroup,
+)
+
+# Statuses in which a node has, or is to get, a process.
+LIVE = frozenset({lifecycle.NODE_CREATING, lifecycle.NODE_AVAILABLE, lifecycle.NODE_REBOOTING})
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectRecord:
+    """A replication group with its members, or one cache cluster that stands alone."""
+
+    lease: Lease
+    group: ReplicationGroup | None
+    clusters: Sequence[CacheCluster]
+    addresses: Sequence[EndpointAddress]
+    user_parameters: Mapping[str, str]  # what the parameter group changes, by AWS name
+
+    @property
+    def settings(self) -> ReplicationGroup | CacheCluster:
+        """The row that carries engine, version, node type and so on."""
+        return self.group or self.clusters[0]
+
+    @property
+    def engine(self) -> Engine:
+        return Engine(self.settings.engine)
+
+    @property
+    def cluster_enabled(self) -> bool:
+        return self.group is not None and self.group.cluster_enabled
+
+    @property
+    def nodes(self) -> list[CacheNode]:
+        return [node for cluster in self.clusters for node in cluster.nodes]
+
+    @property
+    def live_nodes(self) -> list[CacheNode]:
+        return [node for node in self.nodes if node.status in LIVE]
+
+    @property
+    def retiring_nodes(self) -> list[CacheNode]:
+        return [node for node in self.nodes if node.status not in LIVE]
+
+    @property
+    def is_creating(self) -> bool:
+        return self.settings.status == lifecycle.CREATING
+
+    def shard_primary(self, node: CacheNode) -> CacheNode | None:
+        """Return the node that the record wants as primary of *node*'s shard."""
+        for other in self.live_nodes:
+            same = other.node_group_uid == node.node_group_uid
+            if same and other.role == NodeRole.PRIMARY:
+                return other
+        return None
+
+    def discovery_payload(self) -> bytes:
+        """Return what memcached nodes tell clients of the cluster, as it is to be after this pass.
+
+        The version grows by one for every node added or removed; it is recorded when the pass is
+        concluded, so a pass that is repeated announces the same one.
+        """
+        cluster = self.clusters[0]
+        return render_discovery(
+            self.discovery_version,
+            [
+                DiscoveryEntry(host_name=node.host or "", address=node.host or "", port=node.port)
+                for node in cluster.nodes
+                if node.status in LIVE and node.port is not None
+            ],
+        )
+
+    @property
+    def discovery_version(self) -> int:
+        """Return the version of the list of nodes as it is to be after this pass."""
+        changed = [node for node in self.nodes if node.status != lifecycle.NODE_AVAILABLE]
+        return self.clusters[0].discovery_version + (0 if self.is_creating else len(changed))
+
+    def endpoint(self, kind: str) -> Endpoint | None:
+        """Return the subject's primary, reader or configuration endpoint, where it has one."""
+        for row in self.addresses:
+            if row.kind == kind:
+                return Endpoint(row.host, row.port)
+        return None
+
+
+def own_endpoint(node: CacheNode) -> Endpoint:
+    """Return where clients reach this node itself; it has been given an address."""
+    assert node.host is not None, node.uid
+    assert node.port is not None, node.uid
+    return Endpoint(node.host, node.port)
+
+
+async def load_subject(tx: Transaction, lease: Lease) -> SubjectRecord | None:
+    """Return the subject's record, or None where its rows are gone."""
+    group: ReplicationGroup | None = None
+    clusters: Iterable[CacheCluster]
+    if lease.kind == "replication_group":
+        group = await tx.session.get(ReplicationGroup, lease.subject_uid)
+        if group is None:
+            return None
+        clusters = group.members
+    else:
+        cluster = await tx.session.get(CacheCluster, lease.subject_uid)
+        if cluster is None:
+            return None
+        clusters = [cluster]
+    query = select(EndpointAddress).where(EndpointAddress.subject_uid == lease.subject_uid)
+    addresses = (await tx.session.scalars(query)).all()
+    settings = group or next(iter(clusters))
+    parameter_group = await tx.find(ParameterGroup, settings.parameter_group_name)
+    return SubjectRecord(
+        lease=lease,
+        group=group,
+        clusters=list(clusters),
+        addresses=addresses,
+        user_parameters=dict(parameter_group.values) if parameter_group else {},
+    )

@@ -1,0 +1,124 @@
+"""Bring one subject into agreement with its record: the operation behind almost every call.
+
+One pass: give addresses, observe, plan, take one batch, and look again. Once nothing is left to
+do, nodes that are on their way out are ended, and the record is concluded. The pass holds nothing
+between two looks, so it can stop at any instant and begin again in another process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from cachefleet.engine.errors import CommandRefused, NodeUnreachable, NoEngineBinary
+from cachefleet.engine.types import Engine
+from cachefleet.provisioner.drivers.base import LaunchFailed
+from cachefleet.provisioner.planning.cluster import plan_cluster
+from cachefleet.provisioner.planning.memcached import plan_memcached
+from cachefleet.provisioner.planning.replication import plan_replication
+from cachefleet.provisioner.planning.steps import Step
+from cachefleet.provisioner.reconciler.act import take
+from cachefleet.provisioner.reconciler.addressing import ensure_addresses
+from cachefleet.provisioner.reconciler.conclude import abandon_growth, conclude, fail_creation
+from cachefleet.provisioner.reconciler.failover import ensure_primaries
+from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.observe import (
+    observe_cluster,
+    observe_memcached,
+    observe_replication,
+)
+from cachefleet.provisioner.reconciler.outcomes import Done, GiveUp, Outcome, Requeue
+from cachefleet.provisioner.reconciler.records import SubjectRecord, load_subject
+from cachefleet.provisioner.state import lifecycle
+from cachefleet.provisioner.state.errors import AddressesExhausted
+from cachefleet.provisioner.state.leases import Lease
+from cachefleet.provisioner.state.tables import CacheNode
+
+log = structlog.get_logger(__name__)
+
+RETRY_S = 2.0  # after a failure on a subject that serves: it is never given up
+STEPS_PER_CLAIM_MAX = 2_000  # then the claim is given back, so that nothing holds it for ever
+
+Permanent = (LaunchFailed, NoEngineBinary, AddressesExhausted, CommandRefused)
+
+
+async def settle(lease: Lease, fleet: Fleet, *, operation_id: int | None = None) -> Outcome:
+    """Settle the subject of *lease*; returns when it agrees with its record, or cannot.
+
+    Raises:
+        Stale: the lease has passed on; nothing more was written.
+    """
+    record = await _load(lease, fleet)
+    if record is None:
+        return Done("it is gone")
+    if record.settings.status in (lifecycle.CREATE_FAILED, lifecycle.INCOMPATIBLE_NETWORK):
+        await _retire(record.nodes, fleet)
+        return Done("its creation had failed")
+    try:
+        async with asyncio.timeout(fleet.settings.create_timeout_s):
+            record = await _converge(record, fleet)
+    except Permanent as error:
+        return await _refused(record, fleet, reason=str(error))
+    except TimeoutError:
+        return await _refused(record, fleet, reason="it did not become ready in time")
+    except NodeUnreachable as error:
+        return Requeue(after_s=RETRY_S, reason=str(error))
+    # Clients are led to what is new, and away from what goes, before either is true in the record.
+    await fleet.sync_endpoints(lease.subject_uid)
+    await _retire(record.retiring_nodes, fleet)
+    await conclude(record, fleet, operation_id=operation_id)
+    return Done("it agrees with its record")
+
+
+async def plan(record: SubjectRecord, fleet: Fleet) -> Sequence[Step]:
+    """Observe the subject and return what has to be done next."""
+    if not record.live_nodes:
+        return []
+    if record.engine is Engine.MEMCACHED:
+        nodes = await observe_memcached(record, fleet)
+        return plan_memcached(nodes, payload=record.discovery_payload())
+    if record.cluster_enabled:
+        return plan_cluster(await observe_cluster(record, fleet))
+    return plan_replication(await observe_replication(record, fleet))
+
+
+async def _converge(record: SubjectRecord, fleet: Fleet) -> SubjectRecord:
+    record = await ensure_addresses(record, fleet)
+    record = await ensure_primaries(record, fleet)
+    for _ in range(STEPS_PER_CLAIM_MAX):
+        steps = await plan(record, fleet)
+        if not steps:
+            return record
+        await take(steps, record, fleet)
+    raise TimeoutError
+
+
+async def _retire(nodes: Sequence[CacheNode], fleet: Fleet) -> None:
+    await asyncio.gather(*(_end(node, fleet) for node in nodes))
+
+
+async def _end(node: CacheNode, fleet: Fleet) -> None:
+    fleet.watched.pop(node.uid, None)
+    fleet.ending.add(node.uid)
+    await fleet.forget(node.uid)
+    await fleet.driver.remove(node.uid)
+    fleet.ending.discard(node.uid)
+
+
+async def _refused(record: SubjectRecord, fleet: Fleet, *, reason: str) -> Outcome:
+    log.warning("settle_failed", subject=record.settings.name, reason=reason)
+    if record.is_creating:
+        await _retire(record.nodes, fleet)
+        await fail_creation(record, fleet, reason=reason)
+        return GiveUp(reason)
+    if any(node.status == lifecycle.NODE_CREATING for node in record.nodes):
+        await abandon_growth(record, fleet, reason=reason)
+        return GiveUp(reason)
+    return Requeue(after_s=RETRY_S, reason=reason)
+
+
+async def _load(lease: Lease, fleet: Fleet) -> SubjectRecord | None:
+    async with fleet.store.read(lease.scope) as tx:
+        return await load_subject(tx, lease)

@@ -1,0 +1,60 @@
+"""End every node in order, so that its data is there at the next start."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.orm import joinedload
+
+from cachefleet.engine.errors import CommandRefused, NodeUnreachable
+from cachefleet.engine.types import Engine
+from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.launch import keep_saved
+from cachefleet.provisioner.state.scope import Scope
+from cachefleet.provisioner.state.tables import CacheNode
+
+log = structlog.get_logger(__name__)
+
+NODES_AT_ONCE_MAX = 8  # saving is the disk's work: more at once only makes each slower
+
+
+async def stop_nodes(fleet: Fleet, *, save: bool) -> None:
+    """End all nodes; with *save*, each writes its data first. A node that cannot is killed."""
+    async with fleet.store.read(Scope("", "")) as tx:
+        query = select(CacheNode).options(joinedload(CacheNode.cache_cluster))
+        nodes = (await tx.session.scalars(query)).unique().all()
+    slots = asyncio.Semaphore(NODES_AT_ONCE_MAX)
+
+    async def stop(node: CacheNode) -> None:
+        async with slots:
+            await _stop(node, fleet, save=save)
+
+    await asyncio.gather(*(stop(node) for node in nodes))
+
+
+async def _stop(node: CacheNode, fleet: Fleet, *, save: bool) -> None:
+    fleet.ending.add(node.uid)
+    if await fleet.driver.find(node.uid) is None:
+        return
+    if save:
+        try:
+            async with asyncio.timeout(fleet.settings.save_timeout_s):
+                await _save(node, fleet)
+        except (NodeUnreachable, CommandRefused, TimeoutError) as error:
+            log.warning("node_not_saved", node=node.uid, reason=str(error))
+    await fleet.forget(node.uid)
+    await fleet.driver.kill(node.uid)
+
+
+async def _save(node: CacheNode, fleet: Fleet) -> None:
+    if node.cache_cluster.engine == Engine.MEMCACHED:
+        await fleet.memcached(node).save()
+        return
+    await fleet.valkey(node).shutdown(save=True)
+    if not await fleet.driver.wait_gone(node.uid, timeout_s=fleet.settings.save_timeout_s):
+        await fleet.driver.signal(node.uid, signal.SIGKILL)
+        return
+    keep_saved(fleet.driver.directory(node.uid))

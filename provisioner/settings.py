@@ -1,0 +1,32 @@
+"""What the provisioner can be told. The composition root fills it from options and environment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cachefleet.engine.discovery import EngineSettings
+from cachefleet.provisioner.state.addresses import LoopbackPool, PortsPool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProvisionerSettings:
+    """Where nodes live, which addresses they get, and how patient we are with them."""
+
+    data_dir: Path
+    pool: LoopbackPool | PortsPool
+    engines: EngineSettings = field(default_factory=EngineSettings)
+    ephemeral: bool = False
+    operations_at_once_max: int = 16
+    # A node that has not served a command for this long after its start has failed to start.
+    start_timeout_s: float = 30.0
+    # A group or cluster that is not whole after this long has failed to be created.
+    create_timeout_s: float = 120.0
+    command_timeout_s: float = 2.0
+    save_timeout_s: float = 60.0
+    failover_timeout_s: float = 1.0
+
+    @property
+    def endpoints_are_bound(self) -> bool:
+        """Tell whether moving endpoints are addresses that nodes bind (loopback mode)."""
+        return isinstance(self.pool, LoopbackPool)

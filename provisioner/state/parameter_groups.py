@@ -1,0 +1,134 @@
+"""Parameter groups, default and custom alike, and who uses them.
+
+A default group is in the catalogue and has no row; a custom group's row holds only what its owner
+changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import select
+
+from cachefleet.engine.catalog import Catalog, ParameterFamily
+from cachefleet.provisioner.state.errors import NotFound
+from cachefleet.provisioner.state.store import Transaction
+from cachefleet.provisioner.state.tables import (
+    CacheCluster,
+    CacheNode,
+    ParameterGroup,
+    ReplicationGroup,
+)
+
+DEFAULT_PREFIX = "default."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """A parameter group; ``values`` are those that are not the family's own."""
+
+    name: str
+    family: str
+    description: str
+    is_default: bool
+    values: Mapping[str, str] = field(default_factory=dict)
+
+
+def default_groups(catalog: Catalog) -> list[Group]:
+    """Return the groups that every scope has, in order of name."""
+    groups = [
+        Group(
+            name=default.name,
+            family=family.name,
+            description=default.description,
+            is_default=True,
+            values=default.overrides,
+        )
+        for family in catalog.families.values()
+        for default in family.default_groups
+    ]
+    return sorted(groups, key=lambda group: group.name)
+
+
+def default_group(catalog: Catalog, name: str) -> Group | None:
+    """Return the default group of this name, or None."""
+    wanted = name.lower()
+    if not wanted.startswith(DEFAULT_PREFIX):
+        return None
+    return next((group for group in default_groups(catalog) if group.name == wanted), None)
+
+
+def of_row(row: ParameterGroup) -> Group:
+    """Return a custom group as it is in its row."""
+    return Group(
+        name=row.name,
+        family=row.family,
+        description=row.description,
+        is_default=False,
+        values=dict(row.values),
+    )
+
+
+async def find(tx: Transaction, catalog: Catalog, name: str) -> Group | None:
+    """Return the group of this name in this scope, or None."""
+    default = default_group(catalog, name)
+    if default is not None:
+        return default
+    row = await tx.find(ParameterGroup, name)
+    return None if row is None else of_row(row)
+
+
+async def get(tx: Transaction, catalog: Catalog, name: str) -> Group:
+    """Return the group of this name in this scope.
+
+    Raises:
+        NotFound: there is none.
+    """
+    group = await find(tx, catalog, name)
+    if group is None:
+        raise NotFound(ParameterGroup.resource, name)
+    return group
+
+
+def effective_values(family: ParameterFamily, values: Mapping[str, str]) -> dict[str, str]:
+    """Return every parameter of *family* with the value that a group with *values* gives it."""
+    return {
+        name: values.get(name, parameter.value) for name, parameter in family.parameters.items()
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Users:
+    """What uses a parameter group: subjects to work on, and their nodes."""
+
+    subject_uids: Sequence[str]
+    nodes: Sequence[CacheNode]
+
+    def __bool__(self) -> bool:
+        return bool(self.subject_uids)
+
+
+async def find_users(tx: Transaction, name: str) -> Users:
+    """Return who uses the custom group *name*; its row should be held, so that nobody joins."""
+    clusters = (
+        await tx.session.scalars(
+            select(CacheCluster).where(
+                CacheCluster.account == tx.scope.account,
+                CacheCluster.region == tx.scope.region,
+                CacheCluster.parameter_group_name == name,
+            )
+        )
+    ).all()
+    groups = (
+        await tx.session.scalars(
+            select(ReplicationGroup.uid).where(
+                ReplicationGroup.account == tx.scope.account,
+                ReplicationGroup.region == tx.scope.region,
+                ReplicationGroup.parameter_group_name == name,
+            )
+        )
+    ).all()
+    subjects = {*groups, *(one.replication_group_uid or one.uid for one in clusters)}
+    nodes = [node for cluster in clusters for node in cluster.nodes]
+    return Users(sorted(subjects), nodes)

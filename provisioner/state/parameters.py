@@ -1,0 +1,206 @@
+"""What a parameter may be set to, and what a change of a group's values amounts to. Pure.
+
+Changes are checked as a whole: the first one that breaks a rule refuses them all. The refusals are
+the service's: an unknown name, a value that is fixed, a value outside the allowed ones.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from cachefleet.engine.catalog import Parameter, ParameterFamily
+from cachefleet.provisioner.state.errors import InvalidValue
+
+CHANGES_PER_CALL_MAX = 20  # the service's limit, for changing as for resetting
+VALUE_CHARS_MAX = 4096  # a rename of every command fits; nothing else comes near
+INTEGER_MAX = 2**63 - 1  # what an engine can hold
+RENAME_CHARS_MAX = 20
+
+IN_SYNC = "in-sync"
+APPLYING = "applying"
+PENDING_REBOOT = "pending-reboot"
+REQUIRES_REBOOT = "requires-reboot"
+
+KEYSPACE_EVENTS = "notify-keyspace-events"
+RENAME_COMMANDS = "rename-commands"
+BLOCKED = "blocked"  # the new name of a command that is to be gone
+
+# Which letters an engine takes, by the first version that knows them.
+_KEYSPACE_LETTERS: Sequence[tuple[int, str]] = ((0, "KEg$lshzxeA"), (5, "t"), (6, "md"), (7, "n"))
+
+_INTEGER = re.compile(r"-?[0-9]{1,19}", re.ASCII)
+_FLOAT = re.compile(r"-?[0-9]{1,19}(\.[0-9]{1,19})?", re.ASCII)
+_RANGE = re.compile(r"(-?[0-9.]+)-([0-9.]*)", re.ASCII)
+_NEW_NAME = re.compile(rf"[A-Za-z0-9]{{1,{RENAME_CHARS_MAX}}}", re.ASCII)
+_MAJOR = re.compile(r"[0-9]+", re.ASCII)
+
+_NUMBERS = {"integer": _INTEGER, "float": _FLOAT, "boolean": _INTEGER}
+
+
+def check_changes(
+    family: ParameterFamily, wanted: Sequence[tuple[str, str]], *, attached: bool
+) -> dict[str, str]:
+    """Return ``{name: value}`` of the changes *wanted* in a custom group of *family*.
+
+    *attached* says whether a cache uses the group, which fixes the values that a cache is created
+    with.
+
+    Raises:
+        InvalidValue: for the first change that breaks a rule, or for none or too many changes.
+    """
+    check_names(family, [name for name, _ in wanted])
+    for name, value in wanted:
+        parameter = family.parameters.get(name)
+        if parameter is None or not is_modifiable(family, parameter, attached=attached):
+            raise InvalidValue(f"The parameter {name} cannot be modified.")
+        if not is_allowed(parameter, value, family=family.name):
+            raise InvalidValue(
+                f"invalid parameter value, allowed values are:{_allowed_text(parameter, family)}"
+            )
+    return dict(wanted)
+
+
+def check_names(family: ParameterFamily, names: Sequence[str]) -> None:
+    """Refuse names that *family* lacks, that come twice, or that are none or too many.
+
+    Raises:
+        InvalidValue: for the first of these.
+    """
+    if not 1 <= len(names) <= CHANGES_PER_CALL_MAX:
+        raise InvalidValue(
+            f"The parameter ParameterNameValues must have 1 to {CHANGES_PER_CALL_MAX} items."
+        )
+    seen: set[str] = set()
+    for name in names:
+        if name not in family.parameters and name not in family.node_type_parameters:
+            raise InvalidValue(f"Parameter {name} doesn't exist")
+        if name in seen:
+            raise InvalidValue(f"The parameter {name} is given more than once.")
+        seen.add(name)
+
+
+def is_modifiable(family: ParameterFamily, parameter: Parameter, *, attached: bool) -> bool:
+    """Say whether a custom group may change *parameter*."""
+    if parameter.name in family.creation_time_parameters:
+        return not attached
+    return parameter.is_modifiable
+
+
+def is_allowed(parameter: Parameter, value: str, *, family: str) -> bool:
+    """Say whether *value* is one of what ``AllowedValues`` of *parameter* describes."""
+    if len(value) > VALUE_CHARS_MAX or not value.isprintable():
+        return False
+    if parameter.name == KEYSPACE_EVENTS:
+        return set(value) <= set(keyspace_letters(family))
+    if parameter.name == RENAME_COMMANDS:
+        return _is_renaming(value, parameter.allowed_values)
+    return matches(value, data_type=parameter.data_type, allowed=parameter.allowed_values)
+
+
+def matches(value: str, *, data_type: str, allowed: str) -> bool:
+    """Say whether *value* is among *allowed*: ``a,b``, ``n-m``, ``n-``, ``-`` for any integer,
+    nothing for free text, and lists of these."""
+    number = _NUMBERS.get(data_type)
+    if number is not None and (not number.fullmatch(value) or abs(float(value)) > INTEGER_MAX):
+        return False
+    if not allowed:
+        return True
+    return any(_matches_part(value, part, number is not None) for part in allowed.split(","))
+
+
+def _matches_part(value: str, part: str, is_number: bool) -> bool:
+    if not is_number:
+        return value == part
+    if part == "-":
+        return True
+    limits = _RANGE.fullmatch(part)
+    if limits is None:
+        return value == part
+    low, high = limits.groups()
+    return _exact(value) >= _exact(low) and (not high or _exact(value) <= _exact(high))
+
+
+def _exact(number: str) -> int | float:
+    # Beyond 2**53 a float would take one bound for another.
+    return float(number) if "." in number else int(number)
+
+
+def keyspace_letters(family: str) -> str:
+    """Return the letters that ``notify-keyspace-events`` may have in *family* (``redis6.x``)."""
+    found = _MAJOR.search(family)
+    major = int(found.group()) if found else 0
+    return "".join(letters for since, letters in _KEYSPACE_LETTERS if major >= since)
+
+
+def parse_renames(value: str) -> dict[str, str] | None:
+    """Return ``{OLD: new}`` of a ``rename-commands`` value; None where it is no list of pairs."""
+    words = value.split()
+    if len(words) % 2:
+        return None
+    renames: dict[str, str] = {}
+    for old, new in zip(words[::2], words[1::2], strict=True):
+        if old.upper() in renames or not _NEW_NAME.fullmatch(new):
+            return None
+        renames[old.upper()] = new
+    return renames
+
+
+def _is_renaming(value: str, eligible: str) -> bool:
+    renames = parse_renames(value)
+    if renames is None:
+        return False
+    new_names = [new.lower() for new in renames.values() if new.lower() != BLOCKED]
+    is_eligible = not eligible or set(renames) <= set(eligible.split(","))
+    return is_eligible and len(new_names) == len(set(new_names))
+
+
+def _allowed_text(parameter: Parameter, family: ParameterFamily) -> str:
+    if parameter.name == KEYSPACE_EVENTS:
+        return f"any of {keyspace_letters(family.name)}"
+    return parameter.allowed_values
+
+
+def changed_names(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    """Return the names whose value is not the same in both, in order."""
+    return sorted(name for name in {*before, *after} if before.get(name, "") != after.get(name, ""))
+
+
+def node_status(current: str, changed: Iterable[Parameter]) -> str:
+    """Return a node's ``ParameterGroupStatus`` once *changed* have been recorded.
+
+    A node that waits for a reboot goes on waiting, whatever else is applied meanwhile.
+    """
+    kinds = {parameter.change_type for parameter in changed}
+    if not kinds or current == PENDING_REBOOT:
+        return current
+    return PENDING_REBOOT if REQUIRES_REBOOT in kinds else APPLYING
+
+
+def different_fixed_value(
+    current: Mapping[str, str], requested: Mapping[str, str], fixed: Collection[str]
+) -> str | None:
+    """Return the first of the *fixed* parameters whose value differs between two groups.
+
+    These values last as long as the cache does, so it may not change to a group with others.
+    """
+    return next((name for name in sorted(fixed) if current.get(name) != requested.get(name)), None)
+
+
+def memcached_size_conflict(values: Mapping[str, str], *, cache_memory_mb: int) -> str | None:
+    """Return why memcached cannot run with *values* (all of a group) on a node of this size.
+
+    Applies from 1.4.33 on.
+    """
+    item_bytes, chunk_bytes = int(values["max_item_size"]), int(values["slab_chunk_max"])
+    overhead_mb = int(values["memcached_connections_overhead"])
+    if chunk_bytes > item_bytes:
+        return "slab_chunk_max must not be greater than max_item_size."
+    if item_bytes % chunk_bytes:
+        return "max_item_size must be a multiple of slab_chunk_max."
+    if item_bytes * 4 > (cache_memory_mb - overhead_mb) * 1024 * 1024:
+        return (
+            "max_item_size must not be greater than a quarter of max_cache_memory less "
+            "memcached_connections_overhead."
+        )
+    return None

@@ -1,0 +1,220 @@
+"""The ``cachefleet`` command: the composition root. May import all; nothing imports it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import structlog
+import typer
+from pydantic import ValidationError
+
+from cachefleet import __version__
+from cachefleet.settings import Settings
+
+EXIT_UNUSABLE = 2
+
+app = typer.Typer(
+    name="cachefleet",
+    help="A managed-cache control plane with the Amazon ElastiCache API, on real engines.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+database = typer.Typer(help="Look after the database.", no_args_is_help=True)
+app.add_typer(database, name="db")
+
+DataDir = Annotated[Path | None, typer.Option(help="Where nodes and the database live.")]
+DatabaseUrl = Annotated[str | None, typer.Option(help="postgresql://... instead of SQLite.")]
+Ephemeral = Annotated[
+    bool | None, typer.Option("--ephemeral", help="Keep nothing: data ends with the server.")
+]
+Mode = Annotated[str | None, typer.Option(help="auto, loopback or ports.")]
+Host = Annotated[str | None, typer.Option(help="The address that the API listens on.")]
+Port = Annotated[int | None, typer.Option(help="Its port; 0 picks a free one.")]
+Auth = Annotated[str | None, typer.Option(help="off or enforce: whether signatures are checked.")]
+LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or error.")]
+LogFormat = Annotated[str | None, typer.Option(help="console or json.")]
+AllowReset = Annotated[bool | None, typer.Option("--allow-reset", help="Allow POST /v1/reset.")]
+
+
+@app.command()
+def serve(
+    host: Host = None,
+    port: Port = None,
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    ephemeral: Ephemeral = None,
+    endpoint_mode: Mode = None,
+    auth: Auth = None,
+    allow_reset: AllowReset = None,
+    log_level: LogLevel = None,
+    log_format: LogFormat = None,
+) -> None:
+    """Serve the API and run the nodes, in the foreground."""
+    from cachefleet.control_plane import run_everything
+
+    settings = _settings(
+        host=host,
+        port=port,
+        data_dir=data_dir,
+        database_url=database_url,
+        ephemeral=ephemeral,
+        endpoint_mode=endpoint_mode,
+        auth=auth,
+        allow_reset=allow_reset,
+        log_level=log_level,
+        log_format=log_format,
+    )
+    _run(settings, lambda: run_everything(settings, on_ready=_say_ready))
+
+
+@app.command()
+def api(
+    host: Host = None,
+    port: Port = None,
+    database_url: DatabaseUrl = None,
+    auth: Auth = None,
+    log_level: LogLevel = None,
+    log_format: LogFormat = None,
+) -> None:
+    """Serve the API only; provisioners on the same database run the nodes."""
+    from cachefleet.control_plane import run_api
+
+    settings = _settings(
+        host=host,
+        port=port,
+        database_url=database_url,
+        auth=auth,
+        log_level=log_level,
+        log_format=log_format,
+    )
+    _require_database(settings)
+    _run(settings, lambda: run_api(settings, on_ready=_say_ready))
+
+
+@app.command()
+def provisioner(
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    endpoint_mode: Mode = None,
+    log_level: LogLevel = None,
+    log_format: LogFormat = None,
+) -> None:
+    """Run the nodes only; the API is served elsewhere on the same database."""
+    from cachefleet.control_plane import run_provisioner
+
+    settings = _settings(
+        data_dir=data_dir,
+        database_url=database_url,
+        endpoint_mode=endpoint_mode,
+        log_level=log_level,
+        log_format=log_format,
+    )
+    _require_database(settings)
+    _run(
+        settings,
+        lambda: run_provisioner(
+            settings, on_ready=lambda host, port: print("cachefleet provisioner is ready")
+        ),
+    )
+
+
+@database.command("upgrade")
+def database_upgrade(data_dir: DataDir = None, database_url: DatabaseUrl = None) -> None:
+    """Bring the database to the newest schema."""
+    from cachefleet.control_plane import open_store
+    from cachefleet.provisioner.clock import SystemClock
+
+    settings = _settings(data_dir=data_dir, database_url=database_url)
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    async def run() -> None:
+        async with open_store(settings, SystemClock()):
+            print("the database has the newest schema")
+
+    _run(settings, run)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    print(__version__)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def _settings(**given: Any) -> Settings:
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "-".join(str(part) for part in first["loc"]).replace("_", "-") or "settings"
+        _fail(f"--{name}: {first['msg'].removeprefix('Value error, ')}")
+
+
+def _require_database(settings: Settings) -> None:
+    if settings.database_url is None:
+        _fail("the halves meet in a database: give --database-url postgresql://...")
+
+
+def _run(settings: Settings, work: Callable[[], Awaitable[None]]) -> None:
+    from cachefleet.control_plane import CannotStart
+
+    _configure_logging(settings)
+
+    async def run() -> None:
+        await work()
+
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(run())
+    except CannotStart as error:
+        _fail(str(error))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    try:
+        import uvloop
+    except ImportError:  # where there is no build of it; everything works, only slower
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
+
+
+def _configure_logging(settings: Settings) -> None:
+    renderer: Any = (
+        structlog.processors.JSONRenderer()
+        if settings.log_format == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.getLevelNamesMapping()[settings.log_level.upper()]
+        ),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def _say_ready(host: str, port: int) -> None:
+    shown = f"[{host}]" if ":" in host else host
+    print(f"cachefleet is ready on http://{shown}:{port}", flush=True)
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"cachefleet: {message}", file=sys.stderr)
+    raise typer.Exit(EXIT_UNUSABLE)

@@ -1,0 +1,300 @@
+"""Puts the parts together and runs them: store, driver, engines, provisioner, front-end.
+
+Everything is made here and passed down; nothing below knows where its neighbours come from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
+
+from cachefleet.api.app import create_app
+from cachefleet.engine.catalog import Catalog
+from cachefleet.engine.discovery import discover
+from cachefleet.provisioner.clock import Clock, SystemClock
+from cachefleet.provisioner.drivers.local import LocalDriver
+from cachefleet.provisioner.health.monitor import Monitor
+from cachefleet.provisioner.reconciler.endpoints import GATEWAY_UID, Endpoints
+from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.loop import SYSTEM_SCOPE, Provisioner
+from cachefleet.provisioner.reconciler.stopping import stop_nodes
+from cachefleet.provisioner.state import leases
+from cachefleet.provisioner.state.errors import NewerSchema
+from cachefleet.provisioner.state.ids import new_uid
+from cachefleet.provisioner.state.schema import current_revision
+from cachefleet.provisioner.state.store import Store
+from cachefleet.provisioner.state.tables import CacheNode
+from cachefleet.provisioner.state.tables import Fleet as FleetRow
+from cachefleet.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+LOCK_FILE = "cachefleet.lock"
+FLEET_FILE = "fleet-id"
+HTTP_BACKLOG = 2048
+STOP_TIMEOUT_S = 5
+
+
+ReadyCallback = Callable[[str, int], None]  # host and port that requests are taken on
+
+
+class CannotStart(Exception):
+    """Something that the operator has to put right; the message is one line."""
+
+
+@contextlib.contextmanager
+def hold_data_dir(settings: Settings) -> Iterator[None]:
+    """Make sure that nobody else runs nodes in this directory.
+
+    Raises:
+        CannotStart: another cachefleet holds it, or it cannot be written.
+    """
+    path = settings.data_dir
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(path / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise CannotStart(f"cannot use the data directory {path}: {error.strerror}") from error
+    try:
+        # Several provisioners may share a directory when a database keeps them apart by leases.
+        kind = fcntl.LOCK_SH if settings.database_url else fcntl.LOCK_EX
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise CannotStart(f"the data directory {path} is in use by another cachefleet") from None
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.asynccontextmanager
+async def open_store(settings: Settings, clock: Clock) -> AsyncIterator[Store]:
+    """Open the database, brought to the newest schema.
+
+    Raises:
+        CannotStart: it is not there, or was written by a newer cachefleet.
+    """
+    store = Store.open(settings.url, clock=clock)
+    try:
+        try:
+            await upgrade(store, settings.url)
+        except NewerSchema as error:
+            raise CannotStart(str(error)) from error
+        except DBAPIError as error:
+            reason = str(error.orig).strip().splitlines()[0]
+            raise CannotStart(f"cannot use the database: {reason}") from error
+        yield store
+    finally:
+        await store.aclose()
+
+
+async def upgrade(store: Store, url: str) -> None:
+    """Bring the database to the newest schema; asks before it loads the migrations.
+
+    Raises:
+        NewerSchema: its revision is not one of ours.
+    """
+    from cachefleet import migrations  # a second of imports that most starts do not need
+
+    revision = await current_revision(store)
+    known = migrations.known_revisions()
+    if revision == known[0]:
+        return
+    if revision is not None and revision not in known:
+        raise NewerSchema(
+            f"the database has schema {revision}, which is newer than this cachefleet knows"
+        )
+    await asyncio.to_thread(migrations.upgrade, url)
+    if store.is_sqlite:
+        _make_private(url)
+
+
+def _make_private(url: str) -> None:
+    path = Path(url.removeprefix("sqlite:///"))
+    for name in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
+        if name.exists():
+            name.chmod(0o600)
+
+
+async def run_everything(settings: Settings, *, on_ready: ReadyCallback) -> None:
+    """Serve the API and run the nodes until SIGTERM or SIGINT, then stop in order."""
+    clock = SystemClock()
+    with hold_data_dir(settings):
+        async with open_store(settings, clock) as store, _listening(settings) as listener:
+            stopping = _stop_on_signal()
+            async with _running_provisioner(settings, store, clock):
+                await _serve_api(settings, store, clock, listener, stopping, on_ready)
+
+
+async def run_provisioner(settings: Settings, *, on_ready: ReadyCallback) -> None:
+    """Run the nodes without an API, until SIGTERM or SIGINT."""
+    clock = SystemClock()
+    with hold_data_dir(settings):
+        async with open_store(settings, clock) as store:
+            stopping = _stop_on_signal()
+            async with _running_provisioner(settings, store, clock):
+                on_ready("provisioner", 0)
+                await stopping.wait()
+
+
+async def run_api(settings: Settings, *, on_ready: ReadyCallback) -> None:
+    """Serve the API without nodes, until SIGTERM or SIGINT."""
+    clock = SystemClock()
+    async with open_store(settings, clock) as store, _listening(settings) as listener:
+        await _serve_api(settings, store, clock, listener, _stop_on_signal(), on_ready)
+
+
+@contextlib.asynccontextmanager
+async def _running_provisioner(
+    settings: Settings, store: Store, clock: Clock
+) -> AsyncIterator[Fleet]:
+    fleet, endpoints = await _make_fleet(settings, store, clock)
+    provisioner = Provisioner(fleet, after_work=endpoints.sync)
+    monitor = Monitor(fleet, provisioner, endpoints)
+    tasks = [asyncio.create_task(provisioner.run()), asyncio.create_task(monitor.run())]
+    try:
+        yield fleet
+    finally:
+        for task in tasks:
+            task.cancel()
+        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                log.error("task_broke", error=repr(outcome))
+        await stop_nodes(fleet, save=not settings.ephemeral)
+        await endpoints.stop()
+        await fleet.aclose()
+        await fleet.driver.aclose()
+
+
+async def _make_fleet(settings: Settings, store: Store, clock: Clock) -> tuple[Fleet, Endpoints]:
+    told = settings.provisioner_settings()
+    await _require_own_directory(store, settings.data_dir)
+    driver = LocalDriver(settings.data_dir, ephemeral=settings.ephemeral)
+    fleet = Fleet(
+        store=store,
+        driver=driver,
+        inventory=await asyncio.to_thread(discover, told.engines),
+        catalog=Catalog.load(),
+        clock=clock,
+        settings=told,
+        holder=f"{socket.gethostname()}-{os.getpid()}-{new_uid()}"[:64],
+    )
+    endpoints = Endpoints(fleet)
+    fleet.sync_endpoints = endpoints.sync
+    if store.is_sqlite:
+        async with store.begin(SYSTEM_SCOPE) as tx:
+            # The directory's lock proves that whoever held these is gone.
+            await leases.release_everything(tx)
+    await _sweep(store, driver)
+    return fleet, endpoints
+
+
+async def _require_own_directory(store: Store, data_dir: Path) -> None:
+    """Refuse a directory whose nodes belong to another database: they would look like orphans."""
+    async with store.begin(SYSTEM_SCOPE) as tx:
+        row = (await tx.session.scalars(select(FleetRow))).one_or_none()
+        if row is None:
+            row = FleetRow(fleet_id=new_uid(), created_at=tx.now)
+            tx.session.add(row)
+        fleet_id = row.fleet_id
+    note = data_dir / FLEET_FILE
+    if not note.exists():
+        note.write_text(fleet_id + "\n")
+    elif note.read_text().strip() != fleet_id:
+        raise CannotStart(f"the nodes in {data_dir} belong to another database")
+
+
+async def _sweep(store: Store, driver: LocalDriver) -> None:
+    """End processes and remove directories whose rows are gone."""
+    async with store.read(SYSTEM_SCOPE) as tx:
+        recorded = set((await tx.session.scalars(select(CacheNode.uid))).all())
+    for uid in await driver.known() - recorded - {GATEWAY_UID}:
+        log.warning("orphan_removed", node=uid)
+        await driver.remove(uid)
+
+
+@contextlib.asynccontextmanager
+async def _listening(settings: Settings) -> AsyncIterator[socket.socket]:
+    try:
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        listener = socket.create_server(
+            (settings.host, settings.port), family=family, backlog=HTTP_BACKLOG
+        )
+    except OSError as error:
+        raise CannotStart(
+            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}"
+        ) from error
+    try:
+        yield listener
+    finally:
+        listener.close()
+
+
+async def _serve_api(
+    settings: Settings,
+    store: Store,
+    clock: Clock,
+    listener: socket.socket,
+    stopping: asyncio.Event,
+    on_ready: ReadyCallback,
+) -> None:
+    app = create_app(
+        store=store, settings=settings.api_settings(), catalog=Catalog.load(), clock=clock
+    )
+    server = _Server(app)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    await server.listening.wait()
+    on_ready(settings.host, listener.getsockname()[1])
+    stop = asyncio.create_task(stopping.wait())
+    await asyncio.wait({serving, stop}, return_when=asyncio.FIRST_COMPLETED)
+    server.should_exit = True
+    stop.cancel()
+    await serving
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn inside our loop: we handle the signals, and say when it listens."""
+
+    def __init__(self, app: FastAPI) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http="httptools",
+                loop="none",
+                ws="none",
+                lifespan="off",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                timeout_graceful_shutdown=STOP_TIMEOUT_S,
+            )
+        )
+        self.listening = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+
+def _stop_on_signal() -> asyncio.Event:
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    return stopping

@@ -1,0 +1,130 @@
+"""Every option, once: command line over environment (``CACHEFLEET_*``) over ``cachefleet.toml``."""
+
+from __future__ import annotations
+
+import ipaddress
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from cachefleet.api.settings import ApiSettings
+from cachefleet.engine.discovery import EngineSettings
+from cachefleet.provisioner.settings import ProvisionerSettings
+from cachefleet.provisioner.state.addresses import LoopbackPool, PortsPool
+
+SETTINGS_FILE = "cachefleet.toml"
+DATABASE_FILE = "cachefleet.db"
+POOL_ADDRESSES_MIN = 4  # the two ends of the network are never given
+
+
+class Settings(BaseSettings):
+    """What a cachefleet can be told."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CACHEFLEET_", toml_file=SETTINGS_FILE, extra="forbid"
+    )
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8379
+    data_dir: Path = Path("~/.local/share/cachefleet")
+    database_url: str | None = None
+    ephemeral: bool = False
+    endpoint_mode: Literal["auto", "loopback", "ports"] = "auto"
+    endpoint_network: str = "127.100.0.0/16"
+    endpoint_host: str = "127.0.0.1"
+    port_range: str = "20000-29999"
+    auth: Literal["off", "enforce"] = "off"
+    account_id: Annotated[str, Field(pattern=r"^\d{12}$")] = "000000000000"
+    default_region: str = "us-east-1"
+    allow_reset: bool = False
+    log_format: Literal["console", "json"] = "console"
+    log_level: Literal["debug", "info", "warning", "error"] = "warning"
+    valkey_server: str | None = None
+    redis_server: str | None = None
+    memcached: str | None = None
+    memcached_flavor: Literal["bundled", "stock"] = "bundled"
+    failover_timeout_s: Annotated[float, Field(ge=0.1, le=600)] = 1.0
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls))
+
+    @field_validator("port_range")
+    @classmethod
+    def _is_a_range(cls, value: str) -> str:
+        first, _, last = value.partition("-")
+        if not (first.isdigit() and last.isdigit() and 1024 <= int(first) <= int(last) <= 65_535):
+            raise ValueError("a port range is FIRST-LAST between 1024 and 65535")
+        return value
+
+    @field_validator("endpoint_network")
+    @classmethod
+    def _is_loopback(cls, value: str) -> str:
+        network = ipaddress.ip_network(value)
+        if not isinstance(network, ipaddress.IPv4Network) or not network.is_loopback:
+            raise ValueError("the endpoint network has to lie in 127.0.0.0/8")
+        if network.num_addresses < POOL_ADDRESSES_MIN:
+            raise ValueError(f"the endpoint network needs {POOL_ADDRESSES_MIN} addresses or more")
+        return value
+
+    @model_validator(mode="after")
+    def _places(self) -> Settings:
+        if self.ephemeral and "data_dir" not in self.model_fields_set:
+            self.data_dir = Path(tempfile.mkdtemp(prefix="cachefleet-"))
+        self.data_dir = self.data_dir.expanduser().absolute()
+        return self
+
+    @property
+    def url(self) -> str:
+        """Return the database's URL."""
+        return self.database_url or f"sqlite:///{self.data_dir / DATABASE_FILE}"
+
+    def provisioner_settings(self) -> ProvisionerSettings:
+        """Return what the provisioner is told."""
+        return ProvisionerSettings(
+            data_dir=self.data_dir,
+            pool=self._pool(),
+            engines=EngineSettings(
+                valkey_server=self.valkey_server,
+                redis_server=self.redis_server,
+                memcached=self.memcached,
+                memcached_flavor=self.memcached_flavor,
+            ),
+            ephemeral=self.ephemeral,
+            failover_timeout_s=self.failover_timeout_s,
+        )
+
+    def api_settings(self) -> ApiSettings:
+        """Return what the front-end is told."""
+        return ApiSettings(
+            host=self.host,
+            auth=self.auth,
+            account_id=self.account_id,
+            default_region=self.default_region,
+        )
+
+    def _pool(self) -> LoopbackPool | PortsPool:
+        mode = self.endpoint_mode
+        if mode == "auto":
+            # Only Linux answers on all of 127.0.0.0/8 without being told to.
+            mode = "loopback" if sys.platform == "linux" else "ports"
+        if mode == "loopback":
+            return LoopbackPool(ipaddress.IPv4Network(self.endpoint_network))
+        first, _, last = self.port_range.partition("-")
+        return PortsPool(self.endpoint_host, int(first), int(last))
