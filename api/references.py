@@ -16,29 +16,19 @@ from cachefleet.api.validation.refusals import wrong_combination
 from cachefleet.api.views.settings import Endpoints
 from cachefleet.engine.catalog import Catalog, EngineVersion
 from cachefleet.engine.types import Endpoint
+from cachefleet.provisioner.state import parameter_groups, subnets
+from cachefleet.provisioner.state.parameter_groups import Group
 from cachefleet.provisioner.state.store import Transaction
 from cachefleet.provisioner.state.tables import (
     CacheCluster,
     CacheNode,
     EndpointAddress,
     ParameterGroup,
-    SubnetGroup,
 )
-from cachefleet.provisioner.state.zones import rotate, zones_of
+from cachefleet.provisioner.state.zones import rotate
 
-DEFAULT_SUBNET_GROUP = "default"
 NODES_PER_REGION_MAX = 300  # a quota of the service
 CLUSTER_ENABLED = "cluster-enabled"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChosenParameterGroup:
-    """A parameter group as far as a cache needs to know it; ``values`` differ from the family's."""
-
-    name: str
-    family: str
-    cluster_enabled: bool
-    values: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,36 +39,27 @@ class Zones:
     zones: tuple[str, ...]
 
 
-async def find_parameter_group(
-    tx: Transaction, catalog: Catalog, name: str
-) -> ChosenParameterGroup:
-    """Return a parameter group, default or custom.
+async def find_parameter_group(tx: Transaction, catalog: Catalog, name: str) -> Group:
+    """Return a parameter group, default or custom; a custom one is held against its deletion.
 
     Raises:
         Fault: ``CacheParameterGroupNotFound``.
     """
-    default = catalog.default_group(name.lower())
+    default = parameter_groups.default_group(catalog, name)
     if default is not None:
-        family, group = default
-        return _chosen(group.name, family.name, dict(group.overrides))
-    row = await tx.find(ParameterGroup, name)
+        return default
+    row = await tx.find(ParameterGroup, name, lock=True)
     if row is None:
         raise Fault("CacheParameterGroupNotFoundFault", f"CacheParameterGroup not found: {name}")
-    return _chosen(row.name, row.family, {key: str(value) for key, value in row.values.items()})
+    return parameter_groups.of_row(row)
 
 
-def _chosen(name: str, family: str, values: dict[str, str]) -> ChosenParameterGroup:
-    return ChosenParameterGroup(
-        name=name,
-        family=family,
-        cluster_enabled=values.get(CLUSTER_ENABLED, "no") == "yes",
-        values=values,
-    )
+def enables_cluster_mode(group: Group) -> bool:
+    """Say whether caches with this parameter group are in cluster mode."""
+    return group.values.get(CLUSTER_ENABLED, "no") == "yes"
 
 
-def check_family(
-    catalog: Catalog, group: ChosenParameterGroup, version: EngineVersion
-) -> None:
+def check_family(catalog: Catalog, group: Group, version: EngineVersion) -> None:
     """Refuse a parameter group of another engine or family."""
     if group.family == version.family:
         return
@@ -96,31 +77,24 @@ def check_family(
 
 def default_parameter_group(
     catalog: Catalog, version: EngineVersion, *, cluster_mode: bool
-) -> ChosenParameterGroup:
+) -> Group:
     """Return the parameter group that a cache gets where none was named."""
-    group = catalog.family(version.family).default_group(cluster_enabled=cluster_mode)
+    default = catalog.family(version.family).default_group(cluster_enabled=cluster_mode)
+    group = None if default is None else parameter_groups.default_group(catalog, default.name)
     if group is None:
         raise wrong_combination(f"{version.family} does not support cluster mode.")
-    return _chosen(group.name, version.family, dict(group.overrides))
+    return group
 
 
 async def zones_for(tx: Transaction, subnet_group_name: str | None, *, name: str) -> Zones:
-    """Return the subnet group's name as it is stored and its zones, as resource *name* takes them.
+    """Return the subnet group and its zones, as resource *name* takes them.
 
     Raises:
-        Fault: ``CacheSubnetGroupNotFoundFault``.
+        NotFound: there is no such subnet group.
     """
-    wanted = (subnet_group_name or DEFAULT_SUBNET_GROUP).lower()
-    row = await tx.find(SubnetGroup, wanted)
-    if row is not None:
-        zones = tuple(dict.fromkeys(str(subnet["az"]) for subnet in row.subnets))
-    elif wanted == DEFAULT_SUBNET_GROUP:
-        zones = zones_of(tx.scope.region)
-    else:
-        raise Fault(
-            "CacheSubnetGroupNotFoundFault", f"Cache subnet group {subnet_group_name} not found."
-        )
-    return Zones(subnet_group_name=wanted, zones=rotate(zones, name))
+    group = await subnets.get(tx, subnet_group_name or subnets.DEFAULT_GROUP, lock=True)
+    zones = tuple(dict.fromkeys(str(subnet["az"]) for subnet in group.subnets))
+    return Zones(subnet_group_name=group.name, zones=rotate(zones, name))
 
 
 async def check_node_quota(tx: Transaction, added: int) -> None:
@@ -175,11 +149,9 @@ async def names_like(tx: Transaction, group_name: str) -> frozenset[str]:
     return frozenset((await tx.session.scalars(query)).all())
 
 
-def check_same_at_creation(
-    catalog: Catalog, current: ChosenParameterGroup, wanted: ChosenParameterGroup
-) -> None:
+def check_same_at_creation(catalog: Catalog, current: Group, wanted: Group) -> None:
     """Refuse to swap parameter groups that differ in what is fixed when a cache is created."""
-    if current.cluster_enabled != wanted.cluster_enabled:
+    if enables_cluster_mode(current) != enables_cluster_mode(wanted):
         raise _differs(CLUSTER_ENABLED)
     if current.family != wanted.family:
         return

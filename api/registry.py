@@ -78,16 +78,11 @@ class Registry:
 
     @classmethod
     def of_package(cls, model: Model, package: ModuleType) -> Registry:
-        """Import every module of *package* and collect the handlers that are defined there."""
+        """Import every module of *package* and collect the handlers that are found there."""
         handlers: list[Handler] = []
         for info in pkgutil.walk_packages(package.__path__, prefix=f"{package.__name__}."):
             module = importlib.import_module(info.name)
-            handlers.extend(
-                value
-                for value in vars(module).values()
-                # Defined there, not merely imported: a handler counts once.
-                if hasattr(value, _MARK) and value.__module__ == module.__name__
-            )
+            handlers.extend(value for value in vars(module).values() if hasattr(value, _MARK))
         return cls(model, handlers)
 
     def implemented(self) -> tuple[str, ...]:

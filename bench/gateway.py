@@ -164,9 +164,8 @@ def memory(pid: int, port: int) -> None:
         while len(sock.recv(4096)) < GET_REPLY_BYTES:
             pass
     held = rss_kib(pid)
-    print(
-        f"memory     1,000 connections, each used once: {held} KiB, {(held - idle) * 1024 // 1000:,} bytes each"
-    )
+    each = (held - idle) * 1024 // len(socks)
+    print(f"memory     1,000 connections, each used once: {held} KiB, {each:,} bytes each")
     for sock in socks:
         sock.close()
 

@@ -271,7 +271,8 @@ def _config_names(where: str, process: subprocess.Popen[bytes]) -> frozenset[str
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise
                 time.sleep(PROBE_POLL_S)
-        connection.sendall(b"*3\r\n$6\r\nCONFIG\r\n$3\r\nGET\r\n$1\r\n*\r\n*1\r\n$4\r\nPING\r\n")
+        # Inline commands: what a person would type.
+        connection.sendall(b"CONFIG GET *\r\nCONFIG SET activedefrag yes\r\nPING\r\n")
         received = bytearray()
         while not received.endswith(b"+PONG\r\n"):
             chunk = connection.recv(65536)
@@ -279,8 +280,11 @@ def _config_names(where: str, process: subprocess.Popen[bytes]) -> frozenset[str
                 raise OSError("its list of directives has no end")
             received += chunk
     # $<length> line, text line, alternately name and value; a value never holds a line end.
-    texts = bytes(received).decode("utf-8", "replace").split("\r\n")[2::2]
-    return frozenset(texts[: len(texts) // 2 * 2 : 2])
+    lines = bytes(received).decode("utf-8", "replace").split("\r\n")
+    names = frozenset(lines[2 : int(lines[0][1:]) * 2 : 4])
+    # Every build lists defragmentation, but only one with its own jemalloc can do it: the others
+    # would refuse to start with it on.
+    return names if lines[-3] == "+OK" else names - {"activedefrag"}
 
 
 def _run(argv: list[str]) -> str:

@@ -19,19 +19,17 @@ from cachefleet.api.validation import cache_nodes, engines, features, settings
 from cachefleet.api.validation.identifiers import check_cache_cluster_id
 from cachefleet.api.validation.refusals import not_built, wrong_combination, wrong_value
 from cachefleet.api.validation.shards import REPLICAS_PER_SHARD_MAX
-from cachefleet.api.validation.tags import check_tags
 from cachefleet.api.validation.windows import choose_windows
 from cachefleet.api.views.cache_clusters import cache_cluster_view
 from cachefleet.engine.catalog import EngineVersion, NodeType
 from cachefleet.engine.types import Engine, NodeRole
-from cachefleet.provisioner.state import ids, lifecycle
+from cachefleet.provisioner.state import ids, lifecycle, parameter_groups, tags
 from cachefleet.provisioner.state.errors import AlreadyExists, NotFound
 from cachefleet.provisioner.state.layout import NodePlan, free_node_ids
 from cachefleet.provisioner.state.members import add_member, new_node
 from cachefleet.provisioner.state.operations import OperationKind
 from cachefleet.provisioner.state.store import Transaction
-from cachefleet.provisioner.state.tables import CacheCluster, CacheNode, ReplicationGroup
-from cachefleet.provisioner.state.tagging import read_tags, replace_tags
+from cachefleet.provisioner.state.tables import CacheCluster, ReplicationGroup
 from cachefleet.provisioner.state.zones import spread
 
 
@@ -41,7 +39,7 @@ async def create_cache_cluster(ctx: RequestContext, params: Params) -> Result:
     name = check_cache_cluster_id(params["CacheClusterId"])
     if params.get("ReplicationGroupId"):
         return await _create_replica(ctx, params, name)
-    tags = check_tags(params.get("Tags"))
+    wanted_tags = tags.parse(params.get("Tags"))
     count, version, node_type, columns = _check_request(ctx, params, name)
     async with ctx.begin() as tx:
         if await tx.find(CacheCluster, name) is not None:
@@ -82,7 +80,7 @@ async def create_cache_cluster(ctx: RequestContext, params: Params) -> Result:
             )
             for node_id, zone in zip(free_node_ids(count, ()), zones, strict=True)
         ]
-        await replace_tags(tx, CacheCluster.arn_kind, [name], tags)
+        await tags.put(tx, CacheCluster.arn_kind, name, wanted_tags)
         tx.enqueue(OperationKind.SETTLE, subject_uid=cluster.uid, token=ctx.request_id)
         await tx.session.flush()
         return {"CacheCluster": cache_cluster_view(cluster)}
@@ -137,9 +135,7 @@ async def delete_cache_cluster(ctx: RequestContext, params: Params) -> Result:
             _check_may_leave(group, cluster)
         lifecycle.require(cluster, lifecycle.Event.DELETE)
         if snapshot and cluster.engine == Engine.MEMCACHED:
-            raise Fault(
-                "SnapshotFeatureNotSupportedFault", "Memcached clusters have no snapshots."
-            )
+            raise Fault("SnapshotFeatureNotSupportedFault", "Memcached clusters have no snapshots.")
         if snapshot:
             raise not_built("Final snapshots are not built yet.")
         lifecycle.fire(cluster, lifecycle.Event.DELETE)
@@ -169,9 +165,7 @@ async def group_of(tx: Transaction, cluster: CacheCluster) -> ReplicationGroup |
     return (await tx.session.scalars(query)).one()
 
 
-async def _groups_of(
-    tx: Transaction, clusters: list[CacheCluster]
-) -> dict[str, tuple[str, bool]]:
+async def _groups_of(tx: Transaction, clusters: list[CacheCluster]) -> dict[str, tuple[str, bool]]:
     """Return name and whether logs are delivered of the clusters' groups, by uid."""
     uids = {
         cluster.replication_group_uid
@@ -237,13 +231,13 @@ def _check_request(
 
 async def _parameter_group(
     ctx: RequestContext, tx: Transaction, params: Params, version: EngineVersion
-) -> references.ChosenParameterGroup:
+) -> parameter_groups.Group:
     name = params.get("CacheParameterGroupName")
     if not name:
         return references.default_parameter_group(ctx.catalog, version, cluster_mode=False)
     group = await references.find_parameter_group(tx, ctx.catalog, name)
     references.check_family(ctx.catalog, group, version)
-    if group.cluster_enabled:
+    if references.enables_cluster_mode(group):
         raise wrong_combination(
             "Cluster mode should be disabled in parameter group, but found it is enabled."
         )
@@ -262,7 +256,7 @@ def _requested_zone(params: Params, zones: list[str]) -> str | None:
 async def _create_replica(ctx: RequestContext, params: Params, name: str) -> Result:
     """Add a replica to a group without cluster mode; all but its zone comes from the group."""
     cache_nodes.refuse_extra_for_replica(params)
-    asked_tags = check_tags(params.get("Tags"))
+    asked_tags = tags.parse(params.get("Tags"))
     async with ctx.begin() as tx:
         group = await tx.get(ReplicationGroup, params["ReplicationGroupId"], lock=True)
         if await tx.find(CacheCluster, name) is not None:
@@ -300,8 +294,8 @@ async def _create_replica(ctx: RequestContext, params: Params, name: str) -> Res
             requested_zone=requested,
             auto_minor_version_upgrade=params.get("AutoMinorVersionUpgrade"),
         )
-        tags = asked_tags or await read_tags(tx, ReplicationGroup.arn_kind, group.name)
-        await replace_tags(tx, CacheCluster.arn_kind, [name], tags)
+        inherited = asked_tags or await tags.listed(tx, ReplicationGroup.arn_kind, group.name)
+        await tags.put(tx, CacheCluster.arn_kind, name, inherited)
         tx.enqueue(OperationKind.SETTLE, subject_uid=group.uid, token=ctx.request_id)
         await tx.session.flush()
         return {"CacheCluster": cache_cluster_view(cluster, group_name=group.name)}
@@ -343,8 +337,3 @@ def _busy_group(cluster: CacheCluster, group: ReplicationGroup) -> Fault:
         f"Cache cluster {cluster.name} cannot be deleted while its replication group "
         f"{group.name} has status {group.status}.",
     )
-
-
-def nodes_staying(cluster: CacheCluster) -> list[CacheNode]:
-    """Return the nodes of a cluster that are not on their way out."""
-    return [node for node in cluster.nodes if node.status != lifecycle.NODE_DELETING]

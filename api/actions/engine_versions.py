@@ -38,8 +38,8 @@ def select_versions(
     """
     found = [
         one
-        for one in catalog.engine_versions
-        if (not engine or one.engine == engine.lower())
+        for one in catalog.engine_versions()
+        if (not engine or one.engine.value == engine.lower())
         and (not version or one.version == version)
         and (not family or one.family == family)
     ]
@@ -52,9 +52,10 @@ def select_versions(
 
 
 def _default(catalog: Catalog, candidates: list[EngineVersion]) -> EngineVersion:
-    chosen = catalog.default_version(candidates[0].engine)
-    return next((one for one in candidates if one.version == chosen), candidates[-1])
+    chosen = catalog.resolve_version(candidates[0].engine, None)
+    newest = max(candidates, key=lambda one: one.numbers)
+    return chosen if chosen is not None and chosen in candidates else newest
 
 
 def _key(version: EngineVersion) -> tuple[str, str]:
-    return version.engine, version.version
+    return version.engine.value, version.version

@@ -24,18 +24,20 @@ from cachefleet.api.views.parameter_groups import (
     select_source,
 )
 from cachefleet.engine.catalog import Catalog, ParameterFamily
-from cachefleet.provisioner.state import parameter_groups, parameters, tags
+from cachefleet.engine.catalog.catalog import NotInCatalog
+from cachefleet.provisioner.state import events, parameter_groups, parameters, tags
 from cachefleet.provisioner.state.ids import new_uid
 from cachefleet.provisioner.state.operations import OperationKind
 from cachefleet.provisioner.state.parameter_groups import Users
 from cachefleet.provisioner.state.store import Transaction
 from cachefleet.provisioner.state.tables import ParameterGroup
 
-GROUPS_PER_REGION_MAX = 300  # the service's quota
+GROUPS_QUOTA = "Parameter groups per Region"
 NAME_CHARS_MAX = 255
 DESCRIPTION_CHARS_MAX = 255
 
-EVENT_SOURCE = "cache-parameter-group"
+GROUP_EVENT = "parameter_group_changed"
+PARAMETER_EVENT = "parameter_updated"
 
 
 @action("CreateCacheParameterGroup")
@@ -62,13 +64,14 @@ async def create_cache_parameter_group(ctx: RequestContext, params: Params) -> R
             values={},
         )
         await tx.insert(row)
-        if await tx.count(ParameterGroup) > GROUPS_PER_REGION_MAX:
+        groups_max = ctx.catalog.quota(GROUPS_QUOTA)
+        if await tx.count(ParameterGroup) > groups_max:
             raise Fault(
                 "CacheParameterGroupQuotaExceededFault",
-                f"A region can have {GROUPS_PER_REGION_MAX} cache parameter groups.",
+                f"A region can have {groups_max} cache parameter groups.",
             )
         await tags.put(tx, ParameterGroup.arn_kind, name, wanted_tags)
-        tx.emit(EVENT_SOURCE, name, "Cache parameter group created")
+        events.record(tx, ctx.catalog, GROUP_EVENT, name, group=name, what="created")
         group = parameter_groups.of_row(row)
     return {"CacheParameterGroup": parameter_group_view(group, ctx.scope)}
 
@@ -89,7 +92,7 @@ async def describe_cache_parameter_groups(ctx: RequestContext, params: Params) -
     groups += [
         default
         for default in parameter_groups.default_groups(ctx.catalog)
-        if asked.after is None or default.name > asked.after
+        if True
     ]
     groups.sort(key=lambda group: group.name)
     shown, marker = asked.close(groups[: asked.fetch], lambda group: group.name)
@@ -110,12 +113,7 @@ async def describe_cache_parameters(ctx: RequestContext, params: Params) -> Resu
         if group is None:
             raise _not_found(f"CacheParameterGroup {name} not found.")
         users = await parameter_groups.find_users(tx, group.name)
-    rows = parameter_rows(
-        ctx.catalog.families[group.family],
-        ctx.catalog.node_type_values(group.family),
-        group=group,
-        attached=bool(users),
-    )
+    rows = parameter_rows(ctx.catalog.family(group.family), group=group, attached=bool(users))
     shown, marker = page(select_source(rows, source), lambda row: row.key, params, ctx.paging)
     return {**listing_view(shown), "Marker": marker}
 
@@ -124,7 +122,7 @@ async def describe_cache_parameters(ctx: RequestContext, params: Params) -> Resu
 async def describe_engine_default_parameters(ctx: RequestContext, params: Params) -> Result:
     """Return a page of a family's parameters."""
     family = _family(ctx.catalog, params["CacheParameterGroupFamily"])
-    rows = parameter_rows(family, ctx.catalog.node_type_values(family.name))
+    rows = parameter_rows(family)
     shown, marker = page(rows, lambda row: row.key, params, ctx.paging)
     return {
         "EngineDefaults": {
@@ -143,7 +141,7 @@ async def modify_cache_parameter_group(ctx: RequestContext, params: Params) -> R
     async with ctx.begin() as tx:
         row = await tx.get(ParameterGroup, name, lock=True)
         users = await parameter_groups.find_users(tx, row.name)
-        family = ctx.catalog.families[row.family]
+        family = ctx.catalog.family(row.family)
         wanted = [
             (pair.get("ParameterName", ""), pair.get("ParameterValue", ""))
             for pair in params["ParameterNameValues"]
@@ -151,7 +149,7 @@ async def modify_cache_parameter_group(ctx: RequestContext, params: Params) -> R
         changes = parameters.check_changes(family, wanted, attached=bool(users))
         _record(tx, row, family, {**row.values, **changes}, users, token=ctx.request_id)
         for parameter, value in changes.items():
-            tx.emit(EVENT_SOURCE, row.name, f"Updated parameter {parameter} to {value}")
+            events.record(tx, ctx.catalog, PARAMETER_EVENT, row.name, name=parameter, value=value)
         return {"CacheParameterGroupName": row.name}
 
 
@@ -173,7 +171,7 @@ async def reset_cache_parameter_group(ctx: RequestContext, params: Params) -> Re
                 "InvalidCacheParameterGroupStateFault",
                 f"The parameter group {row.name} has pending changes.",
             )
-        family = ctx.catalog.families[row.family]
+        family = ctx.catalog.family(row.family)
         dropped = set(row.values) if resets_all else _check_reset(family, pairs or (), users)
         kept = {key: value for key, value in row.values.items() if key not in dropped}
         if resets_all and users:
@@ -181,7 +179,7 @@ async def reset_cache_parameter_group(ctx: RequestContext, params: Params) -> Re
             fixed = family.creation_time_parameters
             kept.update({key: row.values[key] for key in row.values if key in fixed})
         _record(tx, row, family, kept, users, token=ctx.request_id)
-        tx.emit(EVENT_SOURCE, row.name, "Cache parameter group reset")
+        events.record(tx, ctx.catalog, GROUP_EVENT, row.name, group=row.name, what="reset")
         return {"CacheParameterGroupName": row.name}
 
 
@@ -204,24 +202,22 @@ async def delete_cache_parameter_group(ctx: RequestContext, params: Params) -> R
             )
         await tx.session.delete(row)
         await tags.forget(tx, ParameterGroup.arn_kind, row.name)
-        tx.emit(EVENT_SOURCE, row.name, "Cache parameter group deleted")
+        events.record(tx, ctx.catalog, GROUP_EVENT, row.name, group=row.name, what="deleted")
     return None
 
 
 def _family(catalog: Catalog, name: str) -> ParameterFamily:
-    family = catalog.families.get(name)
-    if family is None:
+    try:
+        return catalog.family(name)
+    except NotInCatalog:
         raise wrong_value(
             f"CacheParameterGroupFamily {name} is not a valid parameter group family."
-        )
-    return family
+        ) from None
 
 
 def _refuse_default(catalog: Catalog, name: str) -> None:
     if parameter_groups.default_group(catalog, name) is not None:
-        raise wrong_value(
-            f"The parameter group {name} is a default group and cannot be modified."
-        )
+        raise wrong_value(f"The parameter group {name} is a default group and cannot be modified.")
 
 
 def _not_found(message: str) -> Fault:
@@ -235,7 +231,7 @@ def _check_reset(
     names = [pair.get("ParameterName", "") for pair in pairs]
     parameters.check_names(family, names)
     for name in names:
-        parameter = family.parameters.get(name)
+        parameter = family.parameter(name)
         if parameter is None or not parameters.is_modifiable(
             family, parameter, attached=bool(users)
         ):
@@ -259,10 +255,9 @@ def _record(
     row.values = dict(values)
     if not changed:
         return
+    rows = [one for one in family.parameters if one.name in changed]
     for node in users.nodes:
-        node.parameter_group_status = parameters.node_status(
-            node.parameter_group_status, [family.parameters[name] for name in changed]
-        )
+        node.parameter_group_status = parameters.node_status(node.parameter_group_status, rows)
     for uid in users.subject_uids:
         tx.enqueue(
             OperationKind.APPLY_PARAMETERS,

@@ -86,11 +86,9 @@ async def _check_parameter_group(
         return None
     references.check_family(ctx.catalog, wanted, version)
     if params.get("ClusterMode") in (None, group.cluster_mode):
-        current = await references.find_parameter_group(
-            tx, ctx.catalog, group.parameter_group_name
-        )
+        current = await references.find_parameter_group(tx, ctx.catalog, group.parameter_group_name)
         references.check_same_at_creation(ctx.catalog, current, wanted)
-    elif not wanted.cluster_enabled:
+    elif not references.enables_cluster_mode(wanted):
         raise wrong_combination(
             "Cluster mode updates require a parameter group whose cluster-enabled is yes."
         )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import select
-from sqlalchemy.orm import lazyload, selectinload
+from sqlalchemy.orm import lazyload, load_only, selectinload
 
 from cachefleet.api import references
 from cachefleet.api.context import RequestContext
@@ -22,15 +22,15 @@ from cachefleet.api.registry import Params, Result, action
 from cachefleet.api.validation import engines, features, settings, shards
 from cachefleet.api.validation.identifiers import check_replication_group_id
 from cachefleet.api.validation.refusals import not_built, wrong_combination, wrong_value
-from cachefleet.api.validation.tags import check_tags
 from cachefleet.api.validation.windows import Windows, choose_windows
 from cachefleet.api.views.replication_groups import (
+    SHOWN_OF_NODES,
     deleted_replication_group_view,
     replication_group_view,
 )
 from cachefleet.engine.catalog import EngineVersion, NodeType
 from cachefleet.engine.types import Engine, NodeRole
-from cachefleet.provisioner.state import ids, lifecycle
+from cachefleet.provisioner.state import ids, lifecycle, parameter_groups, tags
 from cachefleet.provisioner.state.errors import AlreadyExists, NotFound
 from cachefleet.provisioner.state.layout import ShardPlan, lay_out_group
 from cachefleet.provisioner.state.members import add_member, new_node_group, settings_of
@@ -39,10 +39,10 @@ from cachefleet.provisioner.state.store import Transaction
 from cachefleet.provisioner.state.tables import (
     CacheCluster,
     EndpointAddress,
+    NodeGroup,
     ReplicationGroup,
     Subject,
 )
-from cachefleet.provisioner.state.tagging import read_tags, replace_tags
 
 # What a group takes over from the cluster that becomes its primary.
 _TAKEN_OVER = (
@@ -86,7 +86,7 @@ async def create_replication_group(ctx: RequestContext, params: Params) -> Resul
         cluster_mode = shards.choose_cluster_mode(
             params,
             shard_count=request.shard_count,
-            group_enables=None if named is None else named.cluster_enabled,
+            group_enables=None if named is None else references.enables_cluster_mode(named),
         )
         parameter_group = named or references.default_parameter_group(
             ctx.catalog, request.version, cluster_mode=cluster_mode
@@ -125,6 +125,7 @@ async def create_replication_group(ctx: RequestContext, params: Params) -> Resul
             cluster_mode="enabled" if cluster_mode else "disabled",
             parameter_group_name=parameter_group.name,
             subnet_group_name=chosen.subnet_group_name,
+            **_group_flags(params, cluster_mode=cluster_mode),
             **request.columns,
         )
         await tx.insert(group)
@@ -144,7 +145,12 @@ async def describe_replication_groups(ctx: RequestContext, params: Params) -> Re
         .where(ReplicationGroup.account == ctx.account, ReplicationGroup.region == ctx.region)
         .options(
             # Of members only the names are shown; their nodes come with the shards.
-            selectinload(ReplicationGroup.members).options(lazyload(CacheCluster.nodes))
+            selectinload(ReplicationGroup.members).options(
+                load_only(CacheCluster.name), lazyload(CacheCluster.nodes)
+            ),
+            selectinload(ReplicationGroup.node_groups)
+            .selectinload(NodeGroup.nodes)
+            .load_only(*SHOWN_OF_NODES),
         )
         .order_by(ReplicationGroup.name)
         .limit(asked.fetch)
@@ -259,7 +265,6 @@ def _check_request(ctx: RequestContext, params: Params) -> _Request:
         shard_count=shards.count_shards(params),
         windows=windows,
         columns={
-            **_group_flags(params),
             "engine": engine.value,
             "engine_version": version.cluster_version,
             "node_type": node_type.name,
@@ -274,14 +279,17 @@ def _check_request(ctx: RequestContext, params: Params) -> _Request:
             "ip_discovery": discovery,
             "created_at": ctx.now,
         },
-        tags=check_tags(params.get("Tags")),
+        tags=tags.parse(params.get("Tags")),
     )
 
 
-def _group_flags(params: Params) -> dict[str, Any]:
+def _group_flags(params: Params, *, cluster_mode: bool) -> dict[str, Any]:
+    failover = _word(params.get("AutomaticFailoverEnabled"))
+    if failover == "enabled" and not cluster_mode:
+        failover = "enabling"  # until the replicas are in sync
     return {
         "status": lifecycle.CREATING,
-        "automatic_failover": _word(params.get("AutomaticFailoverEnabled")),
+        "automatic_failover": failover,
         "multi_az": _word(params.get("MultiAZEnabled")),
     }
 
@@ -292,7 +300,7 @@ def _word(flag: bool | None) -> str:
 
 async def _named_parameter_group(
     ctx: RequestContext, tx: Transaction, params: Params, version: EngineVersion
-) -> references.ChosenParameterGroup | None:
+) -> parameter_groups.Group | None:
     name = params.get("CacheParameterGroupName")
     if not name:
         return None
@@ -307,9 +315,7 @@ def _refuse_unbuilt(params: Params) -> None:
         raise not_built(reason)
 
 
-def _add_shard(
-    group: ReplicationGroup, plan: ShardPlan, params: Params, tx: Transaction
-) -> None:
+def _add_shard(group: ReplicationGroup, plan: ShardPlan, params: Params, tx: Transaction) -> None:
     node_group = new_node_group(plan)
     group.node_groups.append(node_group)
     requested = _requested_zones(params)
@@ -331,12 +337,12 @@ def _requested_zones(params: Params) -> bool:
 
 
 async def _file(
-    tx: Transaction, ctx: RequestContext, group: ReplicationGroup, tags: Mapping[str, str]
+    tx: Transaction, ctx: RequestContext, group: ReplicationGroup, wanted: Mapping[str, str]
 ) -> Result:
-    await replace_tags(tx, ReplicationGroup.arn_kind, [group.name], tags)
-    await replace_tags(
-        tx, CacheCluster.arn_kind, [member.name for member in group.members], tags
-    )
+    if wanted:
+        await tags.put(tx, ReplicationGroup.arn_kind, group.name, wanted)
+        for member in group.members:
+            await tags.put(tx, CacheCluster.arn_kind, member.name, wanted)
     tx.enqueue(OperationKind.SETTLE, subject_uid=group.uid, token=ctx.request_id)
     await tx.session.flush()
     return {"ReplicationGroup": replication_group_view(group)}
@@ -360,7 +366,7 @@ async def _create_around(ctx: RequestContext, params: Params) -> Result:
     shards.choose_cluster_mode(params, shard_count=1, group_enables=None)
     settings.check_retention(params.get("SnapshotRetentionLimit"), node_type_has_snapshots=True)
     topic = settings.check_topic(params.get("NotificationTopicArn"), ctx.scope)
-    tags = check_tags(params.get("Tags"))
+    asked_tags = tags.parse(params.get("Tags"))
     async with ctx.begin() as tx:
         if await tx.find(ReplicationGroup, name) is not None:
             raise AlreadyExists(ReplicationGroup.resource, name)
@@ -411,7 +417,7 @@ async def _create_around(ctx: RequestContext, params: Params) -> Result:
             name=name,
             description=params["ReplicationGroupDescription"],
             cluster_mode="disabled",
-            **_group_flags(params),
+            **_group_flags(params, cluster_mode=False),
             **columns,
         )
         await tx.insert(group)
@@ -419,8 +425,9 @@ async def _create_around(ctx: RequestContext, params: Params) -> Result:
         await _adopt(tx, group, primary, plans[0])
         for plan in plans[0].nodes[1:]:
             add_member(group, group.node_groups[0], plan, now=tx.now)
-        inherited = tags or await read_tags(tx, CacheCluster.arn_kind, primary.name)
-        return await _file(tx, ctx, group, inherited)
+        chosen_tags = asked_tags or await tags.listed(tx, CacheCluster.arn_kind, primary.name)
+        await tags.forget(tx, CacheCluster.arn_kind, primary.name)
+        return await _file(tx, ctx, group, chosen_tags)
 
 
 async def _adopt(

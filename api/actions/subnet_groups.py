@@ -18,7 +18,8 @@ from cachefleet.api.registry import Params, Result, action
 from cachefleet.api.validation.identifiers import check_identifier
 from cachefleet.api.validation.refusals import wrong_value
 from cachefleet.api.views.subnet_groups import subnet_group_view
-from cachefleet.provisioner.state import subnets, tags
+from cachefleet.engine.catalog import Catalog
+from cachefleet.provisioner.state import events, subnets, tags
 from cachefleet.provisioner.state.ids import new_uid
 from cachefleet.provisioner.state.store import Transaction
 from cachefleet.provisioner.state.tables import (
@@ -28,12 +29,12 @@ from cachefleet.provisioner.state.tables import (
     SubnetGroup,
 )
 
-GROUPS_PER_REGION_MAX = 300  # the service's quotas
-SUBNETS_PER_GROUP_MAX = 20
+GROUPS_QUOTA = "Subnet groups per Region"
+SUBNETS_QUOTA = "Subnets per subnet group"
 NAME_CHARS_MAX = 255
 DESCRIPTION_CHARS_MAX = 255
 
-EVENT_SOURCE = "cache-subnet-group"
+EVENT = "subnet_group_changed"
 
 
 @action("CreateCacheSubnetGroup")
@@ -41,7 +42,7 @@ async def create_cache_subnet_group(ctx: RequestContext, params: Params) -> Resu
     """Create a group of subnets."""
     name = _check_name(params["CacheSubnetGroupName"])
     description = _check_description(params["CacheSubnetGroupDescription"])
-    ids = _check_subnet_ids(params["SubnetIds"])
+    ids = _check_subnet_ids(ctx.catalog, params["SubnetIds"])
     wanted_tags = tags.parse(params.get("Tags"))
     async with ctx.begin() as tx:
         group = SubnetGroup(
@@ -54,13 +55,14 @@ async def create_cache_subnet_group(ctx: RequestContext, params: Params) -> Resu
             subnets=await subnets.place_in_scope(tx, ids),
         )
         await tx.insert(group)
-        if await tx.count(SubnetGroup) > GROUPS_PER_REGION_MAX:
+        groups_max = ctx.catalog.quota(GROUPS_QUOTA)
+        if await tx.count(SubnetGroup) > groups_max:
             raise Fault(
                 "CacheSubnetGroupQuotaExceededFault",
-                f"A region can have {GROUPS_PER_REGION_MAX} cache subnet groups.",
+                f"A region can have {groups_max} cache subnet groups.",
             )
         await tags.put(tx, SubnetGroup.arn_kind, name, wanted_tags)
-        tx.emit(EVENT_SOURCE, name, "Cache subnet group created")
+        events.record(tx, ctx.catalog, EVENT, name, group=name, what="created")
         return {"CacheSubnetGroup": subnet_group_view(group)}
 
 
@@ -91,7 +93,7 @@ async def modify_cache_subnet_group(ctx: RequestContext, params: Params) -> Resu
         description = _check_description(description)
     ids = params.get("SubnetIds")
     if ids is not None:
-        ids = _check_subnet_ids(ids)
+        ids = _check_subnet_ids(ctx.catalog, ids)
     async with ctx.begin() as tx:
         group = await tx.get(SubnetGroup, name, lock=True)
         if description is not None:
@@ -100,7 +102,7 @@ async def modify_cache_subnet_group(ctx: RequestContext, params: Params) -> Resu
             placed = await subnets.place_in_scope(tx, ids)
             await _require_zones_kept(tx, group, placed)
             group.subnets = placed
-        tx.emit(EVENT_SOURCE, group.name, "Updated cache subnet group")
+        events.record(tx, ctx.catalog, EVENT, group.name, group=group.name, what="modified")
         return {"CacheSubnetGroup": subnet_group_view(group)}
 
 
@@ -124,7 +126,7 @@ async def delete_cache_subnet_group(ctx: RequestContext, params: Params) -> Resu
             )
         await tx.session.delete(group)
         await tags.forget(tx, SubnetGroup.arn_kind, group.name)
-        tx.emit(EVENT_SOURCE, group.name, "Cache subnet group deleted")
+        events.record(tx, ctx.catalog, EVENT, group.name, group=group.name, what="deleted")
     return None
 
 
@@ -144,14 +146,15 @@ def _check_description(description: str) -> str:
     return description
 
 
-def _check_subnet_ids(ids: Sequence[str]) -> list[str]:
+def _check_subnet_ids(catalog: Catalog, ids: Sequence[str]) -> list[str]:
     if not ids:
         raise wrong_value("The parameter SubnetIds must be provided.")
     distinct = list(dict.fromkeys(ids))
-    if len(distinct) > SUBNETS_PER_GROUP_MAX:
+    subnets_max = catalog.quota(SUBNETS_QUOTA)
+    if len(distinct) > subnets_max:
         raise Fault(
             "CacheSubnetQuotaExceededFault",
-            f"A cache subnet group can have {SUBNETS_PER_GROUP_MAX} subnets.",
+            f"A cache subnet group can have {subnets_max} subnets.",
         )
     invalid = subnets.invalid_ids(distinct)
     if invalid:

@@ -56,9 +56,7 @@ def check_engine_options(engine: str, params: Mapping[str, Any]) -> None:
     if params.get("AZMode") == CROSS_AZ:
         raise wrong_combination(f"AZMode cross-az is not supported for engine {engine}.")
     if params.get("PreferredAvailabilityZones"):
-        raise wrong_combination(
-            f"PreferredAvailabilityZones is not supported for engine {engine}."
-        )
+        raise wrong_combination(f"PreferredAvailabilityZones is not supported for engine {engine}.")
 
 
 def choose_zones(

@@ -114,9 +114,7 @@ def check_group_encryption(
             raise wrong_combination(f"Encryption is not supported with {node_type.name}.")
 
 
-def check_cluster_encryption(
-    catalog: Catalog, version: EngineVersion, node_type: NodeType
-) -> None:
+def check_cluster_encryption(catalog: Catalog, version: EngineVersion, node_type: NodeType) -> None:
     """Refuse encryption in transit for clusters that cannot have it: all but newer memcached."""
     if version.engine is not Engine.MEMCACHED:
         raise wrong_combination(
@@ -137,9 +135,7 @@ def check_memcached_sizes(
     """Refuse a parameter group with which memcached could not store its largest items."""
     if version.numbers < MEMCACHED_WITH_CHUNKS:
         return
-    in_force = catalog.resolve_parameters(
-        version.family, values, node_type, cluster_enabled=False
-    )
+    in_force = catalog.resolve_parameters(version.family, values, node_type, cluster_enabled=False)
     item_bytes = int(in_force["max_item_size"])
     chunk_bytes = int(in_force.get("slab_chunk_max", item_bytes))
     overhead_mb = int(in_force["memcached_connections_overhead"])

@@ -23,6 +23,7 @@ from cachefleet.provisioner.state.tables import CacheNode, ReplicationGroup
 Params = Mapping[str, Any]
 
 OLDEST_REDIS_TO_VALKEY = (5, 0, 6)
+_ON_THE_WAY = {"enabled": "enabling", "disabled": "disabling"}
 ROLLBACK = ("7.2", "7.1")  # from valkey, to redis: the only way back
 _WITH_CLUSTER_MODE = frozenset(
     {"ReplicationGroupId", "ClusterMode", "CacheParameterGroupName", "ApplyImmediately"}
@@ -43,9 +44,7 @@ def nodes_of(group: ReplicationGroup) -> list[CacheNode]:
     return [node for shard in group.node_groups for node in shard.nodes]
 
 
-def check_cluster_mode(
-    catalog: Catalog, group: ReplicationGroup, params: Params
-) -> str | None:
+def check_cluster_mode(catalog: Catalog, group: ReplicationGroup, params: Params) -> str | None:
     """Check a change of cluster mode, which goes alone and through ``compatible``."""
     mode = params.get("ClusterMode")
     if mode is None:
@@ -61,9 +60,7 @@ def check_cluster_mode(
         raise wrong_combination(
             f"Cluster mode cannot be changed from {group.cluster_mode} to {mode}."
         )
-    if not catalog.supports(
-        "cluster_mode_migration", Engine(group.engine), group.engine_version
-    ):
+    if not catalog.supports("cluster_mode_migration", Engine(group.engine), group.engine_version):
         raise wrong_combination(
             f"Cluster mode updates are not supported for engine version {group.engine_version}."
         )
@@ -182,9 +179,7 @@ def _check_transit(
     if not params.get("ApplyImmediately"):
         raise wrong_value("ApplyImmediately must be true to modify transit encryption.")
     if not group.transit_encryption_enabled and wanted_mode != PREFERRED:
-        raise wrong_combination(
-            "Set TransitEncryptionMode to preferred first, then to required."
-        )
+        raise wrong_combination("Set TransitEncryptionMode to preferred first, then to required.")
     if not wanted and group.transit_encryption_mode != PREFERRED:
         raise wrong_combination(
             "Set TransitEncryptionMode to preferred before encryption-in-transit is disabled."
@@ -266,8 +261,13 @@ def check_failover_change(group: ReplicationGroup, params: Params) -> dict[str, 
         check_multi_az(
             [[node.availability_zone for node in shard.nodes] for shard in group.node_groups]
         )
-    after = {"automatic_failover": failover_after, "multi_az": multi_az_after}
-    return {name: value for name, value in after.items() if value != getattr(group, name)}
+    changes = {}
+    if failover_after != group.automatic_failover:
+        # The provisioner says enabled or disabled once it has seen to it.
+        changes["automatic_failover"] = _ON_THE_WAY[failover_after]
+    if multi_az_after != group.multi_az:
+        changes["multi_az"] = multi_az_after
+    return changes
 
 
 def _flag(wanted: bool | None, current: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from cachefleet.api.views.settings import Endpoints, endpoint_view
+from cachefleet.api.views.settings import NO_ENDPOINTS, Endpoints, endpoint_view
 from cachefleet.engine.types import Endpoint, Engine
 from cachefleet.provisioner.state import lifecycle
 from cachefleet.provisioner.state.tables import CacheCluster, CacheNode
@@ -24,7 +24,7 @@ def cache_cluster_view(
     *,
     group_name: str | None = None,
     group_delivers_logs: bool = False,
-    endpoints: Endpoints = {},
+    endpoints: Endpoints = NO_ENDPOINTS,
     with_nodes: bool = False,
 ) -> dict[str, Any]:
     """Return ``CacheCluster``; *group_name* is the replication group's id for a member."""

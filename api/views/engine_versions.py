@@ -10,7 +10,7 @@ from cachefleet.engine.catalog import EngineVersion
 def engine_version_view(version: EngineVersion) -> dict[str, Any]:
     """Return a ``CacheEngineVersion``."""
     return {
-        "Engine": version.engine,
+        "Engine": version.engine.value,
         "EngineVersion": version.version,
         "CacheParameterGroupFamily": version.family,
         "CacheEngineDescription": version.engine_description,

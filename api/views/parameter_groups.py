@@ -50,21 +50,16 @@ def parameter_group_view(group: Group, scope: Scope) -> dict[str, Any]:
 
 def parameter_rows(
     family: ParameterFamily,
-    node_type_values: Mapping[str, Mapping[str, str]],
     *,
     group: Group | None = None,
     attached: bool = False,
 ) -> list[Row]:
     """Return all parameters of *family*, as *group* has them, in order.
 
-    *node_type_values* are ``{parameter: {node type: value}}``; *attached* says whether a cache
-    uses the group.
+    *attached* says whether a cache uses the group.
     """
-    rows = [_row(family, one, group=group, attached=attached) for one in family.parameters.values()]
-    rows += [
-        _node_type_row(one, node_type_values[one.name])
-        for one in family.node_type_parameters.values()
-    ]
+    rows = [_row(family, one, group=group, attached=attached) for one in family.parameters]
+    rows += [_node_type_row(one) for one in family.node_type_parameters]
     return sorted(rows, key=lambda row: row.key)
 
 
@@ -104,11 +99,12 @@ def _row(
     return Row(parameter.name, source, False, view)
 
 
-def _node_type_row(parameter: NodeTypeParameter, values: Mapping[str, str]) -> Row:
+def _node_type_row(parameter: NodeTypeParameter) -> Row:
     view = _common(parameter, SYSTEM) | {
         "IsModifiable": parameter.is_modifiable,
         "CacheNodeTypeSpecificValues": [
-            {"CacheNodeType": node_type, "Value": value} for node_type, value in values.items()
+            {"CacheNodeType": node_type, "Value": value}
+            for node_type, value in parameter.values.items()
         ],
     }
     return Row(parameter.name, SYSTEM, True, view)

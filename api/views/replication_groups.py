@@ -6,17 +6,27 @@ and its members have roles; with it the group has a configuration endpoint and s
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from cachefleet.api.views.settings import Endpoints, endpoint_view
+from cachefleet.api.views.settings import NO_ENDPOINTS, Endpoints, endpoint_view
 from cachefleet.engine.types import Endpoint
 from cachefleet.provisioner.state import lifecycle
 from cachefleet.provisioner.state.tables import CacheNode, NodeGroup, ReplicationGroup
 
-_ENABLED, _ENABLING = "enabled", "enabling"
+# The columns of a node that a group's view needs, for listings that load no more.
+SHOWN_OF_NODES: Final = (
+    CacheNode.member_name,
+    CacheNode.cache_node_id,
+    CacheNode.availability_zone,
+    CacheNode.role,
+    CacheNode.host,
+    CacheNode.port,
+)
 
 
-def replication_group_view(group: ReplicationGroup, *, endpoints: Endpoints = {}) -> dict[str, Any]:
+def replication_group_view(
+    group: ReplicationGroup, *, endpoints: Endpoints = NO_ENDPOINTS
+) -> dict[str, Any]:
     """Return ``ReplicationGroup`` in any status."""
     creating = group.status in (lifecycle.CREATING, lifecycle.CREATE_FAILED)
     view = _always(group)
@@ -66,7 +76,7 @@ def _always(group: ReplicationGroup) -> dict[str, Any]:
         "GlobalReplicationGroupInfo": {},
         "Status": group.status,
         "PendingModifiedValues": group.pending,
-        "AutomaticFailover": _failover(group),
+        "AutomaticFailover": group.automatic_failover,
         "MultiAZ": group.multi_az,
         "SnapshotRetentionLimit": group.snapshot_retention_limit,
         "SnapshotWindow": group.snapshot_window,
@@ -78,17 +88,6 @@ def _always(group: ReplicationGroup) -> dict[str, Any]:
     if group.transit_encryption_enabled:
         view["TransitEncryptionMode"] = group.transit_encryption_mode
     return view
-
-
-def _failover(group: ReplicationGroup) -> str:
-    """Return the status of automatic failover: not before there is a replica to fail over to."""
-    if (
-        group.automatic_failover == _ENABLED
-        and group.status == lifecycle.CREATING
-        and not group.cluster_enabled
-    ):
-        return _ENABLING
-    return group.automatic_failover
 
 
 def _node_group_view(

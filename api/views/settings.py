@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from cachefleet.engine.types import Endpoint
 
 # Endpoints of subjects by (subject uid, kind): ``primary``, ``reader``, ``configuration``.
 Endpoints = Mapping[tuple[str, str], Endpoint]
+
+NO_ENDPOINTS: Final[Endpoints] = MappingProxyType({})
 
 
 def endpoint_view(endpoint: Endpoint | None) -> dict[str, Any] | None:

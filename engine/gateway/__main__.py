@@ -1,8 +1,9 @@
 """``python -m cachefleet.engine.gateway --routes PATH --control PATH``: the gateway worker.
 
 It serves what the routes file says, with or without a living control plane, until SIGTERM,
-SIGINT or ``stop``, and prints ``ready`` once it answers on the control socket. A missing or illegal routes file is no reason to exit: the control plane
-reads the error on the control socket and writes a better one. Exit status: 0 after an orderly
+SIGINT or ``stop``, and prints ``ready`` once it answers on the control socket. A missing or
+illegal routes file is no reason to exit: the control plane reads the error on the control
+socket and writes a better one. Exit status: 0 after an orderly
 stop, 2 when the arguments are unusable or another gateway owns the control path.
 """
 

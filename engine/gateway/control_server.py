@@ -7,7 +7,6 @@ predecessor's socket file from a living gateway's.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import fcntl
 import json
 import logging
@@ -66,8 +65,7 @@ class ControlServer:
     async def open(self) -> None:
         """Start to answer; raises OSError."""
         assert self._lock_fd is not None, "claim() goes first"
-        with contextlib.suppress(FileNotFoundError):
-            self._path.unlink()  # a dead predecessor's
+        # A dead predecessor's socket file is replaced, as asyncio does.
         before = os.umask(0o777 & ~SOCKET_MODE)
         try:
             self._server = await asyncio.start_unix_server(

@@ -31,6 +31,10 @@ class LinkOwner(Protocol):
         """Both sides are closed."""
         ...
 
+    def call_later(self, delay_s: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+        """Call *callback* once, unless the handle is cancelled before."""
+        ...
+
     def link_broken(self, link: Link, violation: WireViolation) -> None:
         """A side broke the protocol; the link is being closed."""
         ...
@@ -39,7 +43,7 @@ class LinkOwner(Protocol):
 class Link:
     """A client connection and, once joined, the backend connection that serves it."""
 
-    __slots__ = ("_early", "_linger", "backend", "buffer_bytes", "client", "interceptor", "owner")
+    __slots__ = ("_linger", "backend", "buffer_bytes", "client", "interceptor", "owner")
 
     def __init__(
         self, owner: LinkOwner, *, buffer_bytes: int, interceptor: Interceptor | None
@@ -47,14 +51,13 @@ class Link:
         self.owner = owner
         self.buffer_bytes = buffer_bytes
         self.interceptor = interceptor
-        self.client = Side(self, self._hold)
+        self.client = Side(self)
         self.backend: Side | None = None
-        self._early: list[bytes] = []
         self._linger: asyncio.TimerHandle | None = None
 
     def backend_side(self) -> Side:
         """Make the protocol for a connection to a backend; :meth:`join` puts it to use."""
-        return Side(self, _refuse_early_bytes)
+        return Side(self)
 
     def join(self, backend: Side) -> None:
         """Start pumping between the client and *backend*, which is connected."""
@@ -68,15 +71,14 @@ class Link:
         else:
             self.client.forward = self._intercept_client
             backend.forward = self._intercept_backend
-        for data in self._early:
-            if not backend.transport.is_closing():
-                self.client.forward(data)
-        self._early.clear()
-        backend.resume()
-        if self.client.finished:
-            self._pass_on_end(self.client, backend)
-        else:
-            self.client.resume()
+        for side, peer in ((self.client, backend), (backend, self.client)):
+            early, side.early = side.early, b""
+            if early and not peer.transport.is_closing():
+                side.forward(early)
+            side.resume()
+        for side, peer in ((self.client, backend), (backend, self.client)):
+            if side.finished:
+                self._pass_on_end(side, peer)
 
     def abort(self) -> None:
         """Close both sides now; bytes that were not sent yet are lost."""
@@ -94,11 +96,8 @@ class Link:
 
     def side_made(self, side: Side) -> None:
         side.transport.set_write_buffer_limits(high=self.buffer_bytes)
-        if side is self.client:
-            if not self.owner.link_opened(self):
-                side.transport.abort()
-        else:
-            side.pause()  # until it is joined
+        if side is self.client and not self.owner.link_opened(self):
+            side.transport.abort()
 
     def side_finished(self, side: Side) -> None:
         """*side* sends no more: pass that on, and close when neither sends."""
@@ -153,12 +152,7 @@ class Link:
 
     def _start_linger(self) -> None:
         if self._linger is None:
-            loop = asyncio.get_running_loop()
-            self._linger = loop.call_later(LINGER_S, self.abort)
-
-    def _hold(self, data: bytes) -> None:
-        self._early.append(data)
-        self.client.pause()
+            self._linger = self.owner.call_later(LINGER_S, self.abort)
 
     def _intercept_client(self, data: bytes) -> None:
         assert self.interceptor is not None
@@ -184,15 +178,16 @@ class Side(asyncio.Protocol):
     """One of the two connections of a link."""
 
     __slots__ = (
-        "byte_count", "finished", "flushed", "forward", "link", "lost", "paused", "peer",
+        "byte_count", "early", "finished", "flushed", "forward", "link", "lost", "paused", "peer",
         "transport",
     )  # fmt: skip
 
     transport: asyncio.Transport  # from connection_made on
 
-    def __init__(self, link: Link, forward: Callable[[bytes], None]) -> None:
+    def __init__(self, link: Link) -> None:
         self.link = link
-        self.forward = forward
+        self.forward: Callable[[bytes], object] = self._hold
+        self.early = b""  # what arrived before the link was joined
         self.peer: Side | None = None
         self.byte_count = 0
         self.finished = False  # it sends no more
@@ -211,7 +206,8 @@ class Side(asyncio.Protocol):
     def eof_received(self) -> bool:
         self.finished = True
         self.link.side_finished(self)
-        return True  # the other direction goes on
+        # The other direction goes on, where the transport knows directions: TLS closes both.
+        return self.transport.can_write_eof()
 
     def pause_writing(self) -> None:
         if self.peer is not None:
@@ -230,6 +226,11 @@ class Side(asyncio.Protocol):
             self.paused = True
             self.transport.pause_reading()
 
+    def _hold(self, data: bytes) -> None:
+        # Not paused from the start: a loop may begin to read only after connection_made.
+        self.early += data
+        self.pause()
+
     def resume(self) -> None:
         if self.paused and not self.lost and not self.transport.is_closing():
             self.paused = False
@@ -244,7 +245,3 @@ def peer_address(side: Side) -> Address | None:
 
 def _discard(data: bytes) -> None:
     """Bytes that arrive after the link ended go nowhere."""
-
-
-def _refuse_early_bytes(data: bytes) -> None:
-    raise AssertionError("a backend connection was read before it was joined")

@@ -23,6 +23,7 @@ ROUTES_MAX: Final = 4096
 LISTEN_MAX: Final = 16  # addresses a route
 BACKENDS_MAX: Final = 512  # the largest cluster has 500 nodes
 NAME_CHARS_MAX: Final = 200
+PATH_CHARS_MAX: Final = 4096
 CONNECTIONS_MAX: Final = 1_000_000
 CONNECTIONS_MAX_DEFAULT: Final = 65_000  # what the engines themselves take: maxclients
 CONNECT_TIMEOUT_S_MAX: Final = 60.0
@@ -48,6 +49,11 @@ class RouteKind(enum.Enum):
     MEMCACHED_DISCOVERY = "memcached_discovery"
 
 
+class TlsMode(enum.Enum):
+    REQUIRED = "required"
+    PREFERRED = "preferred"  # plain connections are served on the same port
+
+
 class Address(NamedTuple):
     """An IP literal and a port."""
 
@@ -59,12 +65,22 @@ class Address(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TlsOptions:
+    """TLS ends here; both files are PEM and read at each reload."""
+
+    mode: TlsMode
+    certificate_path: str  # the chain, the server's own certificate first
+    key_path: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class RouteOptions:
     cut_on_change: bool = True  # connections to a backend that left the route are closed
     bind_source: str | None = None  # the address that backends see connections come from
     connect_timeout_s: float = CONNECT_TIMEOUT_S_DEFAULT
     connections_max: int = CONNECTIONS_MAX_DEFAULT
     buffer_bytes: int = BUFFER_BYTES_DEFAULT
+    tls: TlsOptions | None = None
     cluster_config: str | None = None  # memcached_discovery: "<version>\n<host|ip|port ...>\n"
 
 
@@ -146,11 +162,15 @@ def _rendered_route(route: Route) -> dict[str, Any]:
         "backends": [address._asdict() for address in route.backends],
         "fallback": [address._asdict() for address in route.fallback],
         "options": {
-            name: value
+            name: _rendered_tls(value) if isinstance(value, TlsOptions) else value
             for name, value in vars(route.options).items()
             if value != getattr(defaults, name)
         },
     }
+
+
+def _rendered_tls(tls: TlsOptions) -> dict[str, str]:
+    return {**vars(tls), "mode": tls.mode.value}
 
 
 def _route(value: object, where: str) -> Route:
@@ -164,7 +184,7 @@ def _route(value: object, where: str) -> Route:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise IllegalRoutes(f"{where}.name: {name!r} is not a route name")
     kinds = {kind.value: kind for kind in RouteKind}
-    if members["kind"] not in kinds:
+    if not isinstance(members["kind"], str) or members["kind"] not in kinds:
         raise IllegalRoutes(f"{where}.kind: {members['kind']!r} is none of {sorted(kinds)}")
     route = Route(
         name=name,
@@ -220,8 +240,34 @@ def _options(value: object, where: str) -> RouteOptions:
             low=BUFFER_BYTES_MIN,
             high=BUFFER_BYTES_MAX,
         ),
+        tls=_tls(members["tls"], f"{where}.tls"),
         cluster_config=_cluster_config(members["cluster_config"], f"{where}.cluster_config"),
     )
+
+
+def _tls(value: object, where: str) -> TlsOptions | None:
+    if value is None:
+        return None
+    members = _members(value, where, required={"mode", "certificate_path", "key_path"})
+    modes = {mode.value: mode for mode in TlsMode}
+    if not isinstance(members["mode"], str) or members["mode"] not in modes:
+        raise IllegalRoutes(f"{where}.mode: {members['mode']!r} is none of {sorted(modes)}")
+    return TlsOptions(
+        mode=modes[members["mode"]],
+        certificate_path=_path(members["certificate_path"], f"{where}.certificate_path"),
+        key_path=_path(members["key_path"], f"{where}.key_path"),
+    )
+
+
+def _path(value: object, where: str) -> str:
+    if (
+        not isinstance(value, str)
+        or not value.startswith("/")
+        or "\0" in value
+        or len(value) > PATH_CHARS_MAX
+    ):
+        raise IllegalRoutes(f"{where}: {value!r} is not an absolute path")
+    return value
 
 
 def _cluster_config(value: object, where: str) -> str | None:

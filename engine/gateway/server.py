@@ -13,16 +13,18 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from cachefleet.engine.gateway.pump import Side
+from cachefleet.engine.gateway.listener import Listener
 from cachefleet.engine.gateway.reports import GatewayStatus, ListenFailure, ReloadReport
 from cachefleet.engine.gateway.routes import (
     FILE_BYTES_MAX,
     Address,
     IllegalRoutes,
+    Route,
     RouteTable,
     parse_routes,
 )
-from cachefleet.engine.gateway.service import RouteService, listening_socket
+from cachefleet.engine.gateway.service import RouteService
+from cachefleet.engine.gateway.tls import Contexts
 
 STOP_S_MAX = 2.0  # bytes on their way may leave within this
 
@@ -56,33 +58,6 @@ class _Budget:
             self.idle.set()
 
 
-class _Listener:
-    """One bound address; which route it serves may change while it stays open."""
-
-    def __init__(self, address: Address, service: RouteService) -> None:
-        self.address = address
-        self.service = service
-        self.server: asyncio.Server | None = None
-
-    async def open(self) -> None:
-        """Raises OSError."""
-        sock = listening_socket(self.address)
-        try:
-            self.server = await asyncio.get_running_loop().create_server(
-                self._client_side, sock=sock
-            )
-        except BaseException:
-            sock.close()
-            raise
-
-    def close(self) -> None:
-        assert self.server is not None
-        self.server.close()
-
-    def _client_side(self) -> Side:
-        return self.service.client_side()
-
-
 class Gateway:
     """Serves what the routes file says; every method runs on the event loop's thread."""
 
@@ -96,7 +71,8 @@ class Gateway:
         self._error: str | None = None
         self._services: dict[str, RouteService] = {}
         self._leaving: set[RouteService] = set()  # removed routes whose links are ending
-        self._listeners: dict[Address, _Listener] = {}
+        self._listeners: dict[Address, Listener] = {}
+        self._contexts = Contexts()
         self._failures: dict[Address, ListenFailure] = {}
         self._reloading = asyncio.Lock()
 
@@ -140,7 +116,7 @@ class Gateway:
         """Stop listening, let what is on its way leave, close everything."""
         async with self._reloading:
             for listener in self._listeners.values():
-                listener.close()
+                await listener.close()
             self._listeners.clear()
             services = [*self._services.values(), *self._leaving]
             for service in services:
@@ -161,28 +137,43 @@ class Gateway:
             raise IllegalRoutes(f"cannot read {self._routes_path}: {error}") from error
 
     async def _apply(self, table: RouteTable) -> None:
-        wanted = {address: route for route in table.routes for address in route.listen}
+        bad = self._contexts.refresh(
+            route.options.tls for route in table.routes if route.options.tls is not None
+        )
+        self._failures = {
+            address: ListenFailure(route=route.name, listen=address, reason=bad[route.options.tls])
+            for route in table.routes
+            if route.options.tls in bad
+            for address in route.listen
+        }
+        # A route that has no certificate to show listens nowhere, least of all in plain.
+        wanted = {
+            address: route
+            for route in table.routes
+            if self._contexts.usable(route.options.tls)
+            for address in route.listen
+        }
         # Addresses that are given up go first: a new one may overlap with an old one.
         for address in self._listeners.keys() - wanted.keys():
-            self._listeners.pop(address).close()
+            await self._listeners.pop(address).close()
         self._table = table
         self._budget.limit = table.connections_max
         self._change_services(table)
         for address, listener in self._listeners.items():
             listener.service = self._services[wanted[address].name]
-        self._failures.clear()
         for address in wanted.keys() - self._listeners.keys():
-            listener = _Listener(address, self._services[wanted[address].name])
-            try:
-                await listener.open()
-            except OSError as error:
-                reason = error.strerror or str(error)
-                self._failures[address] = ListenFailure(
-                    route=wanted[address].name, listen=address, reason=reason
-                )
-                log.warning("listen_failed address=%s reason=%s", address, reason)
-            else:
-                self._listeners[address] = listener
+            self._open(address, wanted[address])
+
+    def _open(self, address: Address, route: Route) -> None:
+        listener = Listener(address, self._services[route.name])
+        try:
+            listener.open()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            self._failures[address] = ListenFailure(route=route.name, listen=address, reason=reason)
+            log.warning("listen_failed address=%s reason=%s", address, reason)
+        else:
+            self._listeners[address] = listener
 
     def _change_services(self, table: RouteTable) -> None:
         self._leaving = {service for service in self._leaving if service.connections}
@@ -198,3 +189,4 @@ class Gateway:
                 self._services[route.name] = RouteService(
                     route, budget=self._budget, clock=self._clock
                 )
+            self._services[route.name].tls_context = self._contexts.get(route.options.tls)

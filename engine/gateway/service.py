@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import socket
+import ssl
 from collections.abc import Callable
 from typing import Protocol
 
@@ -14,12 +14,10 @@ from cachefleet.engine.gateway.discovery import Discovery
 from cachefleet.engine.gateway.interception import Interceptor, WireViolation
 from cachefleet.engine.gateway.pump import Link, Side
 from cachefleet.engine.gateway.reports import BackendStatus, ListenFailure, RouteStatus
-from cachefleet.engine.gateway.routes import Address, Route, RouteKind
+from cachefleet.engine.gateway.routes import Address, Route, RouteKind, TlsMode
 
 # All attempts of one client together: a client's own connect timeout has run out by then.
 ATTEMPTS_S_MAX = 10.0
-CLIENT_KEEPALIVE_S = 300  # what the engines use
-BACKLOG = 1024  # connections the kernel holds until they are accepted; it may allow fewer
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +46,7 @@ class RouteService:
 
     def __init__(self, route: Route, *, budget: Budget, clock: Callable[[], float]) -> None:
         self.route = route
+        self.tls_context: ssl.SSLContext | None = None  # for the next handshake
         self._budget = budget
         self._balancer = Balancer(clock=clock)
         self._links: dict[Link, Address | None] = {}  # None: no backend yet
@@ -74,7 +73,24 @@ class RouteService:
         gone = {address for address in self._links.values() if address is not None} - known
         if route.kind is not old.kind:
             return self.cut(None)
-        return sum(self.cut(address) for address in gone) if route.options.cut_on_change else 0
+        count = sum(self.cut(address) for address in gone) if route.options.cut_on_change else 0
+        if route.options.tls is not None and route.options.tls.mode is TlsMode.REQUIRED:
+            count += self._cut_plain()
+        return count
+
+    def _cut_plain(self) -> int:
+        plain = [
+            link
+            for link in self._links
+            if link.client.transport.get_extra_info("ssl_object") is None
+        ]
+        for link in plain:
+            link.abort()
+        return len(plain)
+
+    def note_refused(self) -> None:
+        """A client was turned away before it had a link."""
+        self._refused_total += 1
 
     def cut(self, backend: Address | None) -> int:
         """Close the connections to *backend*, or all, at once; return how many."""
@@ -156,6 +172,9 @@ class RouteService:
             if not tally.connections and address not in self._addresses():
                 del self._tallies[address]  # its backend left the route
 
+    def call_later(self, delay_s: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(delay_s, callback)
+
     def link_broken(self, link: Link, violation: WireViolation) -> None:
         log.info("link_broken route=%s reason=%s", self.route.name, violation)
 
@@ -229,26 +248,3 @@ def met_itself(transport: asyncio.BaseTransport) -> bool:
     """
     ends = (transport.get_extra_info("sockname"), transport.get_extra_info("peername"))
     return ends[0] is not None and ends[0] == ends[1]
-
-
-def listening_socket(address: Address) -> socket.socket:
-    """Bind and listen; raises OSError. Accepted connections inherit the options set here."""
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # The engine's own keepalive ends at the gateway; a client that vanished without a word
-        # must be noticed here.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        if hasattr(socket, "TCP_KEEPIDLE"):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, CLIENT_KEEPALIVE_S)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind(tuple(address))
-        sock.listen(BACKLOG)
-        sock.setblocking(False)
-    except OSError:
-        sock.close()
-        raise
-    return sock

@@ -67,10 +67,21 @@ VERSION = 0x0B
 class Packet:
     """One request, cut into its parts."""
 
-    __slots__ = ("body", "cas", "extras", "extras_len", "key", "key_len", "opaque", "opcode")
+    __slots__ = (
+        "body",
+        "cas",
+        "extras",
+        "extras_len",
+        "key",
+        "key_len",
+        "loud",
+        "opaque",
+        "opcode",
+    )
 
     def __init__(self, header: tuple[int, ...], body: bytes) -> None:
         _, self.opcode, self.key_len, self.extras_len, _, _, _, self.opaque, self.cas = header
+        self.loud = self.opcode  # what it is when not asked to keep quiet
         stop = self.extras_len + self.key_len
         self.extras = body[: self.extras_len]
         self.key = body[self.extras_len : stop]
@@ -168,10 +179,10 @@ class BinarySession:
         limit = self.store.settings.item_size_max + wire.KEY_BYTES_MAX + HEADER_BYTES
         if size <= limit:
             return True
-        loud, handler = OPCODES.get(opcode, (opcode, None))
+        handler = OPCODES.get(opcode, (opcode, None))[1]
         if handler is _update or handler is _concat:
             self.store.stats.store_too_large += 1
-            self._answer_to(loud, opaque, TOO_LARGE, value=TEXTS[TOO_LARGE])
+            self._answer_to(opcode, opaque, TOO_LARGE, value=TEXTS[TOO_LARGE])
             self._swallow = size
         else:
             self._answer_to(opcode, opaque, INVALID, value=TEXTS[INVALID])
@@ -188,13 +199,11 @@ class BinarySession:
             self.fail(packet, AUTH_ERROR)
             self.closing = True
             return
-        loud, handler = OPCODES.get(packet.opcode, (packet.opcode, None))
+        packet.loud, handler = OPCODES.get(packet.opcode, (packet.opcode, None))
         if handler is None:
             self.fail(packet, UNKNOWN)
             return
-        quiet = loud != packet.opcode
-        packet.opcode = loud
-        handler(self, packet, quiet)
+        handler(self, packet, packet.loud != packet.opcode)
 
     # -- replies ------------------------------------------------------------------------
 
@@ -249,8 +258,8 @@ def _shape(packet: Packet, *, extras: tuple[int, ...], key: bool, body: bool = F
 
 
 def _get(session: BinarySession, packet: Packet, quiet: bool) -> None:
-    touching = packet.opcode in (0x1C, 0x1D, 0x23)
-    with_key = packet.opcode in (0x0C, 0x23)
+    touching = packet.loud in (0x1C, 0x1D, 0x23)
+    with_key = packet.loud in (0x0C, 0x23)
     if not _shape(packet, extras=(4,) if touching else (0,), key=True, body=touching):
         session.invalid(packet)
         return
@@ -275,15 +284,15 @@ def _get(session: BinarySession, packet: Packet, quiet: bool) -> None:
         packet,
         extras=_U32.pack(item.flags),
         key=packet.key if with_key else b"",
-        value=b"" if packet.opcode == 0x1C else item.value,
+        value=b"" if packet.loud == 0x1C else item.value,
         cas=item.cas,
     )
 
 
 def _exptime(extras: bytes) -> int:
-    """A 32-bit exptime; read as signed, so that the largest have expired already."""
+    """A 32-bit exptime, never negative here: the largest is a date in 2106."""
     number: int = _U32.unpack(extras)[0]
-    return number - (1 << 32) if number >> 31 else number
+    return number
 
 
 def _update(session: BinarySession, packet: Packet, quiet: bool) -> None:
@@ -292,9 +301,7 @@ def _update(session: BinarySession, packet: Packet, quiet: bool) -> None:
         return
     store = session.store
     flags, exptime = _SET_EXTRAS.unpack(packet.extras)
-    if exptime >> 31:
-        exptime -= 1 << 32
-    mode = {1: SET, 2: ADD, 3: REPLACE}[packet.opcode]
+    mode = {1: SET, 2: ADD, 3: REPLACE}[packet.loud]
     if not store.fits(packet.key, flags, len(packet.body)):
         store.stats.store_too_large += 1
         _drop(session, packet)
@@ -309,7 +316,7 @@ def _update(session: BinarySession, packet: Packet, quiet: bool) -> None:
 
 
 def _drop(session: BinarySession, packet: Packet) -> None:
-    old = session.store.find(packet.key) if packet.opcode == 1 else None
+    old = session.store.find(packet.key) if packet.loud == 1 else None
     if old is not None:
         session.store.unlink(packet.key, old)
 
@@ -318,9 +325,8 @@ def _tell_update(
     session: BinarySession, packet: Packet, outcome: int, mode: int, quiet: bool
 ) -> None:
     if outcome == STORED:
-        item = session.store.find(packet.key)
         if not quiet:
-            session.answer(packet, cas=item.cas if item is not None else 0)
+            session.answer(packet, cas=session.store.cas_id)
     elif outcome == NO_MEMORY:
         session.store.stats.store_no_memory += 1
         _drop(session, packet)
@@ -337,7 +343,7 @@ def _concat(session: BinarySession, packet: Packet, quiet: bool) -> None:
     if not _shape(packet, extras=(0,), key=True, body=True):
         session.invalid(packet)
         return
-    mode = APPEND if packet.opcode == 0x0E else PREPEND
+    mode = APPEND if packet.loud == 0x0E else PREPEND
     if not session.store.fits(packet.key, 0, len(packet.body)):
         session.store.stats.store_too_large += 1
         session.fail(packet, TOO_LARGE)
@@ -372,7 +378,7 @@ def _delta(session: BinarySession, packet: Packet, quiet: bool) -> None:
         return
     store = session.store
     amount, initial, exptime = _DELTA_EXTRAS.unpack(packet.extras)
-    incr = packet.opcode == 5
+    incr = packet.loud == 5
     outcome, number, item = store.add_delta(packet.key, amount, incr=incr, cas=packet.cas)
     if outcome == NOT_FOUND:
         if exptime == NO_CREATE:
@@ -382,10 +388,8 @@ def _delta(session: BinarySession, packet: Packet, quiet: bool) -> None:
                 store.stats.decr_misses += 1
             session.fail(packet, NOT_FOUND_STATUS)
             return
-        signed = exptime - (1 << 32) if exptime >> 31 else exptime
         number = initial
-        store.stats.cmd_set += 1
-        item = store.put(packet.key, 0, store.expiry(signed), b"%d\r\n" % initial)
+        item = store.put(packet.key, 0, store.expiry(exptime), b"%d\r\n" % initial)
         outcome = STORED if item is not None else NO_MEMORY
     if outcome == STORED and item is not None:
         if not quiet:
@@ -456,7 +460,7 @@ def _sasl(session: BinarySession, packet: Packet, quiet: bool) -> None:
     if credentials is None:
         session.fail(packet, UNKNOWN)
         return
-    if packet.opcode == SASL_LIST:
+    if packet.loud == SASL_LIST:
         session.answer(packet, value=b"PLAIN")
         return
     stats = session.store.stats
@@ -474,7 +478,7 @@ def _sasl(session: BinarySession, packet: Packet, quiet: bool) -> None:
 def _config(session: BinarySession, packet: Packet, quiet: bool) -> None:
     """ElastiCache's own: what auto discovery answers."""
     config = session.store.config
-    if packet.opcode == CONFIG_GET:
+    if packet.loud == CONFIG_GET:
         value = config.get(packet.key)
         if value is None:
             session.fail(packet, NOT_FOUND_STATUS)
@@ -482,7 +486,7 @@ def _config(session: BinarySession, packet: Packet, quiet: bool) -> None:
             session.answer(packet, extras=_U32.pack(value[0]), value=value[1], cas=config.cas)
     elif not session.privileged:
         session.fail(packet, AUTH_ERROR)
-    elif packet.opcode == CONFIG_DELETE:
+    elif packet.loud == CONFIG_DELETE:
         if config.delete(packet.key):
             session.answer(packet)
         else:

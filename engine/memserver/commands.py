@@ -192,11 +192,13 @@ def get(session: Session, words: list[bytes]) -> None:
     out = session.out
     start = len(out)
     misses = 0
-    for key in words[1:]:
+    for done, key in enumerate(words[1:]):
         item = find(key)
         if item is None or item.exp <= now:
             if len(key) > wire.KEY_BYTES_MAX:
                 del out[start:]
+                store.stats.cmd_get += done
+                store.stats.get_misses += misses
                 session.error(wire.BAD_FORMAT)
                 return
             item = store.fetch(key)

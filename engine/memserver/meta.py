@@ -289,10 +289,10 @@ def _set_flags(session: Session, words: list[bytes], size: int) -> tuple[Flags, 
     """Flags and mode of an ``ms``; Refused with all that can be told before the data."""
     store = session.store
     flags = Flags(session, words[1], words[3:])
-    flags.echo()  # a bad opaque is refused before the data is read
     mode = _SET_MODES.get(flags.mode)
     if mode is None:
         raise Refused(b"CLIENT_ERROR invalid mode for ms M token\r\n")
+    flags.echo()  # a bad opaque is refused before the data is read
     if not store.fits(flags.key, flags.client_flags, size):
         store.stats.store_too_large += 1
         _drop(session, flags.key)
@@ -336,8 +336,7 @@ def _finish_set(session: Session, flags: Flags, mode: int, chunk: bytes) -> None
         elif word[0] == 0x6B:
             out.append(_shown_key(flags.key, binary=flags.binary))
         elif word[0] == 0x63:
-            item = store.find(flags.key) if outcome == STORED else None
-            out.append(b" c%d" % (item.cas if item is not None else 0))
+            out.append(b" c%d" % (store.cas_id if outcome == STORED else 0))
     out.append(b"\r\n")
     session.out.append(b"".join(out))
 
@@ -394,7 +393,6 @@ def meta_arithmetic(session: Session, words: list[bytes]) -> None:
     if created:
         number = flags.initial
         bits = BINARY_KEY if flags.binary else 0
-        store.stats.cmd_set += 1
         item = store.put(flags.key, 0, NEVER, b"%d\r\n" % number, bits)
         outcome = STORED if item is not None else NO_MEMORY
     if outcome in (NOT_NUMERIC, NO_MEMORY):
@@ -421,9 +419,7 @@ def _arithmetic_miss(session: Session, flags: Flags, outcome: int, *, incr: bool
             session.store.stats.incr_misses += 1
         else:
             session.store.stats.decr_misses += 1
-    reply = status + flags.echo() + b"\r\n"
-    if not (flags.has(b"q") and status == b"NF"):
-        session.out.append(reply)
+    session.out.append(status + flags.echo() + b"\r\n")
 
 
 def _describe_number(

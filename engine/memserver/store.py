@@ -134,22 +134,19 @@ class Store:
     # -- reading ------------------------------------------------------------------------
 
     def find(self, key: bytes) -> Item | None:
-        """The living item under *key*; counts nothing and moves nothing."""
+        """The living item under *key*; moves nothing, counts what has expired."""
         item = self.table.get(key)
         if item is not None and item.exp <= self.now:
+            self.stats.get_expired += 1
             self.unlink(key, item)
             return None
         return item
 
     def fetch(self, key: bytes) -> Item | None:
-        """As ``find``, counting what was found expired."""
-        item = self.table.get(key)
-        if item is None:
-            return self._discovery_item(key) if key == LEGACY_KEY else None
-        if item.exp <= self.now:
-            self.stats.get_expired += 1
-            self.unlink(key, item)
-            return None
+        """As ``find``, for readers: the key under which discovery answers is there, too."""
+        item = self.find(key)
+        if item is None and key == LEGACY_KEY:
+            return self._discovery_item(key)
         return item
 
     def _discovery_item(self, key: bytes) -> Item | None:
@@ -311,7 +308,6 @@ class Store:
             if mode in (REPLACE, APPEND, PREPEND):
                 return NOT_STORED
         elif mode == ADD:
-            self.bump(old)
             return NOT_STORED
         elif mode == CAS:
             if cas == old.cas:
@@ -357,7 +353,6 @@ class Store:
             head = item.blob[: item.head]
             item.blob = head + text.ljust(item.value_len) + b"\r\n"
             item.cas = self.next_cas()
-            self.bump(item)
         else:
             bits = item.bits & ~SEGMENT_MASK & ~(FETCHED | ACTIVE)
             grown = self.put(key, item.flags, item.exp, text + b"\r\n", bits)

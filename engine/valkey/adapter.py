@@ -30,12 +30,14 @@ from cachefleet.engine.types import (
     ClusterInfoView,
     ClusterNodeView,
     Endpoint,
+    NodeRole,
     ReplicationView,
     SlotMigrationView,
     SlotRange,
 )
 from cachefleet.engine.valkey.acl import split_line
 from cachefleet.engine.valkey.cluster import parse_cluster_info, parse_cluster_nodes, parse_slots
+from cachefleet.engine.valkey.nodes_conf import ClusterSeat, placeholder_id
 from cachefleet.engine.valkey.replication import parse_info, parse_replication
 
 Reply: TypeAlias = Any  # whatever the wire carried: str, int, None, or lists of these
@@ -43,6 +45,7 @@ Word: TypeAlias = str | bytes | int
 
 SAVE_TIMEOUT_S = 120.0  # a node writes its data at tens of MB a second
 TIMEOUT_S_DEFAULT = 2.0
+BEGIN_POLL_S = 0.003  # the cluster is whole at the engine's first round, at once or 0.1 s on
 CONNECTED_MEANWHILE = (BusyLoadingError, AuthenticationError, AuthorizationError, ResponseError)
 # The client library strips these words off the reply when it picks the exception.
 _CODES: tuple[tuple[type[ValkeyError], str], ...] = (
@@ -223,6 +226,36 @@ class ValkeyAdapter:
     async def cluster_takeover(self) -> None:
         """Make this replica its shard's primary at once, without a vote."""
         await self._call("CLUSTER", "FAILOVER", "TAKEOVER")
+
+    async def cluster_begin(self, seat: ClusterSeat, others: Iterable[ClusterSeat]) -> None:
+        """Make a primary that started on a placeholder what its seat says; may be repeated.
+
+        Where the placeholder is gone already (the engine drops it after the node timeout) the
+        node is put together by hand and serves some two seconds later.
+        """
+        async with asyncio.timeout(self._timeout_s):
+            # The engine's delay spares only a node that has once seen the cluster whole.
+            while (
+                await self.cluster_info()
+            ).state != "ok" and await self._awaits_takeover(seat):
+                await asyncio.sleep(BEGIN_POLL_S)
+        if await self._awaits_takeover(seat):
+            await self.cluster_takeover()
+            await self.cluster_forget(placeholder_id(seat.id))
+            return
+        me = next(node for node in await self.cluster_nodes() if node.myself)
+        if me.role is NodeRole.PRIMARY and me.slots:
+            return
+        await self.cluster_reset(hard=False)
+        await self.cluster_addslots(seat.slots)
+        for other in others:
+            if other.id != seat.id:
+                await self.cluster_meet(other.endpoint, other.bus_port)
+
+    async def _awaits_takeover(self, seat: ClusterSeat) -> bool:
+        nodes = {node.id: node for node in await self.cluster_nodes()}
+        me, stand_in = nodes.get(seat.id), placeholder_id(seat.id)
+        return me is not None and me.primary_id == stand_in and stand_in in nodes
 
     async def cluster_failover(self) -> None:
         """Start a planned switch to this replica, agreed with its primary; loses nothing."""

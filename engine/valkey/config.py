@@ -31,6 +31,8 @@ from cachefleet.engine.valkey.parameters import (
 __all__ = [
     "CLUSTER_CONFIG_FILE",
     "DUMP_FILE",
+    "HZ_IDLE",
+    "HZ_STARTING",
     "ClusterSeat",
     "ParameterPlan",
     "TlsFiles",
@@ -50,6 +52,10 @@ DUMP_FILE = "dump.rdb"
 CLUSTER_CONFIG_FILE = "nodes.conf"
 UNIX_SOCKET_PERM = "700"
 CLUSTER_NODE_TIMEOUT_MS_DEFAULT = 2000
+# The engine looks after syncing replicas once a round: one primary and two replicas are in sync
+# 0.2 s after their start at 10 rounds a second, 0.03 s at 100, which cost 1 % of a core idle.
+HZ_IDLE = 10
+HZ_STARTING = 100
 WILDCARDS = frozenset({"*", "0.0.0.0", "::", "-::*", "::*"})
 
 # Commands that a customer must never see, not even by their refusal: renaming them gives the
@@ -110,6 +116,7 @@ class ValkeyConfig:
     tls_port: int | None = None
     tls: TlsFiles | None = None
     tls_replication: bool = False
+    hz: int = HZ_IDLE
     acl_lines: tuple[str, ...] = ()
     renamed_commands: Mapping[str, str] = field(default_factory=dict)
     secret_prefix: str = ""
@@ -120,7 +127,7 @@ def render_config(config: ValkeyConfig) -> str:
     _require_sound(config)
     lines = _Lines(config.binary)
     _place(lines, config)
-    _small_and_quiet(lines)
+    _small_and_quiet(lines, config)
     _replication(lines, config)
     if config.cluster_enabled:
         _cluster(lines, config)
@@ -212,10 +219,11 @@ def _place(lines: _Lines, config: ValkeyConfig) -> None:
         )
 
 
-def _small_and_quiet(lines: _Lines) -> None:
+def _small_and_quiet(lines: _Lines, config: ValkeyConfig) -> None:
     lines.add("save", "")
     lines.add("appendonly", "no")
     lines.add("io-threads", 1)
+    lines.add("hz", config.hz)
     # Many nodes share a host: none of them may change how the kernel treats the others.
     lines.add_known("no", Name("oom-score-adj", redis=(6, 0)))
     lines.add_known("yes", Name("disable-thp", redis=(6, 2)))

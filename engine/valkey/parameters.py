@@ -201,7 +201,9 @@ def plan_parameters(
             continue
         name = _known_name(rule, kind, version, listed) if rule else None
         if rule is None or name is None:
-            unknown.append(parameter)
+            # A switch that the engine has not is off.
+            if rule is None or parameters[parameter] != "no":
+                unknown.append(parameter)
             continue
         target = at_start if rule.at_start_only else directives
         target[name] = _engine_value(parameter, parameters[parameter], hostnames=hostnames)

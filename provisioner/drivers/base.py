@@ -68,6 +68,10 @@ class Driver(Protocol):
         """Return the pid of the process of *uid* while it is watched."""
         ...
 
+    def command_line(self, uid: str) -> tuple[str, ...]:
+        """Return the arguments of the running process of *uid*; empty where there is none."""
+        ...
+
     async def signal(self, uid: str, number: int) -> None:
         """Send a signal to the process of *uid*; nothing happens where there is none."""
         ...

@@ -119,6 +119,15 @@ class LocalDriver:
         watched = self._watched.get(uid)
         return None if watched is None else watched.handle.pid
 
+    def command_line(self, uid: str) -> tuple[str, ...]:
+        watched = self._watched.get(uid)
+        if watched is None:
+            return ()
+        try:
+            return tuple(psutil.Process(watched.handle.pid).cmdline())
+        except psutil.Error:
+            return ()
+
     async def signal(self, uid: str, number: int) -> None:
         handle = await self.find(uid)
         if handle is not None:

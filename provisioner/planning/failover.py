@@ -58,7 +58,8 @@ def decide_failover(
     recorded = next((m for m in members if m.is_recorded_primary), None)
     if recorded is None:
         return FailoverDecision(Verdict.KEEP, None, "no primary is on record")
-    deposed = recorded.running and recorded.role is NodeRole.REPLICA and cluster_mode
+    # An orderly switchover ends like this when nobody was there to write it down.
+    deposed = recorded.running and recorded.role is NodeRole.REPLICA
     if recorded.running and not deposed:
         return FailoverDecision(Verdict.KEEP, recorded.uid, "the primary's process is there")
     others = [m for m in members if m is not recorded and m.running and not m.is_new]

@@ -45,7 +45,7 @@ def plan_replication(nodes: Sequence[NodeView]) -> list[Step]:
     assert len(primaries) == 1, f"{len(primaries)} primaries are wanted"
     primary = primaries[0]
     if primary.serving:
-        first = _promotion(primary) or plan_binds(nodes)
+        first = _promotion(primary) or plan_binds(nodes) or _repointings(primary, nodes)
         if first:
             return first
     launches = plan_launches([(node.uid, node.running) for node in nodes])
@@ -89,6 +89,24 @@ def _promotion(primary: NodeView) -> list[Step]:
     if primary.replication.role is NodeRole.PRIMARY:
         return []
     return [Step(verb=Verb.PROMOTE, node_uid=primary.uid, reason="the record says primary")]
+
+
+def _repointings(primary: NodeView, nodes: Sequence[NodeView]) -> list[Step]:
+    """Lead replicas of a former primary to the new one: they can go on from where they were."""
+    return [
+        Step(
+            verb=Verb.FOLLOW,
+            node_uid=node.uid,
+            target=primary.own,
+            reason="its primary is another one now",
+        )
+        for node in nodes
+        if node is not primary
+        and node.serving
+        and node.replication is not None
+        and node.replication.role is NodeRole.REPLICA
+        and node.replication.primary != primary.own
+    ]
 
 
 def _followings(primary: NodeView, nodes: Sequence[NodeView]) -> list[Step]:

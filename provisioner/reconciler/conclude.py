@@ -13,6 +13,7 @@ from cachefleet.provisioner.reconciler.records import LIVE, SubjectRecord, load_
 from cachefleet.provisioner.state import leases, lifecycle
 from cachefleet.provisioner.state.lifecycle import Event
 from cachefleet.provisioner.state.operations import OperationKind, OperationState
+from cachefleet.provisioner.state.parameters import IN_SYNC
 from cachefleet.provisioner.state.store import Transaction
 from cachefleet.provisioner.state.tables import (
     CacheCluster,
@@ -102,6 +103,9 @@ async def _conclude_nodes(tx: Transaction, fresh: SubjectRecord, seen: set[str])
         # The cluster's own event comes first: the node events follow it within the same second.
         if cluster.status == lifecycle.CREATING:
             tx.emit(CLUSTER, cluster.name, "Cache cluster created")
+        for node in cluster.nodes:
+            if node.uid in seen and node.status == lifecycle.NODE_REBOOTING:
+                tx.emit(CLUSTER, cluster.name, f"Cache node {node.cache_node_id} shutdown")
         for node in list(cluster.nodes):
             if node.uid not in seen:
                 continue
@@ -118,6 +122,8 @@ async def _conclude_nodes(tx: Transaction, fresh: SubjectRecord, seen: set[str])
                 )
             elif node.status == lifecycle.NODE_REBOOTING:
                 node.status = lifecycle.NODE_AVAILABLE
+                node.parameter_group_status = IN_SYNC
+                tx.emit(CLUSTER, cluster.name, f"Cache node {node.cache_node_id} restarted")
             if node.recovering and node.status == lifecycle.NODE_AVAILABLE:
                 node.recovering = False
                 tx.emit(

@@ -76,8 +76,8 @@ async def _fail_over_shards(record: SubjectRecord, fleet: Fleet, lost: Sequence[
         primary = next((node for node in members if node.role == NodeRole.PRIMARY), None)
         if primary is None or len(members) < 2:
             continue
-        if primary not in lost and not record.cluster_enabled:
-            continue  # its process is there: nothing to decide, and nobody to ask
+        if primary not in lost and await _is_primary(primary, fleet):
+            continue
         candidates = await asyncio.gather(*(_candidate(node, record, fleet) for node in members))
         decision = decide_failover(
             candidates,
@@ -97,6 +97,14 @@ async def _fail_over_shards(record: SubjectRecord, fleet: Fleet, lost: Sequence[
         await _fail_over(decision, primary, successor, record, fleet)
         changed = True
     return changed
+
+
+async def _is_primary(node: CacheNode, fleet: Fleet) -> bool:
+    """Tell whether the node says so itself, or does not answer: then nothing is decided."""
+    try:
+        return (await fleet.valkey(node).replication()).role is NodeRole.PRIMARY
+    except (NodeUnreachable, CommandRefused):
+        return True
 
 
 async def _candidate(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> Candidate:
@@ -140,6 +148,7 @@ async def _fail_over(
             await adapter.promote()
     primary.role, successor.role = NodeRole.REPLICA.value, NodeRole.PRIMARY.value
     if not record.cluster_enabled:
+        await _release_endpoint(primary, record, fleet)
         await adapter.set_binds(wanted_binds(successor, record, fleet))
     text = (
         f"Failover from primary node {primary.member_name} to replica node "
@@ -154,6 +163,20 @@ async def _fail_over(
         assert record.group is not None
         tx.emit("cache-cluster", primary.member_name, text)
         tx.emit("replication-group", record.group.name, text)
+
+
+async def _release_endpoint(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> None:
+    """Take the primary endpoint from a node that is primary no more, and cut who came through it.
+
+    Connections outlive the listener: their clients would go on writing to a replica.
+    """
+    endpoint = record.endpoint("primary")
+    if endpoint is None or await fleet.driver.find(node.uid) is None:
+        return
+    adapter = fleet.valkey(node)
+    await adapter.set_binds(wanted_binds(node, record, fleet))
+    if fleet.settings.endpoints_are_bound:
+        await adapter.kill_clients(endpoint)
 
 
 async def _write_losses(record: SubjectRecord, fleet: Fleet, lost: Sequence[CacheNode]) -> None:

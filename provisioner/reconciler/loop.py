@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
+from sqlalchemy.exc import DBAPIError
 
+from cachefleet.provisioner.reconciler.apply_parameters import apply_parameters
+from cachefleet.provisioner.reconciler.change_primary import change_primary, end_primary
 from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.modify import modify
 from cachefleet.provisioner.reconciler.outcomes import Done, GiveUp, Outcome, Requeue
+from cachefleet.provisioner.reconciler.reshard import reshard
 from cachefleet.provisioner.reconciler.settle import settle
 from cachefleet.provisioner.state import leases, operations
 from cachefleet.provisioner.state.errors import Stale
@@ -29,6 +34,7 @@ log = structlog.get_logger(__name__)
 SYSTEM_SCOPE = Scope("", "")  # of transactions that touch no customer's record
 POLL_S = 0.25  # how soon work is found that another process filed
 BROKEN_RETRY_S = 5.0
+DATABASE_RETRY_S = 1.0
 
 Handler = Callable[[Operation, Lease, Fleet], Awaitable[Outcome]]
 AfterWork = Callable[[], Awaitable[None]]
@@ -38,7 +44,14 @@ async def _settle(operation: Operation, lease: Lease, fleet: Fleet) -> Outcome:
     return await settle(lease, fleet, operation_id=operation.id)
 
 
-HANDLERS: Mapping[str, Handler] = {OperationKind.SETTLE: _settle}
+HANDLERS: Mapping[str, Handler] = {
+    OperationKind.SETTLE: _settle,
+    OperationKind.APPLY_PARAMETERS: apply_parameters,
+    OperationKind.MODIFY: modify,
+    OperationKind.CHANGE_PRIMARY: change_primary,
+    OperationKind.TEST_FAILOVER: end_primary,
+    OperationKind.RESHARD: reshard,
+}
 
 
 @dataclass(slots=True)
@@ -57,6 +70,11 @@ class Provisioner:
         self._held: dict[str, _Held] = {}
         self._slots = asyncio.Semaphore(fleet.settings.operations_at_once_max)
         self.idle = asyncio.Event()  # set whenever there is nothing to do that is due
+        # Set once every subject that was there at the start has been looked at: what the record
+        # calls available serves from then on.
+        self.adopted = asyncio.Event()
+        self._to_adopt: set[str] | None = None
+        self._renew_at_s = 0.0
 
     @property
     def leases(self) -> Mapping[str, Lease]:
@@ -65,20 +83,33 @@ class Provisioner:
 
     async def run(self) -> None:
         """Claim and run work until cancelled."""
-        renew_at_s = 0.0
         try:
             while True:
                 self._fleet.store.work_filed.clear()
                 now_s = self._fleet.clock.monotonic_s()
-                if now_s >= renew_at_s:
-                    await self._renew(now_s)
-                    renew_at_s = now_s + leases.RENEW_EVERY_S
-                await self._claim(now_s)
+                try:
+                    await self._round(now_s)
+                except DBAPIError as error:
+                    # The database is away: engines serve on, and we act only while leases hold.
+                    log.warning("database_unavailable", reason=str(error.orig))
+                    await self._drop_distrusted(now_s)
+                    await asyncio.sleep(DATABASE_RETRY_S)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(POLL_S):
                         await self._fleet.store.work_filed.wait()
         finally:
             await self._stop()
+
+    async def _round(self, now_s: float) -> None:
+        if now_s >= self._renew_at_s:
+            await self._renew(now_s)
+            self._renew_at_s = now_s + leases.RENEW_EVERY_S
+        await self._claim(now_s)
+
+    async def _drop_distrusted(self, now_s: float) -> None:
+        for uid in [u for u, held in self._held.items() if now_s >= held.trusted_until_s]:
+            log.warning("lease_distrusted", subject=uid)
+            await self._drop(uid)
 
     def preempt(self, subject_uid: str) -> None:
         """Settle a subject now, ahead of whatever is being done to it; that is taken up again.
@@ -130,6 +161,7 @@ class Provisioner:
             free = await leases.count_free(tx)
             due = await operations.due_subjects(tx)
         if not free and not due:
+            self._note_adopted(())
             self._note_idle()
             return
         async with fleet.store.begin(SYSTEM_SCOPE) as tx:
@@ -142,10 +174,19 @@ class Provisioner:
             claimed = await operations.claim(tx, subject_uids=[*ready, *uids])
         for lease in taken:
             self._held[lease.subject_uid] = _Held(lease, now_s + leases.TRUSTED_S)
+        self._note_adopted(uids)
         for operation in claimed:
             held = self._held[operation.subject_uid]
             self.idle.clear()
             held.task = asyncio.create_task(self._work(operation, held))
+
+    def _note_adopted(self, taken: Sequence[str], *, looked_at: str | None = None) -> None:
+        if self._to_adopt is None:
+            self._to_adopt = set(taken)
+        if looked_at is not None:
+            self._to_adopt.discard(looked_at)
+        if not self._to_adopt:
+            self.adopted.set()
 
     def _note_idle(self) -> None:
         if all(held.task is None for held in self._held.values()):
@@ -161,6 +202,7 @@ class Provisioner:
             self._held.pop(operation.subject_uid, None)
             log.warning("lease_lost", subject=operation.subject_uid)
         finally:
+            self._note_adopted((), looked_at=operation.subject_uid)
             if held.task is asyncio.current_task():
                 held.task = None
             self._fleet.store.work_filed.set()
@@ -210,5 +252,8 @@ class Provisioner:
         """Stop working and give the leases back; what was running is taken up at the next start."""
         for uid in list(self._held):
             await self._drop(uid)
-        async with self._fleet.store.begin(SYSTEM_SCOPE) as tx:
-            await leases.release_all(tx, holder=self._fleet.holder)
+        try:
+            async with self._fleet.store.begin(SYSTEM_SCOPE) as tx:
+                await leases.release_all(tx, holder=self._fleet.holder)
+        except DBAPIError as error:
+            log.warning("leases_not_released", reason=str(error.orig))  # they run out by themselves

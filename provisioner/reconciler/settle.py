@@ -30,7 +30,9 @@ from cachefleet.provisioner.reconciler.observe import (
     observe_replication,
 )
 from cachefleet.provisioner.reconciler.outcomes import Done, GiveUp, Outcome, Requeue
+from cachefleet.provisioner.reconciler.reconfigure import reconfigure
 from cachefleet.provisioner.reconciler.records import SubjectRecord, load_subject
+from cachefleet.provisioner.reconciler.renew import end_rebooting, renew
 from cachefleet.provisioner.state import lifecycle
 from cachefleet.provisioner.state.errors import AddressesExhausted
 from cachefleet.provisioner.state.leases import Lease
@@ -44,8 +46,12 @@ STEPS_PER_CLAIM_MAX = 2_000  # then the claim is given back, so that nothing hol
 Permanent = (LaunchFailed, NoEngineBinary, AddressesExhausted, CommandRefused)
 
 
-async def settle(lease: Lease, fleet: Fleet, *, operation_id: int | None = None) -> Outcome:
+async def settle(
+    lease: Lease, fleet: Fleet, *, operation_id: int | None = None, may_restart: bool = False
+) -> Outcome:
     """Settle the subject of *lease*; returns when it agrees with its record, or cannot.
+
+    Only with *may_restart* are nodes restarted that run another engine than the record says.
 
     Raises:
         Stale: the lease has passed on; nothing more was written.
@@ -58,7 +64,11 @@ async def settle(lease: Lease, fleet: Fleet, *, operation_id: int | None = None)
         return Done("its creation had failed")
     try:
         async with asyncio.timeout(fleet.settings.create_timeout_s):
-            record = await _converge(record, fleet)
+            await end_rebooting(record, fleet)
+            record = await converge(record, fleet)
+            if may_restart:
+                record = await renew(record, fleet, converge)
+            await reconfigure(record, fleet)
     except Permanent as error:
         return await _refused(record, fleet, reason=str(error))
     except TimeoutError:
@@ -84,7 +94,12 @@ async def plan(record: SubjectRecord, fleet: Fleet) -> Sequence[Step]:
     return plan_replication(await observe_replication(record, fleet))
 
 
-async def _converge(record: SubjectRecord, fleet: Fleet) -> SubjectRecord:
+async def converge(record: SubjectRecord, fleet: Fleet) -> SubjectRecord:
+    """Take steps until the live nodes are what the record says; return it as it is then.
+
+    Raises:
+        TimeoutError: it took more steps than any plan needs.
+    """
     record = await ensure_addresses(record, fleet)
     record = await ensure_primaries(record, fleet)
     for _ in range(STEPS_PER_CLAIM_MAX):

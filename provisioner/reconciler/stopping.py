@@ -30,27 +30,30 @@ async def stop_nodes(fleet: Fleet, *, save: bool) -> None:
 
     async def stop(node: CacheNode) -> None:
         async with slots:
-            await _stop(node, fleet, save=save)
+            await end_node(node, Engine(node.cache_cluster.engine), fleet, save=save)
 
     await asyncio.gather(*(stop(node) for node in nodes))
 
 
-async def _stop(node: CacheNode, fleet: Fleet, *, save: bool) -> None:
+async def end_node(node: CacheNode, engine: Engine, fleet: Fleet, *, save: bool) -> None:
+    """End one node's process by order; with *save*, its data is there at its next start."""
+    fleet.watched.pop(node.uid, None)
     fleet.ending.add(node.uid)
     if await fleet.driver.find(node.uid) is None:
         return
     if save:
         try:
             async with asyncio.timeout(fleet.settings.save_timeout_s):
-                await _save(node, fleet)
+                await _save(node, engine, fleet)
         except (NodeUnreachable, CommandRefused, TimeoutError) as error:
             log.warning("node_not_saved", node=node.uid, reason=str(error))
     await fleet.forget(node.uid)
     await fleet.driver.kill(node.uid)
+    fleet.ending.discard(node.uid)
 
 
-async def _save(node: CacheNode, fleet: Fleet) -> None:
-    if node.cache_cluster.engine == Engine.MEMCACHED:
+async def _save(node: CacheNode, engine: Engine, fleet: Fleet) -> None:
+    if engine is Engine.MEMCACHED:
         await fleet.memcached(node).save()
         return
     await fleet.valkey(node).shutdown(save=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import select
 
-from cachefleet.engine.catalog import Catalog, ParameterFamily
+from cachefleet.engine.catalog import Catalog, DefaultGroup, ParameterFamily
 from cachefleet.provisioner.state.errors import NotFound
 from cachefleet.provisioner.state.store import Transaction
 from cachefleet.provisioner.state.tables import (
@@ -20,8 +20,6 @@ from cachefleet.provisioner.state.tables import (
     ParameterGroup,
     ReplicationGroup,
 )
-
-DEFAULT_PREFIX = "default."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,14 +36,8 @@ class Group:
 def default_groups(catalog: Catalog) -> list[Group]:
     """Return the groups that every scope has, in order of name."""
     groups = [
-        Group(
-            name=default.name,
-            family=family.name,
-            description=default.description,
-            is_default=True,
-            values=default.overrides,
-        )
-        for family in catalog.families.values()
+        _of_catalog(family, default)
+        for family in catalog.families()
         for default in family.default_groups
     ]
     return sorted(groups, key=lambda group: group.name)
@@ -53,10 +45,18 @@ def default_groups(catalog: Catalog) -> list[Group]:
 
 def default_group(catalog: Catalog, name: str) -> Group | None:
     """Return the default group of this name, or None."""
-    wanted = name.lower()
-    if not wanted.startswith(DEFAULT_PREFIX):
-        return None
-    return next((group for group in default_groups(catalog) if group.name == wanted), None)
+    found = catalog.default_group(name.lower())
+    return None if found is None else _of_catalog(*found)
+
+
+def _of_catalog(family: ParameterFamily, default: DefaultGroup) -> Group:
+    return Group(
+        name=default.name,
+        family=family.name,
+        description=default.description,
+        is_default=True,
+        values=default.overrides,
+    )
 
 
 def of_row(row: ParameterGroup) -> Group:
@@ -93,9 +93,7 @@ async def get(tx: Transaction, catalog: Catalog, name: str) -> Group:
 
 def effective_values(family: ParameterFamily, values: Mapping[str, str]) -> dict[str, str]:
     """Return every parameter of *family* with the value that a group with *values* gives it."""
-    return {
-        name: values.get(name, parameter.value) for name, parameter in family.parameters.items()
-    }
+    return {one.name: values.get(one.name, one.value) for one in family.parameters}
 
 
 @dataclass(frozen=True, slots=True)

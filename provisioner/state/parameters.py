@@ -14,8 +14,7 @@ from cachefleet.provisioner.state.errors import InvalidValue
 
 CHANGES_PER_CALL_MAX = 20  # the service's limit, for changing as for resetting
 VALUE_CHARS_MAX = 4096  # a rename of every command fits; nothing else comes near
-INTEGER_MAX = 2**63 - 1  # what an engine can hold
-RENAME_CHARS_MAX = 20
+NUMBER_LIMIT = 2.0**63  # what an engine can hold
 
 IN_SYNC = "in-sync"
 APPLYING = "applying"
@@ -29,13 +28,10 @@ BLOCKED = "blocked"  # the new name of a command that is to be gone
 # Which letters an engine takes, by the first version that knows them.
 _KEYSPACE_LETTERS: Sequence[tuple[int, str]] = ((0, "KEg$lshzxeA"), (5, "t"), (6, "md"), (7, "n"))
 
+NUMBERS = frozenset({"boolean", "float", "integer"})
 _INTEGER = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _FLOAT = re.compile(r"-?[0-9]{1,19}(\.[0-9]{1,19})?", re.ASCII)
-_RANGE = re.compile(r"(-?[0-9.]+)-([0-9.]*)", re.ASCII)
-_NEW_NAME = re.compile(rf"[A-Za-z0-9]{{1,{RENAME_CHARS_MAX}}}", re.ASCII)
 _MAJOR = re.compile(r"[0-9]+", re.ASCII)
-
-_NUMBERS = {"integer": _INTEGER, "float": _FLOAT, "boolean": _INTEGER}
 
 
 def check_changes(
@@ -51,7 +47,7 @@ def check_changes(
     """
     check_names(family, [name for name, _ in wanted])
     for name, value in wanted:
-        parameter = family.parameters.get(name)
+        parameter = family.parameter(name)
         if parameter is None or not is_modifiable(family, parameter, attached=attached):
             raise InvalidValue(f"The parameter {name} cannot be modified.")
         if not is_allowed(parameter, value, family=family.name):
@@ -71,9 +67,11 @@ def check_names(family: ParameterFamily, names: Sequence[str]) -> None:
         raise InvalidValue(
             f"The parameter ParameterNameValues must have 1 to {CHANGES_PER_CALL_MAX} items."
         )
+    known = {one.name for one in family.parameters}
+    known |= {one.name for one in family.node_type_parameters}
     seen: set[str] = set()
     for name in names:
-        if name not in family.parameters and name not in family.node_type_parameters:
+        if name not in known:
             raise InvalidValue(f"Parameter {name} doesn't exist")
         if name in seen:
             raise InvalidValue(f"The parameter {name} is given more than once.")
@@ -88,42 +86,31 @@ def is_modifiable(family: ParameterFamily, parameter: Parameter, *, attached: bo
 
 
 def is_allowed(parameter: Parameter, value: str, *, family: str) -> bool:
-    """Say whether *value* is one of what ``AllowedValues`` of *parameter* describes."""
-    if len(value) > VALUE_CHARS_MAX or not value.isprintable():
+    """Say whether *value* can be given to *parameter* in *family* (``redis6.x``).
+
+    The catalogue says what the service allows. What is refused beyond that would pass for a value
+    and not be one: other characters than printable ASCII, numbers that no engine can hold, event
+    letters from a later version, two commands under one name.
+    """
+    if len(value) > VALUE_CHARS_MAX or not (value.isascii() and value.isprintable()):
+        return False
+    if parameter.data_type in NUMBERS and not _fits(value, parameter.data_type):
         return False
     if parameter.name == KEYSPACE_EVENTS:
         return set(value) <= set(keyspace_letters(family))
-    if parameter.name == RENAME_COMMANDS:
-        return _is_renaming(value, parameter.allowed_values)
-    return matches(value, data_type=parameter.data_type, allowed=parameter.allowed_values)
-
-
-def matches(value: str, *, data_type: str, allowed: str) -> bool:
-    """Say whether *value* is among *allowed*: ``a,b``, ``n-m``, ``n-``, ``-`` for any integer,
-    nothing for free text, and lists of these."""
-    number = _NUMBERS.get(data_type)
-    if number is not None and (not number.fullmatch(value) or abs(float(value)) > INTEGER_MAX):
+    if parameter.name == RENAME_COMMANDS and not _keeps_names_apart(value):
         return False
-    if not allowed:
-        return True
-    return any(_matches_part(value, part, number is not None) for part in allowed.split(","))
+    return parameter.allows(value)
 
 
-def _matches_part(value: str, part: str, is_number: bool) -> bool:
-    if not is_number:
-        return value == part
-    if part == "-":
-        return True
-    limits = _RANGE.fullmatch(part)
-    if limits is None:
-        return value == part
-    low, high = limits.groups()
-    return _exact(value) >= _exact(low) and (not high or _exact(value) <= _exact(high))
+def _fits(value: str, data_type: str) -> bool:
+    digits = _FLOAT if data_type == "float" else _INTEGER
+    return digits.fullmatch(value) is not None and abs(float(value)) < NUMBER_LIMIT
 
 
-def _exact(number: str) -> int | float:
-    # Beyond 2**53 a float would take one bound for another.
-    return float(number) if "." in number else int(number)
+def _keeps_names_apart(renames: str) -> bool:
+    new_names = [new.lower() for new in renames.split()[1::2] if new.lower() != BLOCKED]
+    return len(new_names) == len(set(new_names))
 
 
 def keyspace_letters(family: str) -> str:
@@ -131,28 +118,6 @@ def keyspace_letters(family: str) -> str:
     found = _MAJOR.search(family)
     major = int(found.group()) if found else 0
     return "".join(letters for since, letters in _KEYSPACE_LETTERS if major >= since)
-
-
-def parse_renames(value: str) -> dict[str, str] | None:
-    """Return ``{OLD: new}`` of a ``rename-commands`` value; None where it is no list of pairs."""
-    words = value.split()
-    if len(words) % 2:
-        return None
-    renames: dict[str, str] = {}
-    for old, new in zip(words[::2], words[1::2], strict=True):
-        if old.upper() in renames or not _NEW_NAME.fullmatch(new):
-            return None
-        renames[old.upper()] = new
-    return renames
-
-
-def _is_renaming(value: str, eligible: str) -> bool:
-    renames = parse_renames(value)
-    if renames is None:
-        return False
-    new_names = [new.lower() for new in renames.values() if new.lower() != BLOCKED]
-    is_eligible = not eligible or set(renames) <= set(eligible.split(","))
-    return is_eligible and len(new_names) == len(set(new_names))
 
 
 def _allowed_text(parameter: Parameter, family: ParameterFamily) -> str:

@@ -45,6 +45,7 @@ LOCK_FILE = "cachefleet.lock"
 FLEET_FILE = "fleet-id"
 HTTP_BACKLOG = 2048
 STOP_TIMEOUT_S = 5
+ADOPT_TIMEOUT_S = 60.0  # then the API is served all the same: what is stuck can be looked at
 
 
 ReadyCallback = Callable[[str, int], None]  # host and port that requests are taken on
@@ -135,7 +136,7 @@ async def run_everything(settings: Settings, *, on_ready: ReadyCallback) -> None
     with hold_data_dir(settings):
         async with open_store(settings, clock) as store, _listening(settings) as listener:
             stopping = _stop_on_signal()
-            async with _running_provisioner(settings, store, clock):
+            async with _running_provisioner(settings, store, clock, stopping):
                 await _serve_api(settings, store, clock, listener, stopping, on_ready)
 
 
@@ -145,7 +146,7 @@ async def run_provisioner(settings: Settings, *, on_ready: ReadyCallback) -> Non
     with hold_data_dir(settings):
         async with open_store(settings, clock) as store:
             stopping = _stop_on_signal()
-            async with _running_provisioner(settings, store, clock):
+            async with _running_provisioner(settings, store, clock, stopping):
                 on_ready("provisioner", 0)
                 await stopping.wait()
 
@@ -159,20 +160,30 @@ async def run_api(settings: Settings, *, on_ready: ReadyCallback) -> None:
 
 @contextlib.asynccontextmanager
 async def _running_provisioner(
-    settings: Settings, store: Store, clock: Clock
+    settings: Settings, store: Store, clock: Clock, stopping: asyncio.Event
 ) -> AsyncIterator[Fleet]:
     fleet, endpoints = await _make_fleet(settings, store, clock)
     provisioner = Provisioner(fleet, after_work=endpoints.sync)
     monitor = Monitor(fleet, provisioner, endpoints)
     tasks = [asyncio.create_task(provisioner.run()), asyncio.create_task(monitor.run())]
+    for task in tasks:
+        # Neither ends by itself: without them the API would promise what nobody does.
+        task.add_done_callback(lambda _: stopping.set())
     try:
+        adopted = asyncio.create_task(provisioner.adopted.wait())
+        stop = asyncio.create_task(stopping.wait())
+        await asyncio.wait(
+            {adopted, stop}, timeout=ADOPT_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED
+        )
+        adopted.cancel()
+        stop.cancel()
         yield fleet
     finally:
         for task in tasks:
             task.cancel()
         for outcome in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(outcome, Exception):
-                log.error("task_broke", error=repr(outcome))
+                log.error("task_broke", error=repr(outcome), exc_info=outcome)
         await stop_nodes(fleet, save=not settings.ephemeral)
         await endpoints.stop()
         await fleet.aclose()

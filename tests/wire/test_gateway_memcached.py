@@ -88,6 +88,11 @@ CASES = [
         b"ERROR\r\n" + VERSION,
         id="set-is-refused-with-its-block",
     ),
+    pytest.param(
+        b"config set cluster 0 1\r\nx\r\nset k 0 0 1\r\ny\r\nget k\r\n",
+        b"ERROR\r\nSTORED\r\nVALUE k 0 1\r\ny\r\nEND\r\n",
+        id="only-the-refused-block-is-dropped",
+    ),
     pytest.param(b"get AmazonElastiCache:cluster\r\n", LEGACY + b"END\r\n", id="legacy"),
     pytest.param(
         b"gets AmazonElastiCache:cluster\r\n",
@@ -123,7 +128,8 @@ CASES = [
         id="meta-set",
     ),
     pytest.param(
-        b"set k 0 0 1 noreply\r\nx\r\nms j 1 q\r\ny\r\nmg none v q\r\nconfig get cluster\r\nget j\r\n",
+        b"set k 0 0 1 noreply\r\nx\r\nms j 1 q\r\ny\r\nmg none v q\r\n"
+        b"config get cluster\r\nget j\r\n",
         CONFIG + b"VALUE j 0 1\r\ny\r\nEND\r\n",
         id="quiet-commands-do-not-shift",
     ),
@@ -138,11 +144,11 @@ CASES = [
 def play(pieces: Iterable[bytes], *, reply_step: int = 1 << 20) -> bytes:
     """Return what the client gets when the pieces arrive one by one."""
     session, node = Discovery(lambda: PAYLOAD), TextNode()
-    out = []
+    out: list[bytes] = []
     for piece in pieces:
         reply = node.feed(session.client_sent(piece))
-        for start in range(0, len(reply), reply_step):
-            out.append(session.backend_sent(reply[start : start + reply_step]))
+        steps = range(0, len(reply), reply_step)
+        out.extend(session.backend_sent(reply[n : n + reply_step]) for n in steps)
     out.append(session.backend_finished())
     return b"".join(out)
 
@@ -224,6 +230,7 @@ def test_a_malformed_store_has_no_block(line: bytes) -> None:
         pytest.param(b"add k 0 -1 20 noreply\r\n", id="add"),
         pytest.param(b"append k 4294967295 0 +20\r\n", id="append"),
         pytest.param(b"cas k 0 0 20 18446744073709551615\r\n", id="cas"),
+        pytest.param(b"set k 0 0 20\0 5 6 7\r\n", id="nul-ends-the-line"),
         pytest.param(b"cas k 0 0 20 7 noreply\r\n", id="cas-noreply"),
         pytest.param(b"ms k 20 T0 F1 q\r\n", id="meta-set"),
     ],
@@ -269,6 +276,11 @@ def test_the_payload_is_the_one_of_the_moment() -> None:
     session.client_sent(b"config get cluster\r\n")
     answers = session.backend_sent(VERSION * 2)
     assert answers.index(b"1\na||1\n") < answers.index(b"2\na||1 b||1\n")
+
+
+def test_the_clients_version_is_asked_in_the_form_that_is_always_answered() -> None:
+    session = Discovery(lambda: PAYLOAD)
+    assert session.client_sent(b"version please\r\nversion\r\n") == b"version\r\n" * 2
 
 
 def test_a_backend_that_speaks_first_is_heard() -> None:
@@ -337,6 +349,13 @@ def binary_node(forwarded: bytes) -> bytes:
     return out
 
 
+def test_a_packet_passes_whole() -> None:
+    session = Discovery(lambda: PAYLOAD)
+    refused = ask(0x64, key=b"cluster", value=b"x")
+    stored = ask(0x01, key=b"k", extras=bytes(8), value=b"y")
+    assert session.client_sent(refused + stored) == ask(NOOP) + stored
+
+
 LEGACY_KEY = b"AmazonElastiCache:cluster"
 FLAGS = bytes(4)
 BINARY_CASES = [
@@ -354,6 +373,16 @@ BINARY_CASES = [
         ask(0x64, key=b"cluster", extras=bytes(8), value=b"x" * 50),
         packet(0x81, 0x64, value=b"Unknown command", status=0x81),
         id="config-set-is-refused",
+    ),
+    pytest.param(
+        ask(0x64, key=b"cluster", value=b"x") + ask(0x01, key=b"k", value=b"y"),
+        packet(0x81, 0x64, value=b"Unknown command", status=0x81) + packet(0x81, 0x01, value=b"ok"),
+        id="only-the-refused-body-is-dropped",
+    ),
+    pytest.param(
+        ask(0x00, key=LEGACY_KEY[:10], value=LEGACY_KEY[10:]),
+        packet(0x81, 0x00, value=b"ok"),
+        id="legacy-key-is-only-a-part",
     ),
     pytest.param(
         ask(0x66, key=b"cluster"),

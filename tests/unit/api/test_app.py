@@ -259,8 +259,14 @@ async def test_refuses_strangers_before_anything_runs(headers: dict[str, str]) -
 
 
 async def test_refuses_two_hosts_and_none() -> None:
-    for hosts in ([("host", "localhost"), ("host", "evil.example")], [("host", "")]):
+    two = [("host", "localhost"), ("host", "evil.example")]
+    for hosts in (two, two[::-1], [("host", "")]):
         assert_error(await send(basic(), headers=hosts), 403, "AccessDenied")
+
+
+async def test_sends_no_stranger_to_the_console() -> None:
+    response = await send(basic(), method="GET", headers={"host": "evil.example"})
+    assert_error(response, 403, "AccessDenied")
 
 
 async def test_refuses_a_declared_body_that_is_too_large() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from typing import Any
 from unittest import mock
 from urllib.parse import urlencode, urlsplit
 
@@ -42,19 +43,18 @@ def sign(
     region: str = "eu-west-1",
     service: str = "elasticache",
     expires_s: int | None = None,
-    at: datetime = NOW,
+    signer: Any = SigV4Auth,
 ) -> SignedRequest:
     """Let botocore sign a request, and return it as it would arrive."""
     request = AWSRequest(method=method, url=url, data=body, headers=headers or {})
     credentials = Credentials("AKIDEXAMPLE", SECRET, token)
-    signer = (
-        SigV4Auth(credentials, service, region)
-        if expires_s is None
-        else SigV4QueryAuth(credentials, service, region, expires=expires_s)
-    )
+    if expires_s is None:
+        auth = signer(credentials, service, region)
+    else:
+        auth = SigV4QueryAuth(credentials, service, region, expires=expires_s)
     # botocore's clock cannot be passed in; this is the edge of the process under test.
-    with mock.patch("botocore.auth.get_current_datetime", return_value=at.replace(tzinfo=None)):
-        signer.add_auth(request)
+    with mock.patch("botocore.auth.get_current_datetime", return_value=NOW.replace(tzinfo=None)):
+        auth.add_auth(request)
     parts = urlsplit(request.url)
     sent = {name.lower().encode(): str(value).encode() for name, value in request.headers.items()}
     sent.setdefault(b"host", parts.netloc.encode())
@@ -203,6 +203,44 @@ def test_refuses_a_presigned_request_that_was_changed(what: str) -> None:
     assert refusal.value.code == "SignatureDoesNotMatch"
 
 
+class _WithoutHost(SigV4Auth):  # type: ignore[misc]
+    def headers_to_sign(self, request: AWSRequest) -> Any:
+        headers = super().headers_to_sign(request)
+        del headers["host"]
+        return headers
+
+
+class _OfAnotherDay(SigV4Auth):  # type: ignore[misc]
+    """Signs correctly, but under a credential scope of the year before."""
+
+    def scope(self, request: AWSRequest) -> str:
+        return str(super().scope(request)).replace("/2026", "/2025")
+
+    def credential_scope(self, request: AWSRequest) -> str:
+        return str(super().credential_scope(request)).replace("2026", "2025", 1)
+
+    def signature(self, string_to_sign: str, request: AWSRequest) -> str:
+        stamp = request.context["timestamp"]
+        request.context["timestamp"] = stamp.replace("2026", "2025", 1)
+        return str(super().signature(string_to_sign, request))
+
+
+@pytest.mark.parametrize(
+    ("signer", "region", "message"),
+    [
+        (_WithoutHost, "eu-west-1", "'host' must be a 'SignedHeader'"),
+        (_OfAnotherDay, "eu-west-1", "'20250102' != '20260102'"),
+        (SigV4Auth, "eu_west_1", "valid region"),
+    ],
+)
+def test_refuses_what_is_signed_well_but_should_not_be(
+    signer: Any, region: str, message: str
+) -> None:
+    with pytest.raises(SignatureRefused, match=message) as refusal:
+        check(sign(signer=signer, region=region))
+    assert refusal.value.code == "SignatureDoesNotMatch"
+
+
 def test_a_presigned_request_may_not_grow_a_body() -> None:
     request = sign(method="POST", body=b"", expires_s=60)
     check(request)
@@ -310,11 +348,6 @@ def test_refuses_a_header_without_a_date(date: bytes | None) -> None:
     with pytest.raises(SignatureRefused) as refusal:
         check(SignedRequest("POST", "/", b"", headers, b""))
     assert refusal.value.code == "IncompleteSignature"
-
-
-@dataclass(frozen=True)
-class Presigned:
-    fields: dict[str, str]
 
 
 def presigned_fields() -> dict[str, str]:

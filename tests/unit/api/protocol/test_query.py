@@ -222,6 +222,12 @@ def test_refuses_what_is_required_and_missing(operation: str, form: str, message
             "NodeGroupsToRemove.2 must have at least 1 and at most 4 characters",
             id="string-too-long",
         ),
+        pytest.param(
+            "ModifyReplicationGroupShardConfiguration",
+            "NodeGroupsToRemove.NodeGroupToRemove.1=%D9%A1",
+            "NodeGroupsToRemove.1 does not match",
+            id="digits-of-another-script",
+        ),
     ],
 )
 def test_refuses_what_breaks_a_constraint(operation: str, form: str, message: str) -> None:
@@ -281,12 +287,14 @@ def test_takes_the_same_value_twice_and_fields_from_both_places() -> None:
         pytest.param("CacheNodeIdsToReboot.a.1=1&CacheNodeIdsToReboot.a=1", id="index-and-name"),
         pytest.param("CacheNodeIdsToReboot" + ".1" * 40 + "=1", id="too-deep"),
         pytest.param("CacheClusterId.x=1", id="value-as-structure"),
+        pytest.param("Tags.Tag.1" + ".x" * 40 + "=1", id="too-deep-though-unknown"),
     ],
 )
 def test_refuses_keys_that_do_not_fit_the_shape(form: str) -> None:
     prefix = "" if form.startswith("CacheClusterId") else "CacheClusterId=a&"
+    operation = "CreateCacheCluster" if form.startswith("Tags") else "RebootCacheCluster"
     with pytest.raises(MalformedQuery):
-        parse("RebootCacheCluster", prefix + form)
+        parse(operation, prefix + form)
 
 
 def test_refuses_a_structure_given_as_a_value() -> None:

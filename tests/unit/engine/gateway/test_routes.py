@@ -30,7 +30,7 @@ def tables(draw: st.DrawFn) -> RouteTable:
     listen = draw(st.lists(ADDRESSES, unique=True, min_size=1, max_size=5))
     routes = []
     for number, address in enumerate(listen):
-        others = ADDRESSES.filter(lambda other, mine=address: other != mine)
+        others = ADDRESSES.filter(address.__ne__)
         kind = draw(st.sampled_from(RouteKind))
         config = "3\na|1.2.3.4|1 b||2\n" if kind is RouteKind.MEMCACHED_DISCOVERY else None
         options = RouteOptions(

@@ -16,7 +16,7 @@ import pytest
 from cachefleet.engine.memserver.launch import command
 
 START_S_MAX = 10.0
-REPLY_S_MAX = 10.0
+REPLY_S_MAX = 3.0
 ORACLE_VERSION = "1.6.18"
 
 

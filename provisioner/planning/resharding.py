@@ -1,0 +1,95 @@
+"""Decide which hash slots move where, so that the wanted shards own them evenly. Pure.
+
+Moves are as few as can be: a shard gives away its surplus and keeps the rest (semantics of online
+resharding). Sizes differ by one at most, and the larger ones are those that had most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from cachefleet.engine.types import SlotRange
+
+SLOT_COUNT = 16_384
+SLOTS_PER_MOVE_MAX = 512  # one atomic migration; progress is told, and writes held, between them
+
+
+@dataclass(frozen=True, slots=True)
+class SlotMove:
+    """Slots that go from one shard to another."""
+
+    source: str
+    target: str
+    ranges: tuple[SlotRange, ...]
+
+    @property
+    def slot_count(self) -> int:
+        return sum(len(piece) for piece in self.ranges)
+
+
+def plan_moves(
+    owned: Mapping[str, Collection[int]],
+    *,
+    wanted: Sequence[str],
+    slots_per_move_max: int = SLOTS_PER_MOVE_MAX,
+) -> list[SlotMove]:
+    """Return the moves that spread all slots evenly over *wanted* shards; empty once they are.
+
+    *owned* is what each shard owns now, by shard; shards that are not wanted give everything.
+    """
+    assert wanted, "a cluster needs a shard"
+    sizes = _sizes(owned, wanted)
+    giving: list[tuple[str, list[int]]] = []
+    taking: list[tuple[str, int]] = []
+    for shard in sorted(set(owned) | set(wanted)):
+        slots = sorted(owned.get(shard, ()))
+        keep = sizes.get(shard, 0)
+        if len(slots) > keep:
+            giving.append((shard, slots[keep:]))
+        elif len(slots) < keep:
+            taking.append((shard, keep - len(slots)))
+    moves: list[SlotMove] = []
+    for target, missing in taking:
+        while missing:
+            source, slots = giving[0]
+            batch = slots[: min(missing, slots_per_move_max)]
+            del slots[: len(batch)]
+            if not slots:
+                giving.pop(0)
+            moves.append(SlotMove(source, target, ranges_of(batch)))
+            missing -= len(batch)
+    return moves
+
+
+def ranges_of(slots: Collection[int]) -> tuple[SlotRange, ...]:
+    """Return *slots* as ranges, in order."""
+    ranges: list[SlotRange] = []
+    for slot in sorted(slots):
+        if ranges and ranges[-1].last == slot - 1:
+            ranges[-1] = SlotRange(first=ranges[-1].first, last=slot)
+        else:
+            ranges.append(SlotRange(first=slot, last=slot))
+    return tuple(ranges)
+
+
+def slots_of(ranges: Collection[SlotRange]) -> set[int]:
+    """Return every slot of *ranges*."""
+    return {slot for piece in ranges for slot in range(piece.first, piece.last + 1)}
+
+
+def side_by_side(moves: Sequence[SlotMove]) -> list[SlotMove]:
+    """Return moves that can be made at the same time: no shard is in two of them."""
+    busy: set[str] = set()
+    chosen = []
+    for move in moves:
+        if not {move.source, move.target} & busy:
+            busy |= {move.source, move.target}
+            chosen.append(move)
+    return chosen
+
+
+def _sizes(owned: Mapping[str, Collection[int]], wanted: Sequence[str]) -> dict[str, int]:
+    base, extra = divmod(SLOT_COUNT, len(wanted))
+    richest = sorted(wanted, key=lambda shard: (-len(owned.get(shard, ())), shard))
+    return {shard: base + (number < extra) for number, shard in enumerate(richest)}

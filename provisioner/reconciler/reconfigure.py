@@ -1,0 +1,59 @@
+"""Bring the settings of running engines into agreement with the record, and read them back.
+
+Node type (memory, clients) and parameters that take effect at once are one thing to the engine:
+directives. What differs is set, all or nothing a node, and what the engine then answers is what
+counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from cachefleet.engine.errors import CommandRefused
+from cachefleet.engine.types import Engine
+from cachefleet.engine.valkey.config import parameter_plan, reads_back
+from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.launch import valkey_config
+from cachefleet.provisioner.reconciler.records import SubjectRecord
+from cachefleet.provisioner.state import lifecycle
+from cachefleet.provisioner.state.tables import CacheNode
+
+log = structlog.get_logger(__name__)
+
+
+async def reconfigure(record: SubjectRecord, fleet: Fleet) -> None:
+    """Make every live node's directives those of the record.
+
+    Raises:
+        CommandRefused: an engine did not take a value; the others may have.
+        NodeUnreachable: a node did not answer.
+    """
+    if record.engine is Engine.MEMCACHED:
+        return  # memcached takes its settings at the start only
+    # A node that has just been created was started with the record's own settings.
+    settled = [node for node in record.live_nodes if node.status != lifecycle.NODE_CREATING]
+    await asyncio.gather(*(_reconfigure(node, record, fleet) for node in settled))
+
+
+async def _reconfigure(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> None:
+    binary = fleet.inventory.choose(record.engine, record.settings.engine_version)
+    wanted = parameter_plan(valkey_config(node, record, fleet, binary)).directives
+    adapter = fleet.valkey(node)
+    actual = await adapter.config_get(*wanted)
+    changes = {
+        name: value
+        for name, value in wanted.items()
+        if name in actual and not reads_back(name, value, actual[name])
+    }
+    if not changes:
+        return
+    await adapter.configure(changes)
+    after = await adapter.config_get(*changes)
+    for name, value in changes.items():
+        if not reads_back(name, value, after.get(name, "")):
+            raise CommandRefused(
+                f"{node.member_name} did not take {name}: {after.get(name)!r} is not {value!r}"
+            )
+    log.info("node_reconfigured", node=node.uid, member=node.member_name, directives=[*changes])

@@ -1,0 +1,139 @@
+# Every kind of resource that cachefleet serves, as a Terraform user writes them.
+
+terraform {
+  required_providers {
+    aws = {
+      source  = "hashicorp/aws"
+      version = "~> 5.0"
+    }
+  }
+}
+
+variable "endpoint_url" {
+  description = "Where cachefleet listens."
+  type        = string
+}
+
+provider "aws" {
+  region                      = "eu-west-1"
+  access_key                  = "111122223333"
+  secret_key                  = "cachefleet"
+  skip_credentials_validation = true
+  skip_requesting_account_id  = true
+  skip_metadata_api_check     = true
+  skip_region_validation      = true
+
+  endpoints {
+    elasticache = var.endpoint_url
+  }
+
+  default_tags {
+    tags = { managed-by = "terraform" }
+  }
+}
+
+resource "aws_elasticache_subnet_group" "private" {
+  name        = "tf-private"
+  description = "Two subnets"
+  subnet_ids  = ["subnet-0a0a0a0a", "subnet-0b0b0b0b"]
+  tags        = { purpose = "acceptance" }
+}
+
+resource "aws_elasticache_parameter_group" "redis" {
+  name        = "tf-redis7"
+  family      = "redis7"
+  description = "An own policy"
+
+  parameter {
+    name  = "maxmemory-policy"
+    value = "allkeys-lru"
+  }
+
+  parameter {
+    name  = "notify-keyspace-events"
+    value = "Kx"
+  }
+}
+
+resource "aws_elasticache_parameter_group" "memcached" {
+  name        = "tf-memcached16"
+  family      = "memcached1.6"
+  description = "Small chunks"
+
+  parameter {
+    name  = "chunk_size"
+    value = "96"
+  }
+}
+
+resource "aws_elasticache_cluster" "redis" {
+  cluster_id           = "tf-redis"
+  engine               = "redis"
+  engine_version       = "7.1"
+  node_type            = "cache.t3.micro"
+  num_cache_nodes      = 1
+  parameter_group_name = aws_elasticache_parameter_group.redis.name
+  subnet_group_name    = aws_elasticache_subnet_group.private.name
+  port                 = 6390
+  maintenance_window   = "sun:05:00-sun:06:00"
+  tags                 = { purpose = "acceptance" }
+}
+
+resource "aws_elasticache_cluster" "memcached" {
+  cluster_id           = "tf-memcached"
+  engine               = "memcached"
+  node_type            = "cache.t3.micro"
+  num_cache_nodes      = 2
+  parameter_group_name = aws_elasticache_parameter_group.memcached.name
+  port                 = 11212
+}
+
+resource "aws_elasticache_replication_group" "plain" {
+  replication_group_id       = "tf-plain"
+  description                = "A primary and a replica"
+  engine                     = "valkey"
+  node_type                  = "cache.t3.micro"
+  num_cache_clusters         = 2
+  automatic_failover_enabled = true
+  multi_az_enabled           = true
+  subnet_group_name          = aws_elasticache_subnet_group.private.name
+  snapshot_window            = "03:00-04:00"
+  maintenance_window         = "sun:05:00-sun:06:00"
+  tags                       = { purpose = "acceptance" }
+}
+
+resource "aws_elasticache_replication_group" "sharded" {
+  replication_group_id       = "tf-sharded"
+  description                = "Two shards"
+  engine                     = "redis"
+  engine_version             = "7.1"
+  node_type                  = "cache.t3.micro"
+  num_node_groups            = 2
+  replicas_per_node_group    = 1
+  automatic_failover_enabled = true
+  parameter_group_name       = "default.redis7.cluster.on"
+}
+
+output "redis_address" {
+  value = aws_elasticache_cluster.redis.cache_nodes[0].address
+}
+
+output "redis_port" {
+  value = aws_elasticache_cluster.redis.cache_nodes[0].port
+}
+
+output "memcached_configuration_endpoint" {
+  value = aws_elasticache_cluster.memcached.configuration_endpoint
+}
+
+output "plain_primary" {
+  value = aws_elasticache_replication_group.plain.primary_endpoint_address
+}
+
+output "plain_reader" {
+  value = aws_elasticache_replication_group.plain.reader_endpoint_address
+}
+
+output "sharded_configuration_endpoint" {
+  value = aws_elasticache_replication_group.sharded.configuration_endpoint_address
+}

@@ -1,0 +1,567 @@
+"""The adapter and the configuration against real engines: Valkey and Redis OSS alike."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cachefleet.engine.catalog import Catalog
+from cachefleet.engine.errors import CommandRefused, NodeUnreachable
+from cachefleet.engine.types import Endpoint, Engine, EngineBinary, NodeRole, ReplicaLink, SlotRange
+from cachefleet.engine.valkey.acl import CLOSED_RULES, closed_rules, default_line, user_line
+from cachefleet.engine.valkey.adapter import ValkeyAdapter
+from cachefleet.engine.valkey.cluster import even_slots
+from cachefleet.engine.valkey.config import (
+    ClusterSeat,
+    config_set_for,
+    parameter_plan,
+    reads_back,
+    render_nodes_conf,
+)
+from tests.conformance.engines import (
+    ADMIN,
+    NETWORK,
+    PASSWORD,
+    Node,
+    endpoint,
+    eventually,
+    find_binary,
+    inventory,
+    linked,
+)
+
+pytestmark = pytest.mark.engine
+
+ENGINES = [
+    pytest.param((Engine.VALKEY, "9.1", "valkey9"), id="valkey"),
+    pytest.param((Engine.REDIS, "7.1", "redis7"), id="redis"),
+]
+FAMILIES = [
+    (Engine.VALKEY, "9.1", "valkey9"),
+    (Engine.VALKEY, "8.2", "valkey8"),
+    (Engine.VALKEY, "7.2", "valkey7"),
+    (Engine.REDIS, "7.1", "redis7"),
+    (Engine.REDIS, "6.2", "redis6.x"),
+    (Engine.REDIS, "5.0.6", "redis5.0"),
+    (Engine.REDIS, "4.0.10", "redis4.0"),
+    (Engine.REDIS, "2.8.24", "redis2.8"),
+]
+RSS_KB_MAX = {Engine.VALKEY: 8 * 1024, Engine.REDIS: 16 * 1024}
+# Another value of each kind of parameter; booleans, enumerations and numbers below.
+OTHER_VALUES = {"maxmemory-policy": "allkeys-lfu", "notify-keyspace-events": "KEA"}
+SYSTEM_LIMITED = {"maxclients"}  # the engine lowers it to the files it may open
+
+
+def need(engine: Engine, version: str) -> EngineBinary:
+    binary = find_binary(engine, version)
+    if binary is None:
+        pytest.skip(f"no {engine} here")
+    return binary
+
+
+@pytest.fixture(params=ENGINES)
+def kind(request: pytest.FixtureRequest) -> tuple[EngineBinary, str]:
+    engine, version, family = request.param
+    return need(engine, version), family
+
+
+@pytest.fixture
+async def node(kind: tuple[EngineBinary, str]) -> AsyncIterator[Node]:
+    binary, family = kind
+    async with Node(binary, 1, family=family) as node:
+        yield node
+
+
+@pytest.mark.parametrize(
+    ("engine", "version", "family"), FAMILIES, ids=[row[2] for row in FAMILIES]
+)
+async def test_every_parameter_with_a_directive_reads_back_after_start_and_after_set(
+    engine: Engine, version: str, family: str
+) -> None:
+    # An older Redis is played by what stands in for it, so take whatever choose() gives.
+    binary = inventory().choose(engine, version)
+    changed = other_values(family)
+    async with Node(binary, 1, family=family) as node:
+        plan = parameter_plan(node.config)
+        await assert_reads_back(node, {**plan.directives, **plan.at_start})
+        later = config_set_for({**node.config.parameters, **changed}, binary)
+        assert len(changes(plan.directives, later.directives)) > len(plan.directives) / 2
+        await node.adapter.configure(later.directives)
+        await assert_reads_back(node, later.directives)
+    async with Node(binary, 1, family=family, parameters=changed) as node:
+        await assert_reads_back(node, later.directives)
+
+
+def changes(before: Mapping[str, str], after: Mapping[str, str]) -> set[str]:
+    return {name for name, value in after.items() if before.get(name) != value}
+
+
+async def assert_reads_back(node: Node, wanted: Mapping[str, str]) -> None:
+    got = await node.adapter.config_get(*wanted)
+    wrong = {
+        name: (value, got.get(name))
+        for name, value in wanted.items()
+        if name not in SYSTEM_LIMITED and not reads_back(name, value, got.get(name, "(absent)"))
+    }
+    assert not wrong
+
+
+def other_values(family: str) -> dict[str, str]:
+    """Another allowed value for every parameter that customers may change at run time."""
+    changed = {}
+    for row in Catalog.load().family(family).parameters:
+        if not row.is_modifiable or row.change_type != "immediate" or row.name == "rename-commands":
+            continue
+        candidates = [OTHER_VALUES.get(row.name, ""), *row.allowed_values.split(",")]
+        if row.data_type == "integer" and row.value.lstrip("-").isdigit():
+            candidates += [str(int(row.value) + step) for step in (1, -1, 20)]
+        allowed = (value for value in candidates if value and row.allows(value))
+        different = (value for value in allowed if value != row.value)
+        changed[row.name] = next(different, row.value)
+    return changed
+
+
+async def test_what_a_binary_does_not_know_is_named_and_does_not_stop_it() -> None:
+    binary = need(Engine.REDIS, "7.1")
+    async with Node(binary, 1, family="valkey8") as node:
+        assert "commandlog-reply-larger-than" in parameter_plan(node.config).unknown
+        await node.adapter.ping()
+
+
+async def test_memory_is_what_the_node_type_leaves_after_the_reserve(node: Node) -> None:
+    assert (await node.adapter.info("memory"))["maxmemory"] == str(536870912 * 75 // 100)
+
+
+async def test_an_idle_node_is_small(node: Node) -> None:
+    rss_bytes = int((await node.adapter.info("memory"))["used_memory_rss"])
+    assert rss_bytes / 1024 < RSS_KB_MAX[node.config.binary.kind]
+
+
+async def test_the_command_line_keeps_the_path_of_the_file(node: Node) -> None:
+    assert node.process is not None
+    words = Path(f"/proc/{node.process.pid}/cmdline").read_bytes().split(b"\0")
+    assert str(node.directory / "valkey.conf").encode() in words
+
+
+async def test_customers_find_hidden_commands_unknown_and_closed_ones_forbidden(
+    kind: tuple[EngineBinary, str],
+) -> None:
+    binary, family = kind
+    rules = ("~*", "&*", "+@all", *closed_rules(directives=binary.directives))
+    async with Node(binary, 1, family=family, acl_lines=(default_line(rules=rules),)) as node:
+        customer = ValkeyAdapter(endpoint=node.endpoint)
+        await customer.command("SET", "key", "value")
+        for hidden in ("CONFIG GET *", "SHUTDOWN", "REPLICAOF NO ONE"):
+            with pytest.raises(CommandRefused, match="unknown command"):
+                await customer.command(*hidden.split())
+        for rule in CLOSED_RULES:
+            with pytest.raises(CommandRefused) as refused:
+                await customer.command(*rule.removeprefix("-").split("|"), "x", "y")
+            assert refused.value.code == "NOPERM"
+        await customer.aclose()
+
+
+async def test_customers_renames_apply_and_leave_the_control_plane_its_commands(
+    kind: tuple[EngineBinary, str],
+) -> None:
+    binary, family = kind
+    renames = {"rename-commands": "FLUSHALL wipeall INFO blocked KEYS blocked"}
+    async with Node(binary, 1, family=family, parameters=renames) as node:
+        customer = ValkeyAdapter(endpoint=node.endpoint)
+        assert await customer.command("wipeall") == "OK"
+        for renamed in ("FLUSHALL", "INFO", "KEYS *"):
+            with pytest.raises(CommandRefused, match="unknown command"):
+                await customer.command(*renamed.split())
+        assert (await node.adapter.replication()).role is NodeRole.PRIMARY
+        await customer.aclose()
+
+
+async def test_binds_move_while_clients_stay_until_they_are_cut(node: Node) -> None:
+    extra = Endpoint(f"{NETWORK}.200", node.endpoint.port)
+    await node.adapter.set_binds([node.endpoint.host, extra.host])
+    assert await node.adapter.binds() == (node.endpoint.host, extra.host)
+    client = ValkeyAdapter(endpoint=extra)
+    await client.ping()
+    await node.adapter.set_binds([node.endpoint.host])
+    await client.ping()
+    assert await node.adapter.kill_clients(extra) == 1
+    with pytest.raises(NodeUnreachable):
+        await client.ping()
+    with pytest.raises(NodeUnreachable):
+        await client.ping()  # a new connection this time: nobody listens there
+
+
+async def test_refusals_carry_the_first_word_of_the_reply(node: Node) -> None:
+    adapter = node.adapter
+    await adapter.command("SET", "text", "x")
+    for words, code in (
+        (("INCR", "text"), "ERR"),
+        (("LPUSH", "text", "x"), "WRONGTYPE"),
+        (("EVALSHA", "0" * 40, "0"), "NOSCRIPT"),
+        (("NOSUCH",), "ERR"),
+    ):
+        with pytest.raises(CommandRefused) as refused:
+            await adapter.command(*words)
+        assert refused.value.code == code
+    stranger = ValkeyAdapter(unix_socket=node.config.unix_socket, username=ADMIN, password="no")
+    with pytest.raises(CommandRefused) as refused:
+        await stranger.ping()
+    assert refused.value.code == "NOAUTH"
+    assert "no" not in str(refused.value).split()
+
+
+async def test_a_call_cut_short_does_not_leave_its_reply_to_the_next(node: Node) -> None:
+    adapter = ValkeyAdapter(
+        unix_socket=node.config.unix_socket, username=ADMIN, password=PASSWORD, timeout_s=0.1
+    )
+    with pytest.raises(NodeUnreachable):
+        await adapter.command("BLPOP", "nothing", 0)
+    assert await adapter.command("ECHO", "mine") == "mine"
+    blocked = asyncio.create_task(adapter.command("BLPOP", "nothing", 0, timeout_s=30))
+    await eventually(lambda: blocked_clients(node))
+    blocked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await blocked
+    assert await adapter.command("ECHO", "mine") == "mine"
+    await adapter.aclose()
+
+
+async def blocked_clients(node: Node) -> bool:
+    return (await node.adapter.info("clients"))["blocked_clients"] != "0"
+
+
+async def test_concurrent_calls_get_their_own_replies(node: Node) -> None:
+    words = [f"word-{number}" for number in range(50)]
+    echoes = await asyncio.gather(*(node.adapter.command("ECHO", word) for word in words))
+    assert echoes == words
+
+
+async def test_configure_sets_all_or_nothing(node: Node) -> None:
+    before = await node.adapter.config_get("timeout", "maxmemory-samples")
+    with pytest.raises(CommandRefused):
+        await node.adapter.configure({"timeout": "77", "maxmemory-samples": "none"})
+    assert await node.adapter.config_get("timeout", "maxmemory-samples") == before
+
+
+async def test_users_become_exactly_what_their_line_says(node: Node) -> None:
+    line = user_line("app", password_sha256s=["a" * 64], rules=("~app:*", "&*", "+get", "+set"))
+    await node.adapter.acl_setuser([line])
+    first = await node.adapter.acl_list()
+    await node.adapter.acl_setuser([line])
+    assert await node.adapter.acl_list() == first
+    mine = next(text for text in first if text.startswith("user app "))
+    assert "~app:*" in mine
+    assert "a" * 64 in mine
+    narrower = user_line("app", no_password=True, rules=("~app:*", "(~other:* +get)", "+get"))
+    await node.adapter.acl_setuser([narrower])
+    mine = next(text for text in await node.adapter.acl_list() if text.startswith("user app "))
+    assert "+set" not in mine
+    assert "nopass" in mine
+    assert "(~other:*" in mine
+    assert await node.adapter.acl_deluser(["app"]) == 1
+
+
+async def test_saves_where_it_is_told_and_ends_when_told(node: Node) -> None:
+    await node.adapter.command("SET", "key", "value")
+    await node.adapter.save()
+    assert (node.directory / "dump.rdb").stat().st_size > 0
+    (node.directory / "dump.rdb").unlink()
+    await node.adapter.shutdown(save=True)
+    assert node.process is not None
+    assert await asyncio.to_thread(node.process.wait, 10) == 0
+    assert (node.directory / "dump.rdb").exists()
+
+
+async def test_a_replica_follows_and_takes_over_without_losing_a_write(
+    kind: tuple[EngineBinary, str],
+) -> None:
+    binary, family = kind
+    async with (
+        Node(binary, 1, family=family) as old,
+        Node(binary, 2, family=family) as new,
+        Node(binary, 3, family=family, replica_of=endpoint(1)) as other,
+    ):
+        await new.adapter.follow(old.endpoint)
+        await linked([new, other])
+        await old.adapter.command("SET", "key", "value")
+        view = await eventually(lambda: both_online(old))
+        assert {link.endpoint for link in view} == {new.endpoint, other.endpoint}
+        assert not (old.directory / "dump.rdb").exists()
+        assert not (new.directory / "dump.rdb").exists()
+
+        await old.adapter.failover_to(new.endpoint, timeout_ms=5000)
+        await eventually(lambda: is_role(new, NodeRole.PRIMARY))
+        await eventually(lambda: is_role(old, NodeRole.REPLICA))
+        assert await new.adapter.command("GET", "key") == "value"
+        view_of_old = await old.adapter.replication()
+        assert view_of_old.primary == new.endpoint
+
+        await other.adapter.promote()
+        assert (await other.adapter.replication()).role is NodeRole.PRIMARY
+
+
+async def both_online(node: Node) -> tuple[ReplicaLink, ...]:
+    links = (await node.adapter.replication()).replicas
+    return links if [link.state for link in links] == ["online", "online"] else ()
+
+
+async def is_role(node: Node, role: NodeRole) -> bool:
+    return (await node.adapter.replication()).role is role
+
+
+async def test_a_stopped_node_is_unreachable_not_refusing(node: Node) -> None:
+    assert node.process is not None
+    await node.adapter.ping()
+    node.process.kill()
+    node.process.wait()
+    with pytest.raises(NodeUnreachable):
+        await node.adapter.ping()
+    with pytest.raises(NodeUnreachable):
+        await node.adapter.replication()
+
+
+# -- clusters -------------------------------------------------------------------------------
+
+
+def seats_of(shards: int, replicas: int, *, hostnames: bool = False) -> list[ClusterSeat]:
+    seats = []
+    numbers = itertools.count(1)
+    for shard, slots in enumerate(even_slots(shards), start=1):
+        primary_id = f"{shard:02x}" * 20
+        for member in range(replicas + 1):
+            number = next(numbers)
+            seats.append(
+                ClusterSeat(
+                    id=primary_id if member == 0 else f"{shard:02x}e{member:x}" * 10,
+                    endpoint=endpoint(number),
+                    bus_port=16379,
+                    primary_id=None if member == 0 else primary_id,
+                    slots=(slots,) if member == 0 else (),
+                    shard_id=f"f{shard:x}" * 20,
+                    epoch=shard if member == 0 else 0,
+                    hostname=f"n{number}.cache.test" if hostnames else None,
+                )
+            )
+    return seats
+
+
+async def start_cluster(
+    stack: AsyncExitStack,
+    kind: tuple[EngineBinary, str],
+    seats: list[ClusterSeat],
+    *,
+    placeholder: bool = False,
+    **fields: Any,
+) -> list[Node]:
+    binary, family = kind
+    nodes = {
+        seat.id: Node(
+            binary,
+            int(seat.endpoint.host.rpartition(".")[2]),
+            family=family,
+            cluster_enabled=True,
+            cluster_bus_port=seat.bus_port,
+            announce_hostname=seat.hostname,
+            nodes_conf=render_nodes_conf(seats, seat.id, binary=binary, placeholder=placeholder),
+            **fields,
+        )
+        for seat in seats
+    }
+
+    async def start(seat: ClusterSeat) -> None:
+        await stack.enter_async_context(nodes[seat.id])
+        if placeholder and seat.primary_id is None:
+            await nodes[seat.id].adapter.cluster_begin(seat, seats)
+
+    await asyncio.gather(*(start(seat) for seat in seats if seat.primary_id is None))
+    await asyncio.gather(*(start(seat) for seat in seats if seat.primary_id is not None))
+    return list(nodes.values())
+
+
+async def assert_converges(
+    nodes: list[Node], seats: list[ClusterSeat], *, within_s: float = 15.0
+) -> None:
+    wanted = {
+        (
+            seat.id,
+            seat.endpoint,
+            NodeRole.PRIMARY if seat.primary_id is None else NodeRole.REPLICA,
+            seat.primary_id,
+            seat.slots,
+            seat.hostname,
+        )
+        for seat in seats
+    }
+
+    async def check() -> bool:
+        for node in nodes:
+            info = await node.adapter.cluster_info()
+            rows = await node.adapter.cluster_nodes()
+            seen = {
+                (row.id, row.endpoint, row.role, row.primary_id, row.slots, row.hostname)
+                for row in rows
+            }
+            if (info.state, info.slots_ok, info.known_nodes) != ("ok", 16384, len(seats)):
+                return False
+            if seen != wanted:
+                return False
+        return True
+
+    await eventually(check, within_s=within_s)
+    replicas = [node for node in nodes if not await is_role(node, NodeRole.PRIMARY)]
+    await linked(replicas)
+
+
+@pytest.mark.parametrize("hostnames", [False, True], ids=["addresses", "hostnames"])
+async def test_a_cluster_forms_from_its_files_alone(
+    kind: tuple[EngineBinary, str], hostnames: bool
+) -> None:
+    seats = seats_of(3, 1, hostnames=hostnames)
+    async with AsyncExitStack() as stack:
+        nodes = await start_cluster(stack, kind, seats)
+        await assert_converges(nodes, seats)
+
+
+async def test_a_cluster_on_placeholders_serves_before_the_engines_delay_is_over(
+    kind: tuple[EngineBinary, str],
+) -> None:
+    seats = seats_of(2, 1)
+    async with AsyncExitStack() as stack:
+        nodes = await start_cluster(stack, kind, seats, placeholder=True)
+        # The delay is two seconds from a node's start; starting took some of them already.
+        await assert_converges(nodes, seats, within_s=1.5)
+        for seat, node in zip(seats, nodes, strict=True):
+            if seat.primary_id is None:
+                await node.adapter.cluster_begin(seat, seats)
+        await assert_converges(nodes, seats, within_s=1.5)
+
+
+async def test_a_cluster_whose_placeholders_are_gone_is_put_together_all_the_same(
+    kind: tuple[EngineBinary, str],
+) -> None:
+    seats = seats_of(2, 0)
+    binary, family = kind
+    async with AsyncExitStack() as stack:
+        nodes = [
+            await stack.enter_async_context(
+                Node(
+                    binary,
+                    number,
+                    family=family,
+                    cluster_enabled=True,
+                    cluster_bus_port=16379,
+                    nodes_conf=render_nodes_conf(seats, seat.id, binary=binary, placeholder=True),
+                )
+            )
+            for number, seat in enumerate(seats, start=1)
+        ]
+
+        async def placeholders_gone() -> bool:
+            views = [await node.adapter.cluster_nodes() for node in nodes]
+            return all("handshake" not in row.flags for view in views for row in view)
+
+        await eventually(placeholders_gone)
+        for seat, node in zip(seats, nodes, strict=True):
+            await node.adapter.cluster_begin(seat, seats)
+        await assert_converges(nodes, seats)
+
+
+async def test_a_replica_takes_over_and_strangers_are_met_and_forgotten(
+    kind: tuple[EngineBinary, str],
+) -> None:
+    seats = seats_of(1, 1)
+    binary, family = kind
+    lone = ClusterSeat(
+        id="ab" * 20,
+        endpoint=endpoint(9),
+        bus_port=16379,
+        primary_id=None,
+        shard_id="cd" * 20,
+        epoch=0,
+    )
+    async with AsyncExitStack() as stack:
+        primary, replica = await start_cluster(stack, kind, seats, placeholder=True)
+        await assert_converges([primary, replica], seats)
+        stranger = await stack.enter_async_context(
+            Node(
+                binary,
+                9,
+                family=family,
+                cluster_enabled=True,
+                cluster_bus_port=16379,
+                nodes_conf=render_nodes_conf([lone], lone.id, binary=binary),
+            )
+        )
+        await primary.adapter.cluster_meet(stranger.endpoint, 16379)
+        await eventually(lambda: knows(stranger, seats[0].id))
+        await stranger.adapter.cluster_replicate(seats[0].id)
+        await linked([stranger])
+
+        await replica.adapter.cluster_takeover()
+        assert (await replica.adapter.replication()).role is NodeRole.PRIMARY
+        await eventually(lambda: is_role(primary, NodeRole.REPLICA))
+
+        await stranger.adapter.cluster_reset(hard=True)
+        for node in (primary, replica):
+            await node.adapter.cluster_forget(lone.id)
+            await node.adapter.cluster_forget(lone.id)
+            assert not await knows(node, lone.id)
+
+
+async def knows(node: Node, node_id: str) -> bool:
+    rows = await node.adapter.cluster_nodes()
+    return any(row.id == node_id and "handshake" not in row.flags for row in rows)
+
+
+async def test_valkey_moves_slots_in_one_piece() -> None:
+    kind = (need(Engine.VALKEY, "9.1"), "valkey9")
+    seats = seats_of(2, 0)
+    moved = SlotRange(first=100, last=199)
+    async with AsyncExitStack() as stack:
+        source, target = await start_cluster(stack, kind, seats, placeholder=True)
+        await assert_converges([source, target], seats)
+        await source.adapter.migrate_slots([moved], seats[1].id)
+
+        async def done() -> bool:
+            rows = await source.adapter.slot_migrations()
+            assert rows[0].slots == (moved,)
+            assert rows[0].target_id == seats[1].id
+            assert rows[0].state != "failed", rows[0].message
+            return rows[0].state == "success"
+
+        await eventually(done)
+        mine = next(row for row in await target.adapter.cluster_nodes() if row.myself)
+        assert mine.slots[0] == moved
+
+
+async def test_redis_moves_keys_slot_by_slot() -> None:
+    kind = (need(Engine.REDIS, "7.1"), "redis7")
+    seats = seats_of(2, 0)
+    async with AsyncExitStack() as stack:
+        source, target = await start_cluster(stack, kind, seats, placeholder=True)
+        await assert_converges([source, target], seats)
+        key = "{a tag}\udcff"
+        slot = int(await source.adapter.command("CLUSTER", "KEYSLOT", key))
+        if slot > seats[0].slots[0].last:
+            source, target, seats = target, source, seats[::-1]
+        await source.adapter.command("SET", key, "value")
+        await target.adapter.cluster_setslot(slot, "IMPORTING", seats[0].id)
+        await source.adapter.cluster_setslot(slot, "MIGRATING", seats[1].id)
+        me = next(row for row in await source.adapter.cluster_nodes() if row.myself)
+        assert me.migrating == ((slot, seats[1].id),)
+        keys = await source.adapter.keys_in_slot(slot, 10)
+        assert keys == [b"{a tag}\xff"]
+        moved = await source.adapter.migrate_keys(
+            target.endpoint, keys, username=ADMIN, password=PASSWORD
+        )
+        assert moved
+        assert await source.adapter.count_keys_in_slot(slot) == 0
+        for node in (target, source):
+            await node.adapter.cluster_setslot(slot, "NODE", seats[1].id)
+        assert await target.adapter.command("GET", key) == "value"
