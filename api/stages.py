@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from cachefleet.api.answers import AnswerCache
 from cachefleet.api.auth.identity import Authenticator, Identity
 from cachefleet.api.auth.sigv4 import SignatureRefused, SignedRequest
 from cachefleet.api.context import RequestContext
@@ -46,6 +47,7 @@ class Services:
     catalog: Any
     clock: Clock
     settings: ApiSettings
+    answers: AnswerCache = field(default_factory=AnswerCache)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -184,10 +186,20 @@ async def call_handler(
         Fault: the handler refused, or there is none (``NotImplemented``).
         StateError: the records refused.
     """
-    handler = services.registry.handlers.get(context.operation.name)
+    name = context.operation.name
+    handler = services.registry.handlers.get(name)
     if handler is None:
-        raise _not_implemented(context.operation.name)
-    return await handler(context, params)
+        raise _not_implemented(name)
+    key = services.answers.key(name, context.scope, params)
+    if key is None:
+        return await handler(context, params)
+    # Before the records are read: a change in between makes the result too old at once.
+    revision = await services.store.revision(context.scope)
+    known, result = services.answers.find(key, revision)
+    if not known:
+        result = await handler(context, params)
+        services.answers.keep(key, revision, result)
+    return result
 
 
 def _not_implemented(action: str) -> Fault:

@@ -155,6 +155,31 @@ def compare(name: str, direct: int, through: int, request: bytes, reply_bytes: i
         )
 
 
+def tls_rate(port: int, depth: int, options: argparse.Namespace) -> float:
+    """GETs a second over TLS, by redis-benchmark: a client in C leaves the core to the server."""
+    count = int(20_000 * depth * options.seconds)
+    done = subprocess.run(
+        ["redis-benchmark", "--tls", "--insecure", "-h", HOST, "-p", str(port), "-c", "50",
+         "-n", str(count), "-P", str(depth), "-t", "get", "--csv"],
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    return float(done.stdout.splitlines()[-1].split(",")[1].strip('"'))
+
+
+def compare_tls(native: int, through: int, options: argparse.Namespace) -> None:
+    for depth in (1, 16):
+        rates: dict[int, list[float]] = {native: [], through: []}
+        for _ in range(options.rounds):
+            for port in (native, through):
+                rates[port].append(tls_rate(port, depth, options))
+        ratio = statistics.median(g / d for d, g in zip(*rates.values(), strict=True))
+        print(
+            f"TLS        50 connections, pipeline {depth:>2}: "
+            f"native {statistics.median(rates[native]):>9,.0f}/s  "
+            f"gateway {statistics.median(rates[through]):>9,.0f}/s  ratio {ratio:.2f}"
+        )
+
+
 def memory(pid: int, port: int) -> None:
     idle = rss_kib(pid)
     print(f"memory     fresh: {rss_kib(pid)} KiB resident ({rss_kib(pid, 'RssAnon')} anonymous)")
@@ -176,6 +201,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0)
     options = parser.parse_args()
     valkey, tcp, memcached, discovery = free_port(), free_port(), free_port(), free_port()
+    native_tls, plain_behind, gateway_tls = free_port(), free_port(), free_port()
     stock = shutil.which("memcached")
     with tempfile.TemporaryDirectory() as folder:
         routes, control = Path(folder, "routes.json"), Path(folder, "control")
@@ -188,9 +214,18 @@ def main() -> None:
                 {"name": "discovery", "listen": [[HOST, discovery]],
                  "kind": "memcached_discovery", "backends": [{"host": HOST, "port": memcached}],
                  "options": {"cluster_config": "1\nlocalhost|127.0.0.1|11211\n"}},
+                {"name": "tls", "listen": [[HOST, gateway_tls]], "kind": "tcp",
+                 "backends": [{"host": HOST, "port": plain_behind}],
+                 "options": {"tls": {"mode": "required", "certificate_path": f"{folder}/crt",
+                                     "key_path": f"{folder}/key"}}},
             ],
         }  # fmt: skip
         routes.write_text(json.dumps(document))
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+             "-nodes", "-subj", "/CN=localhost", "-keyout", f"{folder}/key",
+             "-out", f"{folder}/crt"], check=True, capture_output=True,
+        )  # fmt: skip
         worker = [sys.executable, "-m", "cachefleet.engine.gateway",
                   "--routes", str(routes), "--control", str(control)]  # fmt: skip
         with running(engine_command(valkey)):
@@ -214,6 +249,16 @@ def main() -> None:
                         wait_until(lambda: answers(memcached), "memcached")
                         store(memcached, b"set key 0 0 64\r\n" + b"v" * 64 + b"\r\n")
                         compare("memcached", memcached, discovery, MC_GET, MC_REPLY_BYTES, options)
+                redis = shutil.which("redis-server")
+                if redis is not None and shutil.which("redis-benchmark") is not None:
+                    with running([
+                        redis, "--port", str(plain_behind), "--tls-port", str(native_tls),
+                        "--tls-cert-file", f"{folder}/crt", "--tls-key-file", f"{folder}/key",
+                        "--tls-ca-cert-file", f"{folder}/crt", "--tls-auth-clients", "no",
+                        "--bind", HOST, "--save", "", "--logfile", "/dev/null",
+                    ]):  # fmt: skip
+                        wait_until(lambda: answers(plain_behind), "redis")
+                        compare_tls(native_tls, gateway_tls, options)
                 print(f"memory     after load: {rss_kib(gateway.pid)} KiB")
 
 

@@ -92,7 +92,7 @@ async def describe_cache_parameter_groups(ctx: RequestContext, params: Params) -
     groups += [
         default
         for default in parameter_groups.default_groups(ctx.catalog)
-        if True
+        if asked.after is None or default.name > asked.after
     ]
     groups.sort(key=lambda group: group.name)
     shown, marker = asked.close(groups[: asked.fetch], lambda group: group.name)

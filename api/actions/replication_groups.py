@@ -1,15 +1,10 @@
-"""Actions that create, show and delete replication groups.
+"""Actions that show and delete replication groups.
 
-What they change is in :mod:`.replication_group_changes` and :mod:`.replica_counts`. A group is
-written whole, with its shards, members and nodes, in one transaction with the operation that
-starts them.
+They are created by :mod:`.replication_group_creation` and changed by
+:mod:`.replication_group_changes` and :mod:`.replica_counts`.
 """
 
 from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import lazyload, load_only, selectinload
@@ -19,120 +14,17 @@ from cachefleet.api.context import RequestContext
 from cachefleet.api.faults import Fault
 from cachefleet.api.pagination import window
 from cachefleet.api.registry import Params, Result, action
-from cachefleet.api.validation import engines, features, settings, shards
-from cachefleet.api.validation.identifiers import check_replication_group_id
-from cachefleet.api.validation.refusals import not_built, wrong_combination, wrong_value
-from cachefleet.api.validation.windows import Windows, choose_windows
+from cachefleet.api.validation.refusals import not_built, wrong_combination
 from cachefleet.api.views.replication_groups import (
     SHOWN_OF_NODES,
     deleted_replication_group_view,
     replication_group_view,
 )
-from cachefleet.engine.catalog import EngineVersion, NodeType
-from cachefleet.engine.types import Engine, NodeRole
-from cachefleet.provisioner.state import ids, lifecycle, parameter_groups, tags
-from cachefleet.provisioner.state.errors import AlreadyExists, NotFound
-from cachefleet.provisioner.state.layout import ShardPlan, lay_out_group
-from cachefleet.provisioner.state.members import add_member, new_node_group, settings_of
+from cachefleet.engine.types import NodeRole
+from cachefleet.provisioner.state import lifecycle
+from cachefleet.provisioner.state.errors import NotFound
 from cachefleet.provisioner.state.operations import OperationKind
-from cachefleet.provisioner.state.store import Transaction
-from cachefleet.provisioner.state.tables import (
-    CacheCluster,
-    EndpointAddress,
-    NodeGroup,
-    ReplicationGroup,
-    Subject,
-)
-
-# What a group takes over from the cluster that becomes its primary.
-_TAKEN_OVER = (
-    "CacheNodeType",
-    "Engine",
-    "EngineVersion",
-    "CacheParameterGroupName",
-    "CacheSubnetGroupName",
-    "SecurityGroupIds",
-    "Port",
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Request:
-    """A request for a group as far as it can be checked without the records."""
-
-    name: str
-    description: str
-    version: EngineVersion
-    node_type: NodeType
-    port: int
-    shard_count: int
-    windows: Windows
-    columns: Mapping[str, Any]
-    tags: Mapping[str, str]
-
-
-@action("CreateReplicationGroup")
-async def create_replication_group(ctx: RequestContext, params: Params) -> Result:
-    """Record a group with all of its shards and members; it is ``creating`` until they serve."""
-    shards.count_shards(params)
-    features.check_new_group_access(params)
-    if params.get("PrimaryClusterId"):
-        return await _create_around(ctx, params)
-    request = _check_request(ctx, params)
-    async with ctx.begin() as tx:
-        if await tx.find(ReplicationGroup, request.name) is not None:
-            raise AlreadyExists(ReplicationGroup.resource, request.name)
-        named = await _named_parameter_group(ctx, tx, params, request.version)
-        cluster_mode = shards.choose_cluster_mode(
-            params,
-            shard_count=request.shard_count,
-            group_enables=None if named is None else references.enables_cluster_mode(named),
-        )
-        parameter_group = named or references.default_parameter_group(
-            ctx.catalog, request.version, cluster_mode=cluster_mode
-        )
-        chosen = await references.zones_for(
-            tx, params.get("CacheSubnetGroupName"), name=request.name
-        )
-        plans = lay_out_group(
-            request.name,
-            shards.shard_requests(
-                params,
-                shard_count=request.shard_count,
-                cluster_mode=cluster_mode,
-                zones=chosen.zones,
-            ),
-            cluster_mode=cluster_mode,
-            zones=chosen.zones,
-            taken_names=await references.names_like(tx, request.name),
-        )
-        shards.check_failover(params, plans, cluster_mode=cluster_mode)
-        engines.check_group_node_type(
-            request.node_type,
-            cluster_mode=cluster_mode,
-            failover=bool(params.get("AutomaticFailoverEnabled")),
-            multi_az=bool(params.get("MultiAZEnabled")),
-        )
-        shards.check_cluster_size(plans)
-        await references.check_node_quota(tx, sum(len(plan.nodes) for plan in plans))
-        _refuse_unbuilt(params)
-        group = ReplicationGroup(
-            uid=ids.new_uid(),
-            account=ctx.account,
-            region=ctx.region,
-            name=request.name,
-            description=request.description,
-            cluster_mode="enabled" if cluster_mode else "disabled",
-            parameter_group_name=parameter_group.name,
-            subnet_group_name=chosen.subnet_group_name,
-            **_group_flags(params, cluster_mode=cluster_mode),
-            **request.columns,
-        )
-        await tx.insert(group)
-        await tx.new_subject(group.resource, group.uid)
-        for plan in plans:
-            _add_shard(group, plan, params, tx)
-        return await _file(tx, ctx, group, request.tags)
+from cachefleet.provisioner.state.tables import CacheCluster, NodeGroup, ReplicationGroup
 
 
 @action("DescribeReplicationGroups")
@@ -188,32 +80,18 @@ async def delete_replication_group(ctx: RequestContext, params: Params) -> Resul
     async with ctx.begin() as tx:
         group = await tx.get(ReplicationGroup, params["ReplicationGroupId"], lock=True)
         failed = group.status == lifecycle.CREATE_FAILED
-        if lifecycle.target(group.resource, group.status, lifecycle.Event.DELETE) is None:
-            raise Fault(
-                "InvalidReplicationGroupStateFault",
-                f"Replication group {group.name} has status {group.status} which is not valid "
-                "for deletion.",
-            )
+        _check_may_go(group, failed=failed)
         if retains and group.cluster_enabled:
             raise wrong_combination(
                 "RetainPrimaryCluster cannot be used with cluster mode enabled."
             )
-        for member in group.members:
-            if not failed and (
-                lifecycle.target(member.resource, member.status, lifecycle.Event.DELETE) is None
-            ):
-                raise Fault(
-                    "InvalidReplicationGroupStateFault",
-                    f"Cache cluster {member.name} is not in a valid state to be deleted",
-                )
         if snapshot:
             raise not_built("Final snapshots are not built yet.")
         lifecycle.fire(group, lifecycle.Event.DELETE)
         for shard in group.node_groups:
             shard.status = lifecycle.DELETING
         for member in group.members:
-            primary = any(node.role == NodeRole.PRIMARY for node in member.nodes)
-            if retains and primary and not failed:
+            if retains and not failed and _is_primary(member):
                 lifecycle.fire(member, lifecycle.Event.MODIFY)
                 continue
             member.status = lifecycle.DELETING
@@ -223,235 +101,22 @@ async def delete_replication_group(ctx: RequestContext, params: Params) -> Resul
         return {"ReplicationGroup": deleted_replication_group_view(group)}
 
 
-def _check_request(ctx: RequestContext, params: Params) -> _Request:
-    name = check_replication_group_id(params["ReplicationGroupId"])
-    engine = engines.check_group_engine(params.get("Engine"))
-    encrypted_at_rest = bool(params.get("AtRestEncryptionEnabled", engine == Engine.VALKEY))
-    features.check_new_group_sources(params, encrypted_at_rest=encrypted_at_rest)
-    settings.refuse_cache_security_groups(params)
-    version = engines.resolve_version(ctx.catalog, engine, params.get("EngineVersion"))
-    if not params.get("CacheNodeType") and params.get("GlobalReplicationGroupId"):
-        raise not_built("Global datastores are not built yet.")
-    node_type = engines.check_node_type(ctx.catalog, params.get("CacheNodeType"), version)
-    features.check_data_tiering(
-        node_type.name, tiered=node_type.data_tiering, enabled=params.get("DataTieringEnabled")
-    )
-    engines.check_group_encryption(
-        ctx.catalog,
-        version,
-        node_type,
-        in_transit=bool(params.get("TransitEncryptionEnabled")),
-        at_rest=bool(params.get("AtRestEncryptionEnabled")),
-    )
-    windows = choose_windows(
-        region=ctx.region,
-        name=name,
-        maintenance=params.get("PreferredMaintenanceWindow"),
-        snapshot=params.get("SnapshotWindow"),
-        has_snapshots=True,
-    )
-    settings.check_retention(
-        params.get("SnapshotRetentionLimit"), node_type_has_snapshots=node_type.snapshots
-    )
-    network, discovery = settings.check_network(params)
-    port = settings.check_port(params.get("Port"), engines.default_port(engine))
-    topic = settings.check_topic(params.get("NotificationTopicArn"), ctx.scope)
-    return _Request(
-        name=name,
-        description=params["ReplicationGroupDescription"],
-        version=version,
-        node_type=node_type,
-        port=port,
-        shard_count=shards.count_shards(params),
-        windows=windows,
-        columns={
-            "engine": engine.value,
-            "engine_version": version.cluster_version,
-            "node_type": node_type.name,
-            "port": port,
-            "security_group_ids": settings.check_security_groups(params.get("SecurityGroupIds")),
-            "maintenance_window": windows.maintenance,
-            "snapshot_window": windows.snapshot,
-            "auto_minor_version_upgrade": params.get("AutoMinorVersionUpgrade", True),
-            "notification_topic_arn": topic,
-            "notification_topic_status": "active" if topic else None,
-            "network_type": network,
-            "ip_discovery": discovery,
-            "created_at": ctx.now,
-        },
-        tags=tags.parse(params.get("Tags")),
-    )
-
-
-def _group_flags(params: Params, *, cluster_mode: bool) -> dict[str, Any]:
-    failover = _word(params.get("AutomaticFailoverEnabled"))
-    if failover == "enabled" and not cluster_mode:
-        failover = "enabling"  # until the replicas are in sync
-    return {
-        "status": lifecycle.CREATING,
-        "automatic_failover": failover,
-        "multi_az": _word(params.get("MultiAZEnabled")),
-    }
-
-
-def _word(flag: bool | None) -> str:
-    return "enabled" if flag else "disabled"
-
-
-async def _named_parameter_group(
-    ctx: RequestContext, tx: Transaction, params: Params, version: EngineVersion
-) -> parameter_groups.Group | None:
-    name = params.get("CacheParameterGroupName")
-    if not name:
-        return None
-    group = await references.find_parameter_group(tx, ctx.catalog, name)
-    references.check_family(ctx.catalog, group, version)
-    return group
-
-
-def _refuse_unbuilt(params: Params) -> None:
-    reason = features.unbuilt_in_new_group(params)
-    if reason is not None:
-        raise not_built(reason)
-
-
-def _add_shard(group: ReplicationGroup, plan: ShardPlan, params: Params, tx: Transaction) -> None:
-    node_group = new_node_group(plan)
-    group.node_groups.append(node_group)
-    requested = _requested_zones(params)
-    for node in plan.nodes:
-        add_member(
-            group,
-            node_group,
-            node,
-            now=tx.now,
-            requested_zone=node.zone if requested else None,
+def _check_may_go(group: ReplicationGroup, *, failed: bool) -> None:
+    """Refuse to delete a group while something else is being done to it or to a member."""
+    if lifecycle.target(group.resource, group.status, lifecycle.Event.DELETE) is None:
+        raise Fault(
+            "InvalidReplicationGroupStateFault",
+            f"Replication group {group.name} has status {group.status} which is not valid "
+            "for deletion.",
+        )
+    for member in group.members:
+        if failed or lifecycle.target(member.resource, member.status, lifecycle.Event.DELETE):
+            continue
+        raise Fault(
+            "InvalidReplicationGroupStateFault",
+            f"Cache cluster {member.name} is not in a valid state to be deleted",
         )
 
 
-def _requested_zones(params: Params) -> bool:
-    entries: Sequence[Mapping[str, Any]] = params.get("NodeGroupConfiguration") or ()
-    return bool(params.get("PreferredCacheClusterAZs")) or any(
-        entry.get("PrimaryAvailabilityZone") for entry in entries
-    )
-
-
-async def _file(
-    tx: Transaction, ctx: RequestContext, group: ReplicationGroup, wanted: Mapping[str, str]
-) -> Result:
-    if wanted:
-        await tags.put(tx, ReplicationGroup.arn_kind, group.name, wanted)
-        for member in group.members:
-            await tags.put(tx, CacheCluster.arn_kind, member.name, wanted)
-    tx.enqueue(OperationKind.SETTLE, subject_uid=group.uid, token=ctx.request_id)
-    await tx.session.flush()
-    return {"ReplicationGroup": replication_group_view(group)}
-
-
-async def _create_around(ctx: RequestContext, params: Params) -> Result:
-    """Record a group whose primary is a cluster that already runs and keeps its name."""
-    name = check_replication_group_id(params["ReplicationGroupId"])
-    features.check_new_group_sources(
-        params, encrypted_at_rest=bool(params.get("AtRestEncryptionEnabled"))
-    )
-    settings.refuse_cache_security_groups(params)
-    for parameter in _TAKEN_OVER:
-        if features.is_given(params, parameter):
-            raise wrong_combination(
-                f"{parameter} cannot be used together with PrimaryClusterId: the group takes it "
-                "over from the primary."
-            )
-    if shards.count_shards(params) > 1:
-        raise wrong_combination("PrimaryClusterId does not go with more than one node group.")
-    shards.choose_cluster_mode(params, shard_count=1, group_enables=None)
-    settings.check_retention(params.get("SnapshotRetentionLimit"), node_type_has_snapshots=True)
-    topic = settings.check_topic(params.get("NotificationTopicArn"), ctx.scope)
-    asked_tags = tags.parse(params.get("Tags"))
-    async with ctx.begin() as tx:
-        if await tx.find(ReplicationGroup, name) is not None:
-            raise AlreadyExists(ReplicationGroup.resource, name)
-        primary = await tx.get(CacheCluster, params["PrimaryClusterId"], lock=True)
-        if primary.replication_group_uid is not None:
-            raise wrong_value(f"Cache cluster {primary.name} is already in a replication group.")
-        if primary.engine == Engine.MEMCACHED:
-            raise wrong_value(f"Cache cluster {primary.name} does not run a Redis engine.")
-        if lifecycle.target(primary.resource, primary.status, lifecycle.Event.MODIFY) is None:
-            raise Fault(
-                "InvalidCacheClusterStateFault",
-                f"Cache cluster {primary.name} is not in available state.",
-            )
-        windows = choose_windows(
-            region=ctx.region,
-            name=name,
-            maintenance=params.get("PreferredMaintenanceWindow") or primary.maintenance_window,
-            snapshot=params.get("SnapshotWindow") or primary.snapshot_window,
-            has_snapshots=True,
-        )
-        chosen = await references.zones_for(tx, primary.subnet_group_name, name=name)
-        (node,) = primary.nodes
-        requests = shards.shard_requests(
-            params, shard_count=1, cluster_mode=False, zones=chosen.zones
-        )
-        plans = lay_out_group(
-            name,
-            [replace(requests[0], primary_zone=node.availability_zone)],
-            cluster_mode=False,
-            zones=chosen.zones,
-            taken_names=await references.names_like(tx, name),
-            primary_name=primary.name,
-        )
-        shards.check_failover(params, plans, cluster_mode=False)
-        await references.check_node_quota(tx, len(plans[0].nodes) - 1)
-        _refuse_unbuilt(params)
-        columns = settings_of(primary) | {
-            "maintenance_window": windows.maintenance,
-            "snapshot_window": windows.snapshot,
-            "created_at": tx.now,
-        }
-        if topic:
-            columns |= {"notification_topic_arn": topic, "notification_topic_status": "active"}
-        group = ReplicationGroup(
-            uid=ids.new_uid(),
-            account=ctx.account,
-            region=ctx.region,
-            name=name,
-            description=params["ReplicationGroupDescription"],
-            cluster_mode="disabled",
-            **_group_flags(params, cluster_mode=False),
-            **columns,
-        )
-        await tx.insert(group)
-        await tx.new_subject(group.resource, group.uid)
-        await _adopt(tx, group, primary, plans[0])
-        for plan in plans[0].nodes[1:]:
-            add_member(group, group.node_groups[0], plan, now=tx.now)
-        chosen_tags = asked_tags or await tags.listed(tx, CacheCluster.arn_kind, primary.name)
-        await tags.forget(tx, CacheCluster.arn_kind, primary.name)
-        return await _file(tx, ctx, group, chosen_tags)
-
-
-async def _adopt(
-    tx: Transaction, group: ReplicationGroup, primary: CacheCluster, plan: ShardPlan
-) -> None:
-    """Make a cluster that stands alone the first member of *group*, under its subject."""
-    node_group = new_node_group(plan)
-    group.node_groups.append(node_group)
-    lifecycle.fire(primary, lifecycle.Event.MODIFY)
-    for column in ("maintenance_window", "snapshot_window"):
-        setattr(primary, column, getattr(group, column))
-    group.members.append(primary)
-    (node,) = primary.nodes
-    node.subject_uid = group.uid
-    node.role = NodeRole.PRIMARY.value
-    node_group.nodes.append(node)
-    await tx.session.flush()
-    for address in (
-        await tx.session.scalars(
-            select(EndpointAddress).where(EndpointAddress.subject_uid == primary.uid)
-        )
-    ).all():
-        address.subject_uid = group.uid
-    await tx.session.flush()
-    subject = await tx.session.get(Subject, primary.uid)
-    if subject is not None:
-        await tx.session.delete(subject)
+def _is_primary(member: CacheCluster) -> bool:
+    return any(node.role == NodeRole.PRIMARY for node in member.nodes)

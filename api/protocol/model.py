@@ -57,6 +57,17 @@ class Constraints:
     enum: tuple[str, ...] = ()
 
 
+# Where the service takes more than its model says: its own examples name a shard together with its
+# group (``redis00-0003``). Handlers that want digits alone say so themselves.
+WIDER: Mapping[str, Constraints] = MappingProxyType(
+    {
+        "AllowedNodeGroupId": Constraints(
+            minimum=1, maximum=45, pattern=r"\d{1,4}|[A-Za-z][A-Za-z0-9-]*-\d{1,4}"
+        )
+    }
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """A shape where it is used, under the name it has on the wire there."""
@@ -211,7 +222,7 @@ class _Shapes:
         if kind is None or source.serialization.get("flattened"):
             raise UnsupportedShape(f"{source.name} is a {source.type_name}")
         metadata = source.metadata
-        constraints = Constraints(
+        constraints = WIDER.get(source.name) or Constraints(
             minimum=metadata.get("min"),
             maximum=metadata.get("max"),
             pattern=metadata.get("pattern"),

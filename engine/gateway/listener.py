@@ -84,24 +84,28 @@ class Listener:
             task.add_done_callback(self._welcomes.discard)
 
     async def _welcome(self, client: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        service, handed_over = self.service, False
+        handed_over = False
         try:
             async with asyncio.timeout(WELCOME_S_MAX):
-                context = None
-                if (tls := service.route.options.tls) is not None:
+                first = None
+                if self.service.route.options.tls is not None:
                     first = await _first_byte(client)
+                # Asked only now: a reload may have changed the mode while the client was silent.
+                context = None
+                if (tls := self.service.route.options.tls) is not None:
                     if first == HANDSHAKE_BYTE:
-                        context = service.tls_context
+                        context = self.service.tls_context
                         assert context is not None, "a route without one is not listened for"
                     elif first is None or tls.mode is TlsMode.REQUIRED:
-                        service.note_refused()
+                        self.service.note_refused()
                         return
                 handed_over = True  # from here on, the transport closes it
-                await loop.connect_accepted_socket(service.client_side, client, ssl=context)
+                await asyncio.get_running_loop().connect_accepted_socket(
+                    lambda: self.service.client_side(), client, ssl=context
+                )
         except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
-            service.note_refused()
-            log.info("client_refused route=%s reason=%s", service.route.name, error)
+            self.service.note_refused()
+            log.info("client_refused route=%s reason=%s", self.service.route.name, error)
         finally:
             if not handed_over:
                 client.close()
@@ -113,10 +117,10 @@ async def _first_byte(client: socket.socket) -> int | None:
     Raises OSError.
     """
     loop = asyncio.get_running_loop()
-    readable: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(client, lambda: readable.done() or readable.set_result(None))
+    readable = asyncio.Event()
+    loop.add_reader(client, readable.set)
     try:
-        await readable
+        await readable.wait()
     finally:
         loop.remove_reader(client)
     seen = client.recv(1, socket.MSG_PEEK)

@@ -31,7 +31,8 @@ class Contexts:
 
     def refresh(self, wanted: Iterable[TlsOptions]) -> dict[TlsOptions | None, str]:
         """Read the files of *wanted*, forget all others; return what is wrong with which."""
-        made, bad = {}, {}
+        made: dict[tuple[str, str], tuple[bytes, ssl.SSLContext]] = {}
+        bad: dict[TlsOptions | None, str] = {}
         for tls in wanted:
             files = (tls.certificate_path, tls.key_path)
             before = made.get(files) or self._made.get(files)
@@ -44,7 +45,7 @@ class Contexts:
             if before is not None:
                 made[files] = before
         self._made = made
-        return dict(bad)
+        return bad
 
     def get(self, tls: TlsOptions | None) -> ssl.SSLContext | None:
         if tls is None:

@@ -1,11 +1,13 @@
 """Writes the command line of one memcached node, bundled or stock.
 
-Pure. memcached has no configuration file: its parameters are options, so every one of them
-needs a restart. Refuses values that could not be options.
+Pure, but for the system's file limit. memcached has no configuration file: its parameters are
+options, so every one of them needs a restart. Refuses values that could not be options.
 """
 
 from __future__ import annotations
 
+import resource
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -15,13 +17,16 @@ from cachefleet.engine.types import Engine, EngineBinary
 BUNDLED = "bundled"
 KIB = 1024
 MEMORY_MB_MIN = 1
+CONNECTIONS_DEFAULT = 1024  # memcached's own
 
 # Parameters without an option. The two config_* limits are the bundled server's own constants;
-# num_threads and max_cache_memory come with the node type; the overhead is taken off the memory.
+# num_threads and max_cache_memory come with the node type; the overhead is taken off the memory;
+# servers of 1.6 no longer know the expirezero switch.
 WITHOUT_OPTION = frozenset(
     {
         "config_max",
         "config_size_max",
+        "expirezero_does_not_evict",
         "max_cache_memory",
         "memcached_connections_overhead",
         "num_threads",
@@ -66,12 +71,19 @@ _EXTENDED_FLAGS: Mapping[str, tuple[str, str | None]] = {
 }
 
 
+def open_files_limit() -> int:
+    """How many files a process may open here at the most."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return sys.maxsize if hard == resource.RLIM_INFINITY else hard
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemcachedConfig:
     """Everything that one node's command line is made from.
 
     *max_cache_memory_mb* is the node type's, before the connections' overhead is taken off.
     The control socket, the two files and *report_version* are the bundled server's alone.
+    A stock memcached does not start with more connections than *open_files_max*.
     """
 
     binary: EngineBinary
@@ -86,6 +98,7 @@ class MemcachedConfig:
     report_version: str | None = None
     tls_cert_file: str | None = None
     tls_key_file: str | None = None
+    open_files_max: int = field(default_factory=open_files_limit)
 
 
 def render_argv(config: MemcachedConfig) -> list[str]:
@@ -98,7 +111,10 @@ def render_argv(config: MemcachedConfig) -> list[str]:
     argv += ["-m", str(memory_mb(config)), "-t", str(config.num_threads)]
     extended = _extended(config.parameters)
     for parameter, option in _VALUED.items():
-        if parameter in config.parameters:
+        if parameter == "max_simultaneous_connections" and config.binary.source != BUNDLED:
+            wanted = _number(config.parameters, parameter, CONNECTIONS_DEFAULT)
+            argv += [option, str(min(wanted, config.open_files_max))]
+        elif parameter in config.parameters:
             argv += [option, _plain(parameter, config.parameters[parameter])]
     for parameter, option in _FLAGS.items():
         if _is_on(config.parameters, parameter):
@@ -129,6 +145,7 @@ def unknown_parameters(parameters: Mapping[str, str]) -> tuple[str, ...]:
         *_FLAGS,
         *_EXTENDED_VALUED,
         *_EXTENDED_FLAGS,
+        "modern",
         "no_modern",
         "slab_chunk_max",
     }
@@ -136,10 +153,9 @@ def unknown_parameters(parameters: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _extended(parameters: Mapping[str, str]) -> list[str]:
-    words = []
-    # First, since it resets what the others then set.
-    if _is_on(parameters, "no_modern"):
-        words.append("no_modern")
+    words: list[str] = []
+    # First, since they reset what the others then set.
+    words += [name for name in ("modern", "no_modern") if _is_on(parameters, name)]
     for parameter, name in _EXTENDED_VALUED.items():
         if parameter in parameters:
             words.append(f"{name}={_plain(parameter, parameters[parameter])}")

@@ -101,6 +101,7 @@ class BinarySession:
         "authenticated",
         "closing",
         "host",
+        "idle",
         "more",
         "out",
         "privileged",
@@ -123,12 +124,17 @@ class BinarySession:
         self.out: list[bytes] = []
         self.closing = False
         self.more = False
+        self.idle = False
         self.streaming: Iterator[bytes] | None = None
         self.authenticated = credentials is None
         self.turn = store.settings.requests_per_event
         self._credentials = credentials
         self._held = bytearray()
         self._swallow = 0
+
+    def answer(self, data: bytes) -> bytes | None:
+        """None: there is no shorter way here."""
+        return None
 
     def receive(self, data: bytes) -> None:
         """Take *data* as it came from the client."""
@@ -222,7 +228,7 @@ class BinarySession:
         head = _HEADER.pack(0x81, opcode, len(key), len(extras), 0, status, size, opaque, cas)
         self.out.append(b"".join((head, extras, key, value)))
 
-    def answer(
+    def confirm(
         self,
         packet: Packet,
         *,
@@ -280,7 +286,7 @@ def _get(session: BinarySession, packet: Packet, quiet: bool) -> None:
         item.exp = store.expiry(_exptime(packet.extras))
         store.timed_sets += 1
     store.bump(item)
-    session.answer(
+    session.confirm(
         packet,
         extras=_U32.pack(item.flags),
         key=packet.key if with_key else b"",
@@ -326,7 +332,7 @@ def _tell_update(
 ) -> None:
     if outcome == STORED:
         if not quiet:
-            session.answer(packet, cas=session.store.cas_id)
+            session.confirm(packet, cas=session.store.cas_id)
     elif outcome == NO_MEMORY:
         session.store.stats.store_no_memory += 1
         _drop(session, packet)
@@ -369,7 +375,7 @@ def _delete(session: BinarySession, packet: Packet, quiet: bool) -> None:
         store.stats.delete_hits += 1
         store.unlink(packet.key, item)
         if not quiet:
-            session.answer(packet)
+            session.confirm(packet)
 
 
 def _delta(session: BinarySession, packet: Packet, quiet: bool) -> None:
@@ -393,7 +399,7 @@ def _delta(session: BinarySession, packet: Packet, quiet: bool) -> None:
         outcome = STORED if item is not None else NO_MEMORY
     if outcome == STORED and item is not None:
         if not quiet:
-            session.answer(packet, value=_U64.pack(number), cas=item.cas)
+            session.confirm(packet, value=_U64.pack(number), cas=item.cas)
     elif outcome == EXISTS:
         session.fail(packet, EXISTS_STATUS)
     elif outcome == NO_MEMORY:
@@ -407,7 +413,7 @@ def _quit(session: BinarySession, packet: Packet, quiet: bool) -> None:
         session.invalid(packet)
         return
     if not quiet:
-        session.answer(packet)
+        session.confirm(packet)
     session.closing = True
 
 
@@ -422,21 +428,21 @@ def _flush(session: BinarySession, packet: Packet, quiet: bool) -> None:
         return
     store.flush(_exptime(packet.extras) if packet.extras else 0)
     if not quiet:
-        session.answer(packet)
+        session.confirm(packet)
 
 
 def _noop(session: BinarySession, packet: Packet, quiet: bool) -> None:
     if not _shape(packet, extras=(0,), key=False):
         session.invalid(packet)
         return
-    session.answer(packet)
+    session.confirm(packet)
 
 
 def _version(session: BinarySession, packet: Packet, quiet: bool) -> None:
     if not _shape(packet, extras=(0,), key=False):
         session.invalid(packet)
         return
-    session.answer(packet, value=session.store.settings.report_version.encode())
+    session.confirm(packet, value=session.store.settings.report_version.encode())
 
 
 def _stat(session: BinarySession, packet: Packet, quiet: bool) -> None:
@@ -447,11 +453,11 @@ def _stat(session: BinarySession, packet: Packet, quiet: bool) -> None:
     for line in lines.split(b"\r\n"):
         words = line.split(b" ", 2)
         if words[0] == b"STAT" and len(words) == 3:
-            session.answer(packet, key=words[1], value=words[2])
+            session.confirm(packet, key=words[1], value=words[2])
     if lines == wire.ERROR:
         session.fail(packet, NOT_FOUND_STATUS)
     else:
-        session.answer(packet)
+        session.confirm(packet)
 
 
 def _sasl(session: BinarySession, packet: Packet, quiet: bool) -> None:
@@ -461,14 +467,14 @@ def _sasl(session: BinarySession, packet: Packet, quiet: bool) -> None:
         session.fail(packet, UNKNOWN)
         return
     if packet.loud == SASL_LIST:
-        session.answer(packet, value=b"PLAIN")
+        session.confirm(packet, value=b"PLAIN")
         return
     stats = session.store.stats
     stats.auth_cmds += 1
     parts = packet.body.split(b"\0")
     if packet.key == b"PLAIN" and len(parts) == 3 and credentials.check(parts[1], parts[2]):
         session.authenticated = True
-        session.answer(packet, value=b"Authenticated")
+        session.confirm(packet, value=b"Authenticated")
         return
     session.authenticated = False
     stats.auth_errors += 1
@@ -483,18 +489,18 @@ def _config(session: BinarySession, packet: Packet, quiet: bool) -> None:
         if value is None:
             session.fail(packet, NOT_FOUND_STATUS)
         else:
-            session.answer(packet, extras=_U32.pack(value[0]), value=value[1], cas=config.cas)
+            session.confirm(packet, extras=_U32.pack(value[0]), value=value[1], cas=config.cas)
     elif not session.privileged:
         session.fail(packet, AUTH_ERROR)
     elif packet.loud == CONFIG_DELETE:
         if config.delete(packet.key):
-            session.answer(packet)
+            session.confirm(packet)
         else:
             session.fail(packet, NOT_FOUND_STATUS)
     else:
         flags = _U32.unpack(packet.extras[:4])[0] if len(packet.extras) >= 4 else 0
         if config.set(packet.key, flags, packet.body):
-            session.answer(packet, cas=config.cas)
+            session.confirm(packet, cas=config.cas)
         else:
             session.fail(packet, NO_MEMORY_STATUS)
 

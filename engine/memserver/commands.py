@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from cachefleet.engine.memserver import reports, wire
 from cachefleet.engine.memserver.discovery import CONFIG_BYTES_MAX
-from cachefleet.engine.memserver.lru import ACTIVE
+from cachefleet.engine.memserver.lru import ACTIVE, Item
 from cachefleet.engine.memserver.session import CommandTable, Session
 from cachefleet.engine.memserver.store import (
     ADD,
@@ -190,9 +190,34 @@ def get(session: Session, words: list[bytes]) -> None:
     store = session.store
     find, now = store.table.get, store.now
     out = session.out
+    keys = words[1:]
+    try:
+        # All there, as a rule: comprehensions halve what a loop would cost. What is missing
+        # is None, and has no expiry to ask for.
+        items: list[Item] = list(map(find, keys))  # type: ignore[arg-type]
+        blobs = [item.blob for item in items if item.exp > now]
+        cold = [item for item in items if item.bits < ACTIVE]
+    except AttributeError:
+        _get_some(session, keys)
+        return
+    if len(blobs) == len(keys):
+        out += blobs
+        out.append(wire.END)
+        for item in cold:
+            store.bump(item)
+        store.stats.cmd_get += len(keys)
+        return
+    _get_some(session, keys)
+
+
+def _get_some(session: Session, keys: list[bytes]) -> None:
+    """``get`` where not every key is there."""
+    store = session.store
+    find, now = store.table.get, store.now
+    out = session.out
     start = len(out)
     misses = 0
-    for done, key in enumerate(words[1:]):
+    for done, key in enumerate(keys):
         item = find(key)
         if item is None or item.exp <= now:
             if len(key) > wire.KEY_BYTES_MAX:
@@ -208,7 +233,7 @@ def get(session: Session, words: list[bytes]) -> None:
         out.append(item.blob)
         if item.bits < ACTIVE:
             store.bump(item)
-    store.stats.cmd_get += len(words) - 1
+    store.stats.cmd_get += len(keys)
     store.stats.get_misses += misses
     out.append(wire.END)
 

@@ -37,6 +37,7 @@ class Connection:
         "session",
         "sock",
         "stats",
+        "store",
         "unsent",
     )
 
@@ -49,6 +50,7 @@ class Connection:
     ) -> None:
         self.server = server
         self.stats = server.stats
+        self.store = server.store
         self.listener = listener
         self.sock = sock
         self.fd = sock.fileno()
@@ -76,7 +78,9 @@ class Connection:
             return
         self.session = session
         self.server.handlers[self.fd] = self.on_ready
-        self._received(data)
+        self.stats.bytes_read += len(data)
+        session.receive(data)
+        self._turn_done(len(data))
 
     def on_ready(self, events: int) -> None:
         """Receive and answer, or go on sending."""
@@ -96,16 +100,24 @@ class Connection:
         if not data:
             self.close()
             return
-        self._received(data)
+        self.stats.bytes_read += len(data)
+        self.last_at = self.store.now
+        if session.idle:
+            reply = session.answer(data)
+            if reply:
+                self._send(reply)
+                return
+            if reply is None:
+                session.receive(data)
+        else:
+            session.receive(data)
+        self._turn_done(len(data))
 
-    def _received(self, data: bytes) -> None:
+    def _turn_done(self, size: int) -> None:
+        """Send what a turn has brought, or line up for the next one."""
         session = self.session
-        size = len(data)
-        self.stats.bytes_read += size
         if size == self.read_bytes:
             self.read_bytes = READ_BYTES_LARGE
-        self.last_at = self.server.store.now
-        session.receive(data)
         if session.more:
             self.server.waiting.append(self)
         elif session.out:
@@ -142,8 +154,10 @@ class Connection:
             self._drain()
             return
         out.clear()
-        if not payload:
-            return
+        if payload:
+            self._send(payload)
+
+    def _send(self, payload: bytes) -> None:
         try:
             sent = self.send(payload)
         except (BlockingIOError, InterruptedError):

@@ -1,7 +1,8 @@
 """What the control plane may say on its own socket, besides the ordinary text protocol.
 
 ``cachefleet listen <host:port>`` and ``unlisten <host:port> [drop]`` move an endpoint's
-address here and away; ``cachefleet listeners`` says which are held; ``cachefleet save`` writes the memory file.
+address here and away; ``cachefleet listeners`` says which are held; ``cachefleet save``
+writes the memory file.
 """
 
 from __future__ import annotations

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 READ: int = select.POLLIN
 ACCEPTS_PER_TURN = 64
+CHORES_PERIOD_S = 0.25
 CRAWL_PERIOD_S = 60
 CRAWL_TURN_S = 0.001
 SHELLS_MAX = 10_000  # so many queue entries without an item are not worth a walk
@@ -372,13 +373,15 @@ class Server(Host):
         """Serve until stopped."""
         handlers, poll = self.handlers, self.poller.poll
         clock = self._clock
-        next_tick = 0.0
+        next_tick = next_chores = 0.0
         while not self._stopping:
             now = clock()
-            if now >= next_tick or now < next_tick - 2:
-                self._tick(now)
-                next_tick = int(now) + 1.0
-            idle_s = 0.0 if self.waiting or self._housekeeping() else next_tick - now
+            if now >= next_chores or now < next_chores - 2:
+                if now >= next_tick or now < next_tick - 2:
+                    self._tick(now)
+                    next_tick = int(now) + 1.0
+                next_chores = 0.0 if self._housekeeping() else min(next_tick, now + CHORES_PERIOD_S)
+            idle_s = 0.0 if self.waiting else max(next_chores - now, 0.0)
             for descriptor, events in poll(idle_s):
                 handler = handlers.get(descriptor)
                 if handler is not None:  # else closed earlier in this very round

@@ -37,6 +37,7 @@ class Session:
         "commands",
         "finish",
         "host",
+        "idle",
         "more",
         "name",
         "noreply",
@@ -63,6 +64,7 @@ class Session:
         self.authenticated = True
         self.name = ""
         self.quick = b"version" in commands  # the short ways may be taken: nobody has to log in
+        self.idle = self.quick
         self.refusal = wire.ERROR if self.quick else wire.UNAUTHENTICATED
         self.turn = store.settings.requests_per_event
         # Reply bytes that come bit by bit after the request: a dump of all keys.
@@ -100,16 +102,71 @@ class Session:
 
     # -- bytes in -----------------------------------------------------------------------
 
+    def answer(self, data: bytes) -> bytes | None:
+        """The reply to *data* where that is one plain ``get`` or ``set``, whole; else None.
+
+        Only for an ``idle`` session. None means that nothing was done; an empty reply, that
+        there was more and that the rest of the reply is in ``out``.
+        """
+        verb = data[:4]
+        store = self.store
+        if verb == b"get ":
+            item = store.table.get(data[4:-2])
+            if (
+                item is None
+                or item.exp <= store.now
+                or data[-2:] != b"\r\n"
+                or not store.plain_keys
+            ):
+                return self._answer_multiget(data)
+            store.stats.cmd_get += 1
+            if item.bits < ACTIVE:
+                store.bump(item)
+            return item.blob + b"END\r\n"
+        if verb != b"set ":
+            return None
+        pos = data.find(b"\r\n")
+        words = data[:pos].split(b" ")
+        if pos < 0 or len(words) != 5:
+            return None
+        stop = self._quick_set(words, data, pos + 2, len(data))
+        if stop == len(data):
+            return b"STORED\r\n"
+        if not stop:
+            return None
+        self.out.append(b"STORED\r\n")
+        self._run(data, stop)
+        self._note_idle()
+        return b""
+
+    def _answer_multiget(self, data: bytes) -> bytes | None:
+        """One line of several keys, straight to its handler."""
+        if data.find(b"\n") != len(data) - 1 or data[-2:] != b"\r\n":
+            return None
+        words = data[:-2].split(b" ")
+        if len(words) < 3 or b"" in words or b"\0" in data:
+            return None
+        self.commands[b"get"][0](self, words)
+        return b""
+
+    def _note_idle(self) -> None:
+        """``idle``: nothing is unread, and ``answer`` may try its luck."""
+        self.idle = self.quick and not (
+            self._held or self._want or self._swallow or self.more or self.closing
+        )
+
     def receive(self, data: bytes) -> None:
         """Take *data* as it came from the client."""
         if self._held:
             self._held += data
             if not self._ready():
+                self.idle = False
                 return
             data = bytes(self._held)
             self._held.clear()
             self._searched = 0
         self._run(data, 0)
+        self._note_idle()
 
     def resume(self) -> None:
         """Go on with what ``more`` left."""
@@ -122,6 +179,7 @@ class Session:
         data, pos = self._data, self._pos
         self._data = b""
         self._run(data, pos)
+        self._note_idle()
 
     def _ready(self) -> bool:
         """Whether what is held can be parsed further; closes where it never will."""
@@ -189,6 +247,7 @@ class Session:
             if len(words) == 5 and words[0] == b"set" and self.quick:
                 stop = self._quick_set(words, data, pos, end)
                 if stop:
+                    self.out.append(b"STORED\r\n")
                     pos = stop
                     continue
             entry = commands.get(words[0])
@@ -241,7 +300,6 @@ class Session:
         if store.link(key, head, data[pos:stop], exp) is None:
             return 0
         store.stats.cmd_set += 1
-        self.out.append(b"STORED\r\n")
         return stop
 
     def _run_of_gets(self, data: bytes, pos: int, left: int) -> tuple[int, int]:

@@ -24,6 +24,7 @@ from cachefleet.engine.memserver.lru import (
     TOKEN_SENT,
     WARM,
     Item,
+    OddItem,
     Segment,
 )
 from cachefleet.engine.memserver.settings import Settings
@@ -156,7 +157,7 @@ class Store:
             return None
         head = b"VALUE %b %d %d\r\n" % (key, value[0], len(value[1]))
         blob = head + value[1] + b"\r\n"
-        return Item(blob, len(head), NEVER, self.config.cas, self.now, HOT | ACTIVE)
+        return Item(blob, NEVER, self.config.cas, self.now, HOT | ACTIVE)
 
     def bump(self, item: Item) -> None:
         """Note that *item* was read: the second time makes it active."""
@@ -205,17 +206,25 @@ class Store:
         if exp != NEVER:
             self.timed_sets += 1
         if item is None:
-            return self._link_new(key, Item(blob, head_len, exp, cas, self.now, bits), cost)
+            if wire.is_plain_key(key):
+                item = Item(blob, exp, cas, self.now, bits)
+            else:
+                item = OddItem(blob, exp, cas, self.now, bits, head_len)
+                self.plain_keys = False
+            return self._link_new(key, item, cost, head_len)
         # Same shell, new contents: it keeps its place and counts as read, so that the
         # next eviction sends it round again.
         old = item.blob
         segment = item.bits & SEGMENT_MASK
-        item.blob = blob
         if size == len(old) and old.startswith(head):
+            item.blob = blob
             self.class_sets[item.slab] += 1
         else:
             self.used += size - len(old)
             was, slab_was = self._counted(key, old, item.head)
+            item.blob = blob
+            if isinstance(item, OddItem):
+                item.head_len = head_len
             counted, slab = self._counted(key, blob, head_len)
             self.bytes += counted - was
             self.class_mem[slab_was] -= was
@@ -223,7 +232,6 @@ class Store:
             self.class_sets[slab] += 1
             self.counts[segment << 6 | slab_was] -= 1
             self.counts[segment << 6 | slab] += 1
-            item.head = head_len
             item.slab = slab
         item.exp = exp
         item.cas = cas
@@ -231,8 +239,8 @@ class Store:
         item.bits = bits | segment
         return item
 
-    def _link_new(self, key: bytes, item: Item, cost: int) -> Item:
-        counted, slab = self._counted(key, item.blob, item.head)
+    def _link_new(self, key: bytes, item: Item, cost: int, head_len: int) -> Item:
+        counted, slab = self._counted(key, item.blob, head_len)
         segment = HOT if not self.special_segments else self._segment_of_new(item.exp)
         item.bits |= segment
         item.slab = slab
@@ -243,9 +251,6 @@ class Store:
         self.class_mem[slab] += counted
         self.class_sets[slab] += 1
         self.counts[segment << 6 | slab] += 1
-        # Most keys are letters, digits and a few marks; the others are looked at closely.
-        if self.plain_keys and not wire.is_plain_key(key):
-            self.plain_keys = False
         return item
 
     def _segment_of_new(self, exp: int) -> int:

@@ -24,6 +24,9 @@ from valkey.exceptions import (
     ResponseError,
     ValkeyError,
 )
+from valkey.exceptions import (
+    ConnectionError as ClientConnectionError,
+)
 
 from cachefleet.engine.errors import CommandRefused, EngineError, NodeUnreachable
 from cachefleet.engine.types import (
@@ -138,7 +141,7 @@ class ValkeyAdapter:
 
     async def aclose(self) -> None:
         """Close the connection; the next call would open another."""
-        self._drop()
+        await self._drop()
 
     # -- one node ---------------------------------------------------------------------------
 
@@ -235,9 +238,7 @@ class ValkeyAdapter:
         """
         async with asyncio.timeout(self._timeout_s):
             # The engine's delay spares only a node that has once seen the cluster whole.
-            while (
-                await self.cluster_info()
-            ).state != "ok" and await self._awaits_takeover(seat):
+            while (await self.cluster_info()).state != "ok" and await self._awaits_takeover(seat):
                 await asyncio.sleep(BEGIN_POLL_S)
         if await self._awaits_takeover(seat):
             await self.cluster_takeover()
@@ -377,6 +378,9 @@ class ValkeyAdapter:
         except CONNECTED_MEANWHILE as error:
             raise self._refusal(name, error) from error
         except (ValkeyError, OSError, TimeoutError) as error:
+            # A refusal while the library connects comes wrapped as a failed connection.
+            if isinstance(error.__cause__, CONNECTED_MEANWHILE):
+                raise self._refusal(name, error.__cause__) from error
             what = "no answer in time" if isinstance(error, TimeoutError) else str(error)
             raise NodeUnreachable(f"{name} on {self._where}: {what}") from error
         for words, reply in zip(commands, replies, strict=True):
@@ -385,6 +389,19 @@ class ValkeyAdapter:
         return replies
 
     async def _exchange(self, commands: list[Sequence[Word]]) -> list[Reply]:
+        """Send and read, over the connection that is there or over a new one.
+
+        A customer's ``timeout`` parameter makes the engine hang up on idle connections, ours too.
+        What such a connection swallowed was never run, and every command here may run twice.
+        """
+        if self._connection is None or not self._connection.is_connected:
+            return await self._exchange_once(commands)
+        try:
+            return await self._exchange_once(commands)
+        except (ClientConnectionError, OSError):
+            return await self._exchange_once(commands)
+
+    async def _exchange_once(self, commands: list[Sequence[Word]]) -> list[Reply]:
         connection = self._connection or self._new_connection()
         self._connection = connection
         replies: list[Reply] = []
@@ -403,7 +420,7 @@ class ValkeyAdapter:
             # Cancelled or timed out half way, replies are still under way: the next caller
             # would read ours. Only a new connection is sure to be in step.
             if not whole:
-                self._drop()
+                await self._drop()
         return replies
 
     def _new_connection(self) -> AbstractConnection:
@@ -421,11 +438,11 @@ class ValkeyAdapter:
         assert self.endpoint is not None
         return Connection(host=self.endpoint.host, port=self.endpoint.port, **common)
 
-    def _drop(self) -> None:
+    async def _drop(self) -> None:
         connection, self._connection = self._connection, None
-        writer = getattr(connection, "_writer", None)
-        if writer is not None:
-            writer.close()
+        if connection is not None:
+            # Without waiting there is nothing to be cancelled in: this also runs while a call is.
+            await connection.disconnect(nowait=True)
 
     def _named(self, words: Sequence[Word]) -> Sequence[Word]:
         new = self._renamed.get(str(words[0]).upper())

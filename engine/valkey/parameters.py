@@ -90,7 +90,6 @@ RULES: Mapping[str, Rule] = {
         "lfu-log-factor",
         "list-compress-depth",
         "lua-time-limit",
-        "maxclients",
         "maxmemory-policy",
         "maxmemory-samples",
         "notify-keyspace-events",
@@ -136,6 +135,9 @@ RULES: Mapping[str, Rule] = {
         "commandlog-request-larger-than",
     ),
     **_valkey_since((8, 0), "extended-redis-compatibility"),
+    # Running, the engine refuses what the system's file limit does not allow; at its start it
+    # takes as many as there are.
+    "maxclients": Rule((Name("maxclients"),), at_start_only=True),
     "databases": Rule((Name("databases"),), at_start_only=True),
     "cluster-enabled": Rule((Name("cluster-enabled"),), at_start_only=True),
     "cluster-databases": Rule(

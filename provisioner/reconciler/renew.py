@@ -6,6 +6,7 @@ What a node runs is read from its process: there is no note of it that could be 
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -95,7 +96,7 @@ def _is_stale(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> bool:
 def _options(argv: tuple[str, ...]) -> dict[str, str]:
     return {
         name: value
-        for name, value in zip(argv, argv[1:], strict=False)
+        for name, value in itertools.pairwise(argv)
         if name in MEMCACHED_OPTIONS
     }
 

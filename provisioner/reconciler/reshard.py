@@ -178,7 +178,7 @@ async def _tell_progress(
 async def _refuse(
     operation: Operation, record: SubjectRecord, fleet: Fleet, reason: str
 ) -> Outcome:
-    """Leave the layout as far as it got; shards that own nothing go again, and the event says why."""
+    """Leave the layout as far as it got; shards that own nothing go, and the event says why."""
     log.warning("resharding_given_up", group=record.settings.name, reason=reason)
     try:
         owned = await _owned(record, fleet)

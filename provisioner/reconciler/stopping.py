@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Callable
 
 import structlog
 from sqlalchemy import select
@@ -21,16 +22,29 @@ log = structlog.get_logger(__name__)
 NODES_AT_ONCE_MAX = 8  # saving is the disk's work: more at once only makes each slower
 
 
-async def stop_nodes(fleet: Fleet, *, save: bool) -> None:
+OnNode = Callable[[int, int], None]  # nodes that have ended, of how many
+
+
+def ignore_nodes(done: int, total: int) -> None:
+    """Tell nobody."""
+
+
+async def stop_nodes(fleet: Fleet, *, save: bool, on_node: OnNode = ignore_nodes) -> None:
     """End all nodes; with *save*, each writes its data first. A node that cannot is killed."""
     async with fleet.store.read(Scope("", "")) as tx:
         query = select(CacheNode).options(joinedload(CacheNode.cache_cluster))
         nodes = (await tx.session.scalars(query)).unique().all()
     slots = asyncio.Semaphore(NODES_AT_ONCE_MAX)
+    ended = 0
 
     async def stop(node: CacheNode) -> None:
+        nonlocal ended
         async with slots:
             await end_node(node, Engine(node.cache_cluster.engine), fleet, save=save)
+        ended += 1
+        on_node(ended, len(nodes))
+
+    on_node(0, len(nodes))
 
     await asyncio.gather(*(stop(node) for node in nodes))
 

@@ -30,6 +30,7 @@ from sqlalchemy.ext.asyncio import (
 from sqlalchemy.orm.attributes import set_committed_value
 
 from cachefleet.provisioner.clock import Clock
+from cachefleet.provisioner.state import sqlite
 from cachefleet.provisioner.state.errors import AlreadyExists, NotFound
 from cachefleet.provisioner.state.ids import new_uid
 from cachefleet.provisioner.state.scope import Scope
@@ -41,7 +42,8 @@ from cachefleet.provisioner.state.tables import (
     Subject,
 )
 
-BUSY_TIMEOUT_S = 10.0  # how long a SQLite writer waits for another process (a backup, an upgrade)
+# How long a SQLite writer waits for another process (an upgrade, a backup); the loop waits with it.
+BUSY_TIMEOUT_S = 2.0
 POOL_CONNECTIONS_MAX = 8
 
 N = TypeVar("N", bound=Named)
@@ -282,7 +284,11 @@ def make_engine(url: str) -> AsyncEngine:
     if parsed.get_backend_name() == "sqlite":
         engine = create_async_engine(
             parsed.set(drivername="sqlite+aiosqlite"),
-            connect_args={"timeout": BUSY_TIMEOUT_S},
+            connect_args={
+                "timeout": BUSY_TIMEOUT_S,
+                "isolation_level": None,  # we say BEGIN ourselves, see _begin_sqlite
+                "async_creator_fn": sqlite.connect,
+            },
             pool_size=POOL_CONNECTIONS_MAX,
         )
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
@@ -296,7 +302,6 @@ def make_engine(url: str) -> AsyncEngine:
 
 
 def _prepare_sqlite(connection: Any, _: object) -> None:
-    connection.isolation_level = None  # we say BEGIN ourselves, see _begin_sqlite
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
     # In WAL mode NORMAL survives kill -9; only a power cut can take the last transactions.

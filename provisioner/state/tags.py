@@ -7,6 +7,7 @@ at the resource itself: whether it exists and may be tagged now is the caller's 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import delete, select
 
@@ -20,7 +21,7 @@ VALUE_CHARS_MAX = 256
 RESERVED_PREFIX = "aws:"
 
 
-def parse(given: Iterable[Mapping[str, str | None]] | None) -> dict[str, str]:
+def parse(given: Iterable[Mapping[str, Any]] | None) -> dict[str, str]:
     """Return ``{key: value}`` of a ``Tags`` parameter; no value is an empty one.
 
     Raises:

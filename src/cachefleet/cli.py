@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import sys
+import tomllib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -12,20 +14,26 @@ from typing import Annotated, Any, NoReturn
 import structlog
 import typer
 from pydantic import ValidationError
+from rich.console import Console
 
 from cachefleet import __version__
-from cachefleet.settings import Settings
+from cachefleet.progress import ProgressLine
+from cachefleet.settings import SETTINGS_FILE, Settings
 
+EXIT_PROBLEM = 1
 EXIT_UNUSABLE = 2
+EXIT_INTERRUPTED = 130
+PLAIN_WIDTH_CHARS = 180  # of tables that go to a file or a pipe
+# The root of what a wrong command line raises; typer names only its leaves.
+UsageFault = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
     name="cachefleet",
     help="A managed-cache control plane with the Amazon ElastiCache API, on real engines.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-database = typer.Typer(help="Look after the database.", no_args_is_help=True)
+database = typer.Typer(help="Look after the database.")
 app.add_typer(database, name="db")
 
 DataDir = Annotated[Path | None, typer.Option(help="Where nodes and the database live.")]
@@ -39,6 +47,8 @@ Port = Annotated[int | None, typer.Option(help="Its port; 0 picks a free one.")]
 Auth = Annotated[str | None, typer.Option(help="off or enforce: whether signatures are checked.")]
 LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or error.")]
 LogFormat = Annotated[str | None, typer.Option(help="console or json.")]
+Once = Annotated[bool, typer.Option("--once", help="Show it once, and do not keep watching.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Show it once, as JSON.")]
 AllowReset = Annotated[bool | None, typer.Option("--allow-reset", help="Allow POST /v1/reset.")]
 
 
@@ -70,7 +80,8 @@ def serve(
         log_level=log_level,
         log_format=log_format,
     )
-    _run(settings, lambda: run_everything(settings, on_ready=_say_ready))
+    with ProgressLine() as report:
+        _run(settings, lambda: run_everything(settings, on_ready=_say_ready, report=report))
 
 
 @app.command()
@@ -116,12 +127,15 @@ def provisioner(
         log_format=log_format,
     )
     _require_database(settings)
-    _run(
-        settings,
-        lambda: run_provisioner(
-            settings, on_ready=lambda host, port: print("cachefleet provisioner is ready")
-        ),
-    )
+    with ProgressLine() as report:
+        _run(
+            settings,
+            lambda: run_provisioner(
+                settings,
+                on_ready=lambda host, port: print("cachefleet provisioner is ready", flush=True),
+                report=report,
+            ),
+        )
 
 
 @database.command("upgrade")
@@ -141,14 +155,73 @@ def database_upgrade(data_dir: DataDir = None, database_url: DatabaseUrl = None)
 
 
 @app.command()
+def doctor(
+    host: Host = None,
+    port: Port = None,
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    endpoint_mode: Mode = None,
+) -> None:
+    """Say what this machine can run, and what is wrong; exits 1 where serving is not possible."""
+    from cachefleet.doctor import examine, show
+
+    settings = _settings(
+        host=host,
+        port=port,
+        data_dir=data_dir,
+        database_url=database_url,
+        endpoint_mode=endpoint_mode,
+    )
+    report = asyncio.run(examine(settings))
+    show(report, _console())
+    if not report.can_serve:
+        raise typer.Exit(EXIT_PROBLEM)
+
+
+@app.command()
+def status(
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    once: Once = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show clusters and their nodes, live at a terminal; a server need not be running."""
+    from cachefleet.status import NothingToShow, open_watcher, render, show_live
+
+    settings = _settings(data_dir=data_dir, database_url=database_url)
+    console = _console()
+
+    async def run() -> None:
+        async with open_watcher(settings) as watcher:
+            if as_json:
+                print(json.dumps((await watcher.look()).as_json(), indent=2))
+            elif once or not console.is_terminal:
+                console.print(render(await watcher.look()))
+            else:
+                await show_live(watcher, console)
+
+    try:
+        asyncio.run(run())
+    except NothingToShow as error:
+        _fail(str(error))
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     print(__version__)
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line; whatever is wrong with it is said in one line."""
+    try:
+        outcome = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+    except UsageFault as error:
+        print(f"cachefleet: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(EXIT_UNUSABLE)
+    except (typer.Abort, KeyboardInterrupt):
+        sys.exit(EXIT_INTERRUPTED)
+    sys.exit(outcome if isinstance(outcome, int) else 0)
 
 
 def _settings(**given: Any) -> Settings:
@@ -158,10 +231,12 @@ def _settings(**given: Any) -> Settings:
         first = error.errors()[0]
         name = "-".join(str(part) for part in first["loc"]).replace("_", "-") or "settings"
         _fail(f"--{name}: {first['msg'].removeprefix('Value error, ')}")
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        _fail(f"{SETTINGS_FILE} cannot be read: {error}")
 
 
 def _require_database(settings: Settings) -> None:
-    if settings.database_url is None:
+    if not (settings.database_url or "").startswith("postgresql"):
         _fail("the halves meet in a database: give --database-url postgresql://...")
 
 
@@ -208,6 +283,11 @@ def _configure_logging(settings: Settings) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=PLAIN_WIDTH_CHARS)
 
 
 def _say_ready(host: str, port: int) -> None:

@@ -8,22 +8,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import functools
 import os
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import structlog
 import uvicorn
 from fastapi import FastAPI
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
 
 from cachefleet.api.app import create_app
 from cachefleet.engine.catalog import Catalog
 from cachefleet.engine.discovery import discover
+from cachefleet.progress import SAVING, STARTING, Reporter, no_report
 from cachefleet.provisioner.clock import Clock, SystemClock
+from cachefleet.provisioner.drivers.base import LaunchFailed
 from cachefleet.provisioner.drivers.local import LocalDriver
 from cachefleet.provisioner.health.monitor import Monitor
 from cachefleet.provisioner.reconciler.endpoints import GATEWAY_UID, Endpoints
@@ -47,6 +51,10 @@ HTTP_BACKLOG = 2048
 STOP_TIMEOUT_S = 5
 ADOPT_TIMEOUT_S = 60.0  # then the API is served all the same: what is stuck can be looked at
 
+PROGRESS_EVERY_S = 0.1
+LOCK_WAIT_S = 0.2  # whoever only asks whether the directory is in use lets go within this
+LOCK_POLL_S = 0.01
+
 
 ReadyCallback = Callable[[str, int], None]  # host and port that requests are taken on
 
@@ -68,17 +76,27 @@ def hold_data_dir(settings: Settings) -> Iterator[None]:
         descriptor = os.open(path / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise CannotStart(f"cannot use the data directory {path}: {error.strerror}") from error
+    # Several provisioners may share a directory when a database keeps them apart by leases.
+    kind = fcntl.LOCK_SH if settings.database_url else fcntl.LOCK_EX
     try:
-        # Several provisioners may share a directory when a database keeps them apart by leases.
-        kind = fcntl.LOCK_SH if settings.database_url else fcntl.LOCK_EX
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise CannotStart(f"the data directory {path} is in use by another cachefleet") from None
-    try:
+        if not _lock(descriptor, kind):
+            raise CannotStart(f"the data directory {path} is in use by another cachefleet")
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int, kind: int) -> bool:
+    deadline_s = time.monotonic() + LOCK_WAIT_S
+    while True:
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline_s:
+                return False
+            time.sleep(LOCK_POLL_S)
+        else:
+            return True
 
 
 @contextlib.asynccontextmanager
@@ -130,23 +148,27 @@ def _make_private(url: str) -> None:
             name.chmod(0o600)
 
 
-async def run_everything(settings: Settings, *, on_ready: ReadyCallback) -> None:
+async def run_everything(
+    settings: Settings, *, on_ready: ReadyCallback, report: Reporter = no_report
+) -> None:
     """Serve the API and run the nodes until SIGTERM or SIGINT, then stop in order."""
     clock = SystemClock()
     with hold_data_dir(settings):
         async with open_store(settings, clock) as store, _listening(settings) as listener:
             stopping = _stop_on_signal()
-            async with _running_provisioner(settings, store, clock, stopping):
+            async with _running_provisioner(settings, store, clock, stopping, report):
                 await _serve_api(settings, store, clock, listener, stopping, on_ready)
 
 
-async def run_provisioner(settings: Settings, *, on_ready: ReadyCallback) -> None:
+async def run_provisioner(
+    settings: Settings, *, on_ready: ReadyCallback, report: Reporter = no_report
+) -> None:
     """Run the nodes without an API, until SIGTERM or SIGINT."""
     clock = SystemClock()
     with hold_data_dir(settings):
         async with open_store(settings, clock) as store:
             stopping = _stop_on_signal()
-            async with _running_provisioner(settings, store, clock, stopping):
+            async with _running_provisioner(settings, store, clock, stopping, report):
                 on_ready("provisioner", 0)
                 await stopping.wait()
 
@@ -160,7 +182,7 @@ async def run_api(settings: Settings, *, on_ready: ReadyCallback) -> None:
 
 @contextlib.asynccontextmanager
 async def _running_provisioner(
-    settings: Settings, store: Store, clock: Clock, stopping: asyncio.Event
+    settings: Settings, store: Store, clock: Clock, stopping: asyncio.Event, report: Reporter
 ) -> AsyncIterator[Fleet]:
     fleet, endpoints = await _make_fleet(settings, store, clock)
     provisioner = Provisioner(fleet, after_work=endpoints.sync)
@@ -172,11 +194,13 @@ async def _running_provisioner(
     try:
         adopted = asyncio.create_task(provisioner.adopted.wait())
         stop = asyncio.create_task(stopping.wait())
+        telling = asyncio.create_task(_report_start(fleet, report))
         await asyncio.wait(
             {adopted, stop}, timeout=ADOPT_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED
         )
         adopted.cancel()
         stop.cancel()
+        telling.cancel()
         yield fleet
     finally:
         for task in tasks:
@@ -184,16 +208,35 @@ async def _running_provisioner(
         for outcome in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(outcome, Exception):
                 log.error("task_broke", error=repr(outcome), exc_info=outcome)
-        await stop_nodes(fleet, save=not settings.ephemeral)
+        await stop_nodes(
+            fleet, save=not settings.ephemeral, on_node=functools.partial(report, SAVING)
+        )
         await endpoints.stop()
         await fleet.aclose()
         await fleet.driver.aclose()
 
 
+async def _report_start(fleet: Fleet, report: Reporter) -> None:
+    """Tell how many of the recorded nodes are up, until all are or we are cancelled."""
+    async with fleet.store.read(SYSTEM_SCOPE) as tx:
+        total = int(await tx.session.scalar(select(func.count()).select_from(CacheNode)) or 0)
+    done = 0
+    try:
+        while done < total:
+            done = min(len(fleet.watched), total)
+            report(STARTING, done, total)
+            await asyncio.sleep(PROGRESS_EVERY_S)
+    finally:
+        report(STARTING, total, total)
+
+
 async def _make_fleet(settings: Settings, store: Store, clock: Clock) -> tuple[Fleet, Endpoints]:
     told = settings.provisioner_settings()
     await _require_own_directory(store, settings.data_dir)
-    driver = LocalDriver(settings.data_dir, ephemeral=settings.ephemeral)
+    try:
+        driver = LocalDriver(settings.data_dir, ephemeral=settings.ephemeral)
+    except (LaunchFailed, OSError) as error:
+        raise CannotStart(f"cannot use the data directory: {error}") from error
     fleet = Fleet(
         store=store,
         driver=driver,

@@ -216,9 +216,7 @@ def _judge_data_dir(path: Path, running: bool, found: _Findings) -> None:
         found.problem(f"{place} is not a directory", "choose another with --data-dir")
         return
     if not os.access(place, os.W_OK | os.X_OK):
-        found.problem(
-            f"{place} cannot be written", "give yourself the right to, or use --data-dir"
-        )
+        found.problem(f"{place} cannot be written", "give yourself the right to, or use --data-dir")
         return
     free = shutil.disk_usage(place).free
     found.fact("Free on its disk", f"{free // MEBIBYTE:,} MiB")
@@ -375,5 +373,3 @@ def _table(title: str, *columns: str) -> Table:
     for column in columns:
         table.add_column(column, overflow="fold")
     return table
-
-

@@ -7,6 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import quote
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import (
@@ -94,6 +95,13 @@ class Settings(BaseSettings):
     def url(self) -> str:
         """Return the database's URL."""
         return self.database_url or f"sqlite:///{self.data_dir / DATABASE_FILE}"
+
+    @property
+    def readonly_url(self) -> str:
+        """Return the database's URL for those who only look: nothing is made where it leads."""
+        if self.database_url is not None:
+            return self.database_url
+        return f"sqlite:///file:{quote(str(self.data_dir / DATABASE_FILE))}?mode=ro&uri=true"
 
     def provisioner_settings(self) -> ProvisionerSettings:
         """Return what the provisioner is told."""

@@ -161,8 +161,11 @@ async def test_customers_find_hidden_commands_unknown_and_closed_ones_forbidden(
             with pytest.raises(CommandRefused, match="unknown command"):
                 await customer.command(*hidden.split())
         for rule in CLOSED_RULES:
+            words = rule.removeprefix("-").split("|")
+            # The engine counts arguments before it looks at rights.
+            arguments = () if words[-1] in ("sync", "load", "save") else ("x", "1")
             with pytest.raises(CommandRefused) as refused:
-                await customer.command(*rule.removeprefix("-").split("|"), "x", "y")
+                await customer.command(*words, *arguments)
             assert refused.value.code == "NOPERM"
         await customer.aclose()
 

@@ -321,6 +321,23 @@ BY_USERS = (
     "replication group."
 )
 
+UNBUILT_OPTIONS: dict[str, dict[str, Any]] = {
+    "tls": {"TransitEncryptionEnabled": True},
+    "token": {"TransitEncryptionEnabled": True, "AuthToken": LONG_TOKEN},
+    "users": {"TransitEncryptionEnabled": True, "UserGroupIds": ["u"]},
+    "at-rest": {"AtRestEncryptionEnabled": True},
+    "key": {"AtRestEncryptionEnabled": True, "KmsKeyId": "k"},
+    "key-by-default": {"Engine": "valkey", "KmsKeyId": "k"},
+    "snapshot": {"SnapshotName": "s"},
+    "seed": {"SnapshotArns": ["arn:aws:s3:::b/k"]},
+    "retention": {"SnapshotRetentionLimit": 1},
+    "tiering": {"CacheNodeType": "cache.r6gd.xlarge", "DataTieringEnabled": True},
+    "durability": {"Durability": "sync"},
+    "outposts": {
+        "NodeGroupConfiguration": [{"PrimaryOutpostArn": "arn:aws:outposts:x"}],
+    },
+}
+
 CREATE_GROUP = [
     row("bad-id", group(ReplicationGroupId="1st"), VALUE, IDENTIFIER),
     row(
@@ -513,7 +530,11 @@ CREATE_GROUP = [
         "CacheCluster not found: no",
         status=404,
     ),
-    row("primary-and-type", group(PrimaryClusterId="single"), COMBINATION),
+    row(
+        "primary-and-type",
+        group(PrimaryClusterId="single", CacheNodeType="cache.t3.small"),
+        COMBINATION,
+    ),
     row("primary-busy", group(PrimaryClusterId="starting", CacheNodeType=""), CLUSTER_STATE),
     row("primary-in-a-group", group(PrimaryClusterId="auto-001", CacheNodeType=""), VALUE),
     row("primary-memcached", group(PrimaryClusterId="mem", CacheNodeType=""), VALUE),
@@ -592,22 +613,7 @@ CREATE_GROUP = [
     row("repeated-tag", group(Tags=[{"Key": "x"}, {"Key": "x"}]), VALUE),
     *(
         row(name, group(**options), "NotImplemented", status=501)
-        for name, options in {
-            "tls": {"TransitEncryptionEnabled": True},
-            "token": {"TransitEncryptionEnabled": True, "AuthToken": LONG_TOKEN},
-            "users": {"TransitEncryptionEnabled": True, "UserGroupIds": ["u"]},
-            "at-rest": {"AtRestEncryptionEnabled": True},
-            "key": {"AtRestEncryptionEnabled": True, "KmsKeyId": "k"},
-            "key-by-default": {"Engine": "valkey", "KmsKeyId": "k"},
-            "snapshot": {"SnapshotName": "s"},
-            "seed": {"SnapshotArns": ["arn:aws:s3:::b/k"]},
-            "retention": {"SnapshotRetentionLimit": 1},
-            "tiering": {"CacheNodeType": "cache.r6gd.xlarge", "DataTieringEnabled": True},
-            "durability": {"Durability": "sync"},
-            "outposts": {
-                "NodeGroupConfiguration": [{"PrimaryOutpostArn": "arn:aws:outposts:x"}],
-            },
-        }.items()
+        for name, options in UNBUILT_OPTIONS.items()
     ),
     row(
         "global",
@@ -629,6 +635,27 @@ def change(of: str, **options: Any) -> dict[str, Any]:
 NO_REPLICA = "Replication group must have at least one read replica to enable autofailover."
 ALONE = "Cluster mode updates are not supported while attempting to update additional properties."
 SECOND = "arn:aws:sns:us-east-1:000000000000:t"
+
+UNBUILT_CHANGES: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("version", "sixes", {"EngineVersion": "7.1"}),
+    ("valkey", "pair", {"Engine": "valkey", "EngineVersion": "8.0"}),
+    ("rollback", "valkey72", {"Engine": "redis", "EngineVersion": "7.1"}),
+    ("node-type", "pair", {"CacheNodeType": "cache.r6g.large"}),
+    ("parameter-group", "pair", {"CacheParameterGroupName": "off7"}),
+    ("promote", "pair", {"PrimaryClusterId": "pair-002"}),
+    ("mode", "auto", {"ClusterMode": "compatible"}),
+    ("retention", "shards", {"SnapshotRetentionLimit": 1}),
+    (
+        "tls",
+        "pair",
+        {"TransitEncryptionEnabled": True, "TransitEncryptionMode": "preferred"},
+    ),
+    (
+        "failover-later",
+        "pair",
+        {"AutomaticFailoverEnabled": True, "ApplyImmediately": False},
+    ),
+)
 
 MODIFY_GROUP = [
     row("nothing", change("nothing"), "ReplicationGroupNotFoundFault", status=404),
@@ -781,26 +808,7 @@ MODIFY_GROUP = [
     row("member-busy", change("stuck", SecurityGroupIds=["sg-1"]), CLUSTER_STATE),
     *(
         row(name, change(of, **options), "NotImplemented", status=501)
-        for name, of, options in (
-            ("version", "sixes", {"EngineVersion": "7.1"}),
-            ("valkey", "pair", {"Engine": "valkey", "EngineVersion": "8.0"}),
-            ("rollback", "valkey72", {"Engine": "redis", "EngineVersion": "7.1"}),
-            ("node-type", "pair", {"CacheNodeType": "cache.r6g.large"}),
-            ("parameter-group", "pair", {"CacheParameterGroupName": "off7"}),
-            ("promote", "pair", {"PrimaryClusterId": "pair-002"}),
-            ("mode", "auto", {"ClusterMode": "compatible"}),
-            ("retention", "shards", {"SnapshotRetentionLimit": 1}),
-            (
-                "tls",
-                "pair",
-                {"TransitEncryptionEnabled": True, "TransitEncryptionMode": "preferred"},
-            ),
-            (
-                "failover-later",
-                "pair",
-                {"AutomaticFailoverEnabled": True, "ApplyImmediately": False},
-            ),
-        )
+        for name, of, options in UNBUILT_CHANGES
     ),
 ]
 

@@ -463,7 +463,7 @@ PARAMETER_GROUPS = [
 
 PAGES = [
     row(
-        f"{operation}-{name}-{value}".replace("%", ""),
+        f"{operation}-{name}-{value}",
         operation,
         {**params, name: value},
         "InvalidParameterValue",
@@ -507,17 +507,20 @@ EVENTS = [
 ]
 
 
+TAG_CALLS: list[tuple[str, dict[str, Any]]] = [
+    ("AddTagsToResource", {"Tags": [TAG]}),
+    ("RemoveTagsFromResource", {"TagKeys": ["k"]}),
+    ("ListTagsForResource", {}),
+]
+
+
 def tagging(id_: str, arn: str, code: str, fragment: str, status: int = 400) -> list[Any]:
     """Return rows for all three tag operations, which check the resource alike."""
     return [
         row(
             f"{id_}-{operation}", operation, {"ResourceName": arn, **params}, code, fragment, status
         )
-        for operation, params in [
-            ("AddTagsToResource", {"Tags": [TAG]}),
-            ("RemoveTagsFromResource", {"TagKeys": ["k"]}),
-            ("ListTagsForResource", {}),
-        ]
+        for operation, params in TAG_CALLS
     ]
 
 

@@ -31,6 +31,7 @@ from cachefleet.provisioner.state.store import Store
 from cachefleet.provisioner.state.tables import Base
 from tests.unit.api.driver import FORM, SteppedClock, quiet_settings, send
 
+PAGES_MAX = 100  # more than any test has; a listing that never ends fails instead of hanging
 SCOPE = Scope("000000000000", "us-east-1")  # of requests that carry no credentials
 
 
@@ -72,12 +73,13 @@ class Api:
         """Return all items of a listing, page after page."""
         items: list[dict[str, Any]] = []
         marker: dict[str, str] = {}
-        while True:
+        for _ in range(PAGES_MAX):
             page = await self(operation, **params, **marker)
             items += page[key]
             if not page.get("Marker"):
                 return items
             marker = {"Marker": page["Marker"]}
+        raise AssertionError(f"{operation} had not ended after {PAGES_MAX} pages")
 
 
 @contextlib.asynccontextmanager

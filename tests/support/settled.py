@@ -6,7 +6,7 @@ front-end get from one state to the next.
 
 from __future__ import annotations
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 
 from cachefleet.provisioner.state import lifecycle
 from cachefleet.provisioner.state.lifecycle import Event
@@ -35,13 +35,10 @@ async def settle(api: Api) -> None:
     """Conclude everything that is on its way in the scope of the tests."""
     async with api.store.begin(SCOPE) as tx:
         await tx.session.execute(delete(Operation))
-        groups = (await tx.session.scalars(select(ReplicationGroup))).all()
-        clusters = (await tx.session.scalars(select(CacheCluster))).all()
-        for cluster in clusters:
+        for cluster in (await tx.session.scalars(select(CacheCluster))).all():
             await _settle_cluster(tx, cluster)
-        await tx.session.flush()
-        tx.session.expire_all()
-        for group in groups:
+    async with api.store.begin(SCOPE) as tx:
+        for group in (await tx.session.scalars(select(ReplicationGroup))).all():
             await _settle_group(tx, group)
 
 
@@ -76,7 +73,6 @@ async def _settle_cluster(tx: Transaction, cluster: CacheCluster) -> None:
 
 
 async def _settle_group(tx: Transaction, group: ReplicationGroup) -> None:
-    await tx.session.refresh(group)
     if group.status == lifecycle.DELETING:
         await tx.session.execute(delete(Tag).where(Tag.resource_name == group.name))
         for member in list(group.members):  # the one that was to be kept
@@ -117,7 +113,7 @@ async def _address(
     )
     row = (await tx.session.scalars(known)).first()
     if row is None:
-        count = len((await tx.session.scalars(select(EndpointAddress.id))).all())
+        count = (await tx.session.scalar(select(func.max(EndpointAddress.id)))) or 0
         row = EndpointAddress(
             kind=kind,
             subject_uid=subject_uid,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -152,8 +153,9 @@ async def test_values_by_node_type_are_pages_of_the_same_listing(api: Api) -> No
         marker = {"Marker": page["Marker"]}
         assert number < 10
     assert seen == sorted(seen, key=lambda name: name.replace("-", ""))
-    family = [*FAMILY.parameters, *FAMILY.node_type_parameters]
-    assert sorted(seen) == sorted(one.name for one in family)
+    names_of_both = [one.name for one in FAMILY.parameters]
+    names_of_both += [one.name for one in FAMILY.node_type_parameters]
+    assert sorted(seen) == sorted(names_of_both)
 
 
 async def test_maxmemory_has_a_value_for_each_node_type(api: Api) -> None:
@@ -284,11 +286,11 @@ def legal_values(allowed: str) -> st.SearchStrategy[str]:
         return st.sampled_from(["", "GET fetch", "FLUSHALL blocked FLUSHDB blocked"])
     choices: list[st.SearchStrategy[str]] = []
     for part in allowed.split(","):
-        low, dash, high = part.rpartition("-")
+        bounds = re.fullmatch(r"(-?\d+)-(\d*)", part)
         if part == "-":
             choices.append(st.integers(-(2**40), 2**40).map(str))
-        elif dash and low:
-            choices.append(st.integers(int(low), int(high or 2**40)).map(str))
+        elif bounds is not None:
+            choices.append(st.integers(int(bounds[1]), int(bounds[2] or 2**40)).map(str))
         else:
             choices.append(st.just(part))
     return st.one_of(choices)
@@ -297,7 +299,7 @@ def legal_values(allowed: str) -> st.SearchStrategy[str]:
 async def test_a_change_is_filed_for_every_cache_that_uses_the_group(api: Api) -> None:
     await create(api)
     async with api.store.begin(SCOPE) as tx:
-        uses = {"parameter_group_name": "mine"}
+        uses: dict[str, Any] = {"parameter_group_name": "mine"}
         alone = await groups.cache_cluster(tx, **uses)
         group = await groups.replication_group(tx, **uses)
         await groups.cache_cluster(tx, "other")

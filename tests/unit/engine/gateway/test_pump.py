@@ -198,7 +198,7 @@ def test_ends_one_direction_at_a_time() -> None:
 def test_where_no_half_close_exists_the_end_closes_both() -> None:
     pair = Pair(can_half_close=False)
     pair.join()
-    pair.link.client.eof_received()
+    assert not pair.link.client.eof_received()
     assert pair.client.closed
     assert pair.backend.closed
 

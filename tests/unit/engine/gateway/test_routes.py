@@ -17,6 +17,8 @@ from cachefleet.engine.gateway.routes import (
     RouteKind,
     RouteOptions,
     RouteTable,
+    TlsMode,
+    TlsOptions,
     parse_routes,
     render_routes,
 )
@@ -40,6 +42,15 @@ def tables(draw: st.DrawFn) -> RouteTable:
             connections_max=draw(st.integers(1, 1_000_000)),
             buffer_bytes=draw(st.integers(4096, 16 * 1024 * 1024)),
             cluster_config=config,
+            tls=draw(
+                st.none()
+                | st.builds(
+                    TlsOptions,
+                    mode=st.sampled_from(TlsMode),
+                    certificate_path=st.just("/a/b.pem"),
+                    key_path=st.just("/k"),
+                )
+            ),
         )
         routes.append(
             Route(
@@ -118,7 +129,29 @@ def test_the_base_document_is_legal() -> None:
         pytest.param(
             {"fallback": [{"host": "127.0.0.1", "port": 6379}]}, "to itself", id="own-backend"
         ),
-        pytest.param({"options": {"tls": 1}}, "options: tls not known", id="unknown-option"),
+        pytest.param({"kind": ["tcp"]}, "kind: ", id="kind-is-a-list"),
+        pytest.param({"options": {"udp": 1}}, "options: udp not known", id="unknown-option"),
+        pytest.param({"options": {"tls": 1}}, "tls: not an object", id="tls-is-a-number"),
+        pytest.param({"options": {"tls": {"mode": "required"}}}, "missing", id="tls-half"),
+        pytest.param(
+            {"options": {"tls": {"mode": "off", "certificate_path": "/c", "key_path": "/k"}}},
+            "tls.mode: 'off' is none of",
+            id="tls-mode",
+        ),
+        pytest.param(
+            {"options": {"tls": {"mode": "required", "certificate_path": "c", "key_path": "/k"}}},
+            "certificate_path: 'c' is not an absolute path",
+            id="relative-path",
+        ),
+        pytest.param(
+            {
+                "options": {
+                    "tls": {"mode": "required", "certificate_path": "/c", "key_path": "/k\0"}
+                }
+            },
+            "key_path: .* is not an absolute path",
+            id="path-with-nul",
+        ),
         pytest.param({"options": {"cut_on_change": 1}}, "cut_on_change", id="number-as-boolean"),
         pytest.param({"options": {"bind_source": "x"}}, "bind_source", id="source-not-ip"),
         pytest.param({"options": {"connect_timeout_s": 0}}, "0 is not", id="no-time"),

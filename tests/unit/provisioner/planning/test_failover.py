@@ -53,9 +53,21 @@ CASES = [
     ),
     pytest.param(
         [replace(ALIVE, role=REPLICA), member("a", PRIMARY)],
+        Verdict.LEARN,
+        "a",
+        id="a-switchover-that-was-not-written-down",
+    ),
+    pytest.param(
+        [replace(ALIVE, role=REPLICA), member("a", offset=99)],
         Verdict.KEEP,
         "p",
-        id="a-primary-that-says-replica-is-the-plans-matter",
+        id="a-replica-is-not-promoted-beside-a-living-primary",
+    ),
+    pytest.param(
+        [replace(LOST, role=REPLICA), member("a")],
+        Verdict.PROMOTE,
+        "a",
+        id="what-an-ended-process-said-last-is-nothing",
     ),
     pytest.param([member("a"), member("b")], Verdict.KEEP, None, id="no-primary-on-record"),
     pytest.param([LOST, member("a")], Verdict.PROMOTE, "a", id="the-only-replica"),

@@ -25,7 +25,11 @@ def numbered(count: int, *, prefix: str = "k") -> dict[str, str]:
 
 
 def test_parses_a_request() -> None:
-    given = [{"Key": "b", "Value": "1"}, {"Key": "B"}, {"Key": "a", "Value": None}]
+    given: list[dict[str, str | None]] = [
+        {"Key": "b", "Value": "1"},
+        {"Key": "B"},
+        {"Key": "a", "Value": None},
+    ]
     assert tags.parse(given) == {"b": "1", "B": "", "a": ""}
     assert tags.parse(None) == {}
 

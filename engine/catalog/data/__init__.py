@@ -1,0 +1,1 @@
+"""The catalogue's data files; :mod:`cachefleet.engine.catalog.documents` reads them."""

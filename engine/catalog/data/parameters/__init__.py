@@ -1,0 +1,1 @@
+"""One file a parameter family, and an index."""
