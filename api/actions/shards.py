@@ -66,6 +66,12 @@ def _check_applicable(ctx: RequestContext, group: ReplicationGroup, params: Para
         raise wrong_value(
             "Operation is only applicable for cluster mode enabled replication groups."
         )
+    if group.cluster_mode == "compatible":
+        raise Fault(
+            "InvalidReplicationGroupStateFault",
+            "The shards of a replication group cannot be changed while its cluster mode is "
+            "compatible.",
+        )
     if not params.get("ApplyImmediately"):
         raise wrong_value("ApplyImmediately must be true to change the shard configuration.")
     if not ctx.catalog.supports("online_resharding", Engine(group.engine), group.engine_version):

@@ -226,6 +226,7 @@ class Session:
                 self._want = 0
                 finish(data[pos:stop])
                 pos = stop
+                commands = self.commands  # a login changes them
                 continue
             if self._swallow:
                 skipped = min(self._swallow, end - pos)

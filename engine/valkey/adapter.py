@@ -149,6 +149,10 @@ class ValkeyAdapter:
         """Send any command, renamed where this node renames it, and return its reply."""
         return await self._call(*words, timeout_s=timeout_s)
 
+    async def commands(self, commands: Sequence[Sequence[Word]]) -> list[Reply]:
+        """Send several commands at once; a refusal is raised after the last reply was read."""
+        return await self._pipeline(commands)
+
     async def info(self, section: str = "default") -> dict[str, str]:
         """Read ``INFO`` as a mapping."""
         return parse_info(await self._text("INFO", section))

@@ -34,6 +34,7 @@ class ClusterMemberView:
     wanted_primary_id: str | None  # of the shard, where the node is wanted as replica
     wanted_binds: tuple[str, ...]
     running: bool
+    begins: bool = False  # a primary of a group that is being created: it has slots to take
     replication: ReplicationView | None = None
     binds: tuple[str, ...] = ()
     info: ClusterInfoView | None = None
@@ -57,9 +58,14 @@ def plan_cluster(members: Sequence[ClusterMemberView]) -> list[Step]:
     urgent = _take_overs(members) or plan_binds([_as_node(member) for member in members])
     if urgent:
         return urgent
-    launches = plan_launches([(member.uid, member.running) for member in members])
-    if launches:
-        return launches
+    # Primaries that begin go first: a replica that finds none to follow waits a second.
+    first = [member for member in members if member.begins]
+    for group in (first, members):
+        launches = plan_launches([(member.uid, member.running) for member in group])
+        if launches:
+            return launches
+        if group is first and (beginnings := _beginnings(first)):
+            return beginnings
     silent = [member for member in members if not member.serving]
     if silent:
         return [
@@ -74,12 +80,23 @@ def _take_overs(members: Sequence[ClusterMemberView]) -> list[Step]:
     steps = []
     for member in members:
         myself = member.myself()
-        if member.wanted_role is not NodeRole.PRIMARY or myself is None:
+        if member.wanted_role is not NodeRole.PRIMARY or myself is None or member.begins:
             continue
         if myself.role is NodeRole.REPLICA and member.serving:
             steps.append(
                 Step(verb=Verb.TAKE_OVER, node_uid=member.uid, reason="the record says primary")
             )
+    return steps
+
+
+def _beginnings(first: Sequence[ClusterMemberView]) -> list[Step]:
+    steps = []
+    for member in first:
+        myself = member.myself()
+        if not member.serving or myself is None:
+            steps.append(Step(verb=Verb.WAIT, node_uid=member.uid, reason="it does not answer yet"))
+        elif myself.role is NodeRole.REPLICA or not myself.slots:
+            steps.append(Step(verb=Verb.BEGIN, node_uid=member.uid, reason="it has no slots yet"))
     return steps
 
 

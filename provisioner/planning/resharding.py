@@ -1,13 +1,15 @@
 """Decide which hash slots move where, so that the wanted shards own them evenly. Pure.
 
 Moves are as few as can be: a shard gives away its surplus and keeps the rest (semantics of online
-resharding). Sizes differ by one at most, and the larger ones are those that had most.
+resharding). Sizes differ by one at most, and the larger ones are those that had most. A move that
+was begun key by key is always ended the way it began, before anything else is planned: its keys are
+on both sides.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cachefleet.engine.types import SlotRange
 
@@ -28,15 +30,63 @@ class SlotMove:
         return sum(len(piece) for piece in self.ranges)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardSlots:
+    """What the primary of a shard says of slots; other shards stand by name, not by node id."""
+
+    owned: frozenset[int]
+    migrating: Mapping[int, str] = field(default_factory=dict)  # slot -> where its keys are sent
+    importing: Mapping[int, str] = field(default_factory=dict)  # slot -> where its keys come from
+
+
+def open_moves(shards: Mapping[str, ShardSlots]) -> list[SlotMove]:
+    """Return the moves that were begun key by key and cut off, one slot each.
+
+    Either mark is enough: the source's is lost when its replica takes over, and the target's when
+    that one's does.
+    """
+    moves = []
+    for source, view in sorted(shards.items()):
+        begun = {
+            slot: target
+            for target, other in sorted(shards.items())
+            for slot in other.importing
+            if target != source and slot in view.owned
+        }
+        begun |= {
+            slot: target
+            for slot, target in view.migrating.items()
+            if target != source and slot in view.owned
+        }
+        moves += [
+            SlotMove(source, target, ranges_of([slot])) for slot, target in sorted(begun.items())
+        ]
+    return moves
+
+
+def stale_marks(shards: Mapping[str, ShardSlots]) -> list[tuple[str, int]]:
+    """Return the (shard, slot) whose mark means nothing: its move has ended."""
+    return [
+        (shard, slot)
+        for shard, view in sorted(shards.items())
+        for slot in sorted(
+            {slot for slot in view.migrating if slot not in view.owned}
+            | {slot for slot in view.importing if slot in view.owned}
+        )
+    ]
+
+
 def plan_moves(
     owned: Mapping[str, Collection[int]],
     *,
     wanted: Sequence[str],
     slots_per_move_max: int = SLOTS_PER_MOVE_MAX,
+    stuck: Collection[int] = (),
 ) -> list[SlotMove]:
     """Return the moves that spread all slots evenly over *wanted* shards; empty once they are.
 
     *owned* is what each shard owns now, by shard; shards that are not wanted give everything.
+    *stuck* slots stay where they are, even if that leaves shards uneven.
     """
     assert wanted, "a cluster needs a shard"
     sizes = _sizes(owned, wanted)
@@ -46,12 +96,15 @@ def plan_moves(
         slots = sorted(owned.get(shard, ()))
         keep = sizes.get(shard, 0)
         if len(slots) > keep:
-            giving.append((shard, slots[keep:]))
+            movable = [slot for slot in slots if slot not in stuck]
+            surplus = movable[-min(len(slots) - keep, len(movable)) :] if movable else []
+            if surplus:
+                giving.append((shard, surplus))
         elif len(slots) < keep:
             taking.append((shard, keep - len(slots)))
     moves: list[SlotMove] = []
     for target, missing in taking:
-        while missing:
+        while missing and giving:
             source, slots = giving[0]
             batch = slots[: min(missing, slots_per_move_max)]
             del slots[: len(batch)]

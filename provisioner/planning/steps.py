@@ -16,6 +16,7 @@ class Verb(enum.Enum):
     PROMOTE = "promote"  # REPLICAOF NO ONE
     FOLLOW = "follow"  # REPLICAOF <target>
     BIND = "bind"  # listen on exactly `addresses`
+    BEGIN = "begin"  # cluster mode: own the first slots (docs/adr/0001)
     TAKE_OVER = "take_over"  # CLUSTER FAILOVER TAKEOVER
     MEET = "meet"  # CLUSTER MEET <target>
     REPLICATE = "replicate"  # CLUSTER REPLICATE <target_id>

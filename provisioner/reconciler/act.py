@@ -14,7 +14,7 @@ import structlog
 from cachefleet.engine.types import Engine
 from cachefleet.provisioner.planning.steps import Step, Verb
 from cachefleet.provisioner.reconciler.fleet import Fleet
-from cachefleet.provisioner.reconciler.launch import launch
+from cachefleet.provisioner.reconciler.launch import first_seats, launch
 from cachefleet.provisioner.reconciler.records import SubjectRecord
 from cachefleet.provisioner.state.tables import CacheNode
 
@@ -68,6 +68,10 @@ async def _take(step: Step, node: CacheNode, record: SubjectRecord, fleet: Fleet
             await adapter.follow(step.target)
         case Verb.BIND:
             await adapter.set_binds(step.addresses)
+        case Verb.BEGIN:
+            seats = first_seats(record)
+            seat = next(seat for seat in seats if seat.id == node.engine_node_id)
+            await adapter.cluster_begin(seat, seats)
         case Verb.TAKE_OVER:
             await adapter.cluster_takeover()
         case Verb.MEET:

@@ -12,7 +12,7 @@ from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.records import LIVE, SubjectRecord, load_subject
 from cachefleet.provisioner.state import leases, lifecycle
 from cachefleet.provisioner.state.lifecycle import Event
-from cachefleet.provisioner.state.operations import OperationKind, OperationState
+from cachefleet.provisioner.state.operations import OPEN_STATES, OperationKind, OperationState
 from cachefleet.provisioner.state.parameters import IN_SYNC
 from cachefleet.provisioner.state.store import Transaction
 from cachefleet.provisioner.state.tables import (
@@ -29,6 +29,13 @@ from cachefleet.provisioner.state.tables import (
 CLUSTER = "cache-cluster"
 GROUP = "replication-group"
 
+# While one of these is open, ``modifying`` is true, whatever else has been settled.
+CONCLUDED_BY_THEMSELVES = (
+    OperationKind.MODIFY,
+    OperationKind.CHANGE_PRIMARY,
+    OperationKind.RESHARD,
+)
+
 
 async def conclude(record: SubjectRecord, fleet: Fleet, *, operation_id: int | None) -> None:
     """Make statuses true: what was being created is there, what was being deleted is gone."""
@@ -40,11 +47,28 @@ async def conclude(record: SubjectRecord, fleet: Fleet, *, operation_id: int | N
         seen = {node.uid for node in record.nodes}
         if await _superseded(tx, record, operation_id):
             return
+        ended = not await _is_part(tx, record, operation_id)
         await _conclude_nodes(tx, fresh, seen)
         for cluster in list(fresh.clusters):
-            await _conclude_cluster(tx, cluster, fresh)
+            await _conclude_cluster(tx, cluster, fresh, ended=ended)
         if fresh.group is not None:
-            await _conclude_group(tx, fresh.group, fresh)
+            await _conclude_group(tx, fresh.group, fresh, ended=ended)
+
+
+async def conclude_growth(record: SubjectRecord, fleet: Fleet) -> None:
+    """Make available what was added and serves, while the change that it is part of goes on."""
+    async with fleet.store.begin(record.lease.scope) as tx:
+        await leases.require(tx, record.lease, holder=fleet.holder)
+        fresh = await load_subject(tx, record.lease)
+        if fresh is None:
+            return
+        await _conclude_nodes(tx, fresh, {node.uid for node in record.live_nodes})
+        for cluster in fresh.clusters:
+            if cluster.status == lifecycle.CREATING:
+                await _conclude_cluster(tx, cluster, fresh, ended=False)
+        for shard in fresh.group.node_groups if fresh.group is not None else ():
+            if shard.status == lifecycle.CREATING:
+                shard.status = lifecycle.AVAILABLE
 
 
 async def fail_creation(record: SubjectRecord, fleet: Fleet, *, reason: str) -> None:
@@ -80,6 +104,9 @@ async def abandon_growth(record: SubjectRecord, fleet: Fleet, *, reason: str) ->
                 cluster.status = lifecycle.DELETING
             if "NumCacheNodes" in cluster.pending:
                 cluster.pending = {}
+        for shard in fresh.group.node_groups if fresh.group is not None else ():
+            if shard.status == lifecycle.CREATING:
+                shard.status = lifecycle.DELETING
         tx.enqueue(OperationKind.SETTLE, subject_uid=fresh.lease.subject_uid)
 
 
@@ -92,6 +119,18 @@ async def _superseded(tx: Transaction, record: SubjectRecord, operation_id: int 
     )
     if operation_id is not None:
         query = query.where(Operation.id > operation_id)
+    return (await tx.session.scalars(query.limit(1))).first() is not None
+
+
+async def _is_part(tx: Transaction, record: SubjectRecord, operation_id: int | None) -> bool:
+    """Tell whether a longer change is under way, of which this pass is a repair in the middle."""
+    query = select(Operation.id).where(
+        Operation.subject_uid == record.lease.subject_uid,
+        Operation.state.in_(OPEN_STATES),
+        Operation.kind.in_(CONCLUDED_BY_THEMSELVES),
+    )
+    if operation_id is not None:
+        query = query.where(Operation.id != operation_id)
     return (await tx.session.scalars(query.limit(1))).first() is not None
 
 
@@ -140,7 +179,9 @@ async def _forget_node(tx: Transaction, cluster: CacheCluster, node: CacheNode) 
         tx.emit(CLUSTER, cluster.name, f"Removed cache nodes {node.cache_node_id}")
 
 
-async def _conclude_cluster(tx: Transaction, cluster: CacheCluster, fresh: SubjectRecord) -> None:
+async def _conclude_cluster(
+    tx: Transaction, cluster: CacheCluster, fresh: SubjectRecord, *, ended: bool
+) -> None:
     if cluster.status == lifecycle.DELETING:
         if not cluster.nodes:
             await _delete_cluster(tx, cluster, fresh)
@@ -148,7 +189,7 @@ async def _conclude_cluster(tx: Transaction, cluster: CacheCluster, fresh: Subje
     if cluster.status == lifecycle.CREATING:
         lifecycle.fire(cluster, Event.PROVISIONED)
         cluster.created_at = tx.now
-    elif cluster.status == lifecycle.MODIFYING:
+    elif cluster.status == lifecycle.MODIFYING and ended:
         lifecycle.fire(cluster, Event.MODIFIED)
         _conclude_node_count(tx, cluster)
     elif cluster.status == lifecycle.REBOOTING:
@@ -184,7 +225,9 @@ async def _delete_cluster(tx: Transaction, cluster: CacheCluster, fresh: Subject
     await _forget_subject(tx, cluster.uid)
 
 
-async def _conclude_group(tx: Transaction, group: ReplicationGroup, fresh: SubjectRecord) -> None:
+async def _conclude_group(
+    tx: Transaction, group: ReplicationGroup, fresh: SubjectRecord, *, ended: bool
+) -> None:
     if group.status == lifecycle.DELETING:
         if not any(cluster.status == lifecycle.DELETING for cluster in group.members):
             await _delete_group(tx, group)
@@ -193,7 +236,7 @@ async def _conclude_group(tx: Transaction, group: ReplicationGroup, fresh: Subje
         await tx.session.refresh(shard, ["nodes"])
         if shard.status == lifecycle.DELETING and not shard.nodes:
             group.node_groups.remove(shard)
-        elif shard.status in (lifecycle.CREATING, lifecycle.MODIFYING):
+        elif shard.status == lifecycle.CREATING or (shard.status == lifecycle.MODIFYING and ended):
             shard.status = lifecycle.AVAILABLE
     if group.automatic_failover in ("enabling", "disabling"):
         group.automatic_failover = {"enabling": "enabled", "disabling": "disabled"}[
@@ -202,7 +245,7 @@ async def _conclude_group(tx: Transaction, group: ReplicationGroup, fresh: Subje
     if group.status == lifecycle.CREATING:
         lifecycle.fire(group, Event.PROVISIONED)
         tx.emit(GROUP, group.name, f"Replication group {group.name} created")
-    elif group.status == lifecycle.MODIFYING:
+    elif group.status == lifecycle.MODIFYING and ended:
         lifecycle.fire(group, Event.MODIFIED)
 
 

@@ -18,7 +18,7 @@ import structlog
 from cachefleet.engine.errors import CommandRefused, NodeUnreachable
 from cachefleet.engine.memcached.config import MemcachedConfig, render_argv
 from cachefleet.engine.types import Endpoint, Engine, EngineBinary, NodeRole
-from cachefleet.engine.valkey.acl import default_line
+from cachefleet.engine.valkey.acl import ADMIN_RULES, OPEN_RULES, closed_rules, default_line
 from cachefleet.engine.valkey.cluster import parse_slots
 from cachefleet.engine.valkey.config import (
     CLUSTER_CONFIG_FILE,
@@ -109,15 +109,23 @@ def valkey_config(
         binary=binary,
         renamed_commands=hidden_renames(command_prefix(node)),
         secret_prefix=command_prefix(node),
-        acl_lines=acl_lines(record),
+        acl_lines=acl_lines(record, binary),
     )
 
 
-def acl_lines(record: SubjectRecord) -> tuple[str, ...]:
-    """Return the users of a node beside the control plane's own."""
+def acl_lines(record: SubjectRecord, binary: EngineBinary) -> tuple[str, ...]:
+    """Return the users of a node beside the control plane's own.
+
+    Customers get everything but what the service keeps to itself. Replicas get what replication
+    needs; in cluster mode they also carry slots, which the engine does by running every command.
+    """
     secret = hashlib.sha256(record.settings.replication_secret.encode()).hexdigest()
-    replication = f"user {REPLICATION_USER} on #{secret} {' '.join(REPLICATION_RULES)}"
-    return (default_line(), replication)
+    rules = ADMIN_RULES if record.cluster_enabled else REPLICATION_RULES
+    customers = (*OPEN_RULES, *closed_rules(directives=binary.directives))
+    return (
+        default_line(rules=customers),
+        f"user {REPLICATION_USER} on #{secret} {' '.join(rules)}",
+    )
 
 
 def memcached_spec(
@@ -206,24 +214,10 @@ def _nodes_conf(node: CacheNode, record: SubjectRecord, binary: EngineBinary) ->
     directory, begins alone under its old id; it is met and given its role by the next steps.
     """
     assert record.group is not None
-    seats: list[ClusterSeat] = []
     if record.is_creating:
-        for number, shard in enumerate(record.group.node_groups, start=1):
-            members = [n for n in record.live_nodes if n.node_group_uid == shard.uid]
-            primary = next(n for n in members if n.role == NodeRole.PRIMARY)
-            seats.extend(
-                ClusterSeat(
-                    id=member.engine_node_id,
-                    endpoint=own_endpoint(member),
-                    bus_port=member.bus_port or 0,
-                    primary_id=None if member is primary else primary.engine_node_id,
-                    slots=tuple(parse_slots(shard.slots)) if member is primary else (),
-                    shard_id=shard.engine_shard_id,
-                    epoch=number if member is primary else 0,
-                )
-                for member in members
-            )
-        return render_nodes_conf(seats, node.engine_node_id, binary=binary)
+        return render_nodes_conf(
+            first_seats(record), node.engine_node_id, binary=binary, placeholder=True
+        )
     shard = next(s for s in record.group.node_groups if s.uid == node.node_group_uid)
     alone = ClusterSeat(
         id=node.engine_node_id,
@@ -234,6 +228,28 @@ def _nodes_conf(node: CacheNode, record: SubjectRecord, binary: EngineBinary) ->
         epoch=0,
     )
     return render_nodes_conf([alone], node.engine_node_id, binary=binary)
+
+
+def first_seats(record: SubjectRecord) -> list[ClusterSeat]:
+    """Return every node's place in a cluster that is being created."""
+    assert record.group is not None
+    seats: list[ClusterSeat] = []
+    for number, shard in enumerate(record.group.node_groups, start=1):
+        members = [n for n in record.live_nodes if n.node_group_uid == shard.uid]
+        primary = next(n for n in members if n.role == NodeRole.PRIMARY)
+        seats.extend(
+            ClusterSeat(
+                id=member.engine_node_id,
+                endpoint=own_endpoint(member),
+                bus_port=member.bus_port or 0,
+                primary_id=None if member is primary else primary.engine_node_id,
+                slots=tuple(parse_slots(shard.slots)) if member is primary else (),
+                shard_id=shard.engine_shard_id,
+                epoch=number if member is primary else 0,
+            )
+            for member in members
+        )
+    return seats
 
 
 def keep_saved(directory: Path) -> None:

@@ -94,11 +94,7 @@ def _is_stale(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> bool:
 
 
 def _options(argv: tuple[str, ...]) -> dict[str, str]:
-    return {
-        name: value
-        for name, value in itertools.pairwise(argv)
-        if name in MEMCACHED_OPTIONS
-    }
+    return {name: value for name, value in itertools.pairwise(argv) if name in MEMCACHED_OPTIONS}
 
 
 async def end_rebooting(record: SubjectRecord, fleet: Fleet) -> None:

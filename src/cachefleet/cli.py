@@ -217,7 +217,7 @@ def main() -> None:
     try:
         outcome = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except UsageFault as error:
-        print(f"cachefleet: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"cachefleet: {' '.join(error.format_message().split())}", file=sys.stderr)
         sys.exit(EXIT_UNUSABLE)
     except (typer.Abort, KeyboardInterrupt):
         sys.exit(EXIT_INTERRUPTED)

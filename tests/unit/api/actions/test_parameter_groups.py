@@ -364,6 +364,17 @@ async def test_a_group_goes_with_its_tags_once_nothing_uses_it(api: Api) -> None
     assert tagged == {"TagList": []}
 
 
+async def test_a_replication_group_uses_its_group_even_before_it_has_members(api: Api) -> None:
+    await create(api)
+    async with api.store.begin(SCOPE) as tx:
+        group = await groups.replication_group(tx, member_count=0, parameter_group_name="mine")
+    await modify(api, timeout="30")
+    assert [one.subject_uid for one in await operations(api)] == [group.uid]
+    with pytest.raises(Refused) as refusal:
+        await api("DeleteCacheParameterGroup", CacheParameterGroupName="mine")
+    assert refusal.value.code == "InvalidCacheParameterGroupState"
+
+
 async def test_the_quota_is_300_groups(api: Api) -> None:
     async with api.store.begin(SCOPE) as tx:
         for number in range(299):

@@ -1,0 +1,93 @@
+"""Clients that people use, against our server: they must not notice."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from pymemcache.client.base import Client, PooledClient
+from pymemcache.client.hash import HashClient
+from pymemcache.exceptions import MemcacheClientError, MemcacheServerError
+
+from tests.unit.engine.memserver.processes import our_server
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture(scope="module", name="port")
+def _port() -> Iterator[int]:
+    with our_server() as port:
+        yield port
+
+
+def test_pymemcache(port: int) -> None:
+    client = Client(("127.0.0.1", port), default_noreply=False)
+    client.flush_all()
+    assert client.set("a", b"1")
+    assert client.get("a") == b"1"
+    assert client.gets("a")[0] == b"1"
+    assert client.cas("a", b"2", client.gets("a")[1])
+    assert client.cas("a", b"3", b"1") is False
+    assert client.cas("none", b"3", b"1") is None
+    assert client.incr("a", 5) == 7
+    assert client.decr("a", 50) == 0
+    assert client.add("a", b"x") is False
+    assert client.append("a", b"!")
+    assert client.prepend("a", b"!")
+    assert client.get("a") == b"!0!"
+    assert client.set_many({f"k{n}": b"v" * n for n in range(200)}) == []
+    assert client.get_many([f"k{n}" for n in range(200)])["k199"] == b"v" * 199
+    assert client.touch("a", 100)
+    assert client.gat("a", expire=10) == b"!0!"
+    assert client.delete("a")
+    assert client.delete("a") is False
+    assert client.stats()[b"version"] == b"1.6.18"
+    assert client.version() == b"1.6.18"
+    assert client.set("big", b"x" * 1_000_000)
+    assert client.get("big") == b"x" * 1_000_000
+    with pytest.raises(MemcacheServerError, match="too large"):
+        client.set("big", b"x" * 2_000_000)
+    with pytest.raises(MemcacheClientError, match="non-numeric"):
+        client.set("word", b"word")
+        client.incr("word", 1)
+    client.quit()
+
+
+def test_pymemcache_with_noreply_and_a_pool(port: int) -> None:
+    client = PooledClient(("127.0.0.1", port), max_pool_size=4)
+    for number in range(500):
+        client.set(f"n{number}", str(number).encode())
+    assert client.get_many([f"n{number}" for number in range(500)])["n499"] == b"499"
+    client.close()
+
+
+def test_a_client_that_spreads_keys() -> None:
+    with our_server() as one, our_server() as two:
+        client = HashClient([("127.0.0.1", one), ("127.0.0.1", two)], default_noreply=False)
+        client.set_many({f"k{n}": str(n).encode() for n in range(100)})
+        assert len(client.get_many([f"k{n}" for n in range(100)])) == 100
+        client.close()
+
+
+@pytest.mark.parametrize("protocol", ["-a", "-b"])
+def test_memcapable(port: int, protocol: str) -> None:
+    """libmemcached's own conformance suite, text and binary."""
+    path = shutil.which("memccapable")
+    if path is None:
+        pytest.skip("libmemcached-tools is not installed")
+    run = [path, "-h", "127.0.0.1", "-p", str(port), protocol]
+    result = subprocess.run(run, capture_output=True, text=True, timeout=60, check=False)
+    failed = [line for line in result.stdout.splitlines() if "[FAIL]" in line]
+    assert not failed
+    assert "[pass]" in result.stdout.lower()
+
+
+def test_memcstat(port: int) -> None:
+    path = shutil.which("memcstat")
+    if path is None:
+        pytest.skip("libmemcached-tools is not installed")
+    run = [path, f"--servers=127.0.0.1:{port}"]
+    result = subprocess.run(run, capture_output=True, text=True, timeout=60, check=True)
+    assert "version: 1.6.18" in result.stdout
