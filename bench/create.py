@@ -62,9 +62,7 @@ CASES: dict[str, Callable[[Any, str], None]] = {
     "single node": lambda api, name: cluster(api, name, Engine="redis", NumCacheNodes=1),
     "1 primary + 2 replicas": lambda api, name: group(api, name, NumCacheClusters=3),
     "3 shards x 2": lambda api, name: group(api, name, NumNodeGroups=3, ReplicasPerNodeGroup=1),
-    "memcached, 3 nodes": lambda api, name: cluster(
-        api, name, Engine="memcached", NumCacheNodes=3
-    ),
+    "memcached, 3 nodes": lambda api, name: cluster(api, name, Engine="memcached", NumCacheNodes=3),
 }
 
 
@@ -96,8 +94,10 @@ def _delete(api: Any) -> None:
     for row in pages["CacheClusters"]:
         api.delete_cache_cluster(CacheClusterId=row["CacheClusterId"])
     seconds_until(
-        lambda: not api.describe_replication_groups()["ReplicationGroups"]
-        and not api.describe_cache_clusters()["CacheClusters"]
+        lambda: (
+            not api.describe_replication_groups()["ReplicationGroups"]
+            and not api.describe_cache_clusters()["CacheClusters"]
+        )
     )
 
 

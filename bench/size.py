@@ -43,7 +43,9 @@ def main() -> None:
         print("| what | measured | target |\n|---|---|---|")
         print(f"| creating {len(nodes)} nodes | {created_s:.1f} s | |")
         print(f"| control plane, idle CPU of a core | {100 * cpu_s / options.idle_s:.1f} % | 5 % |")
-        print(f"| control plane, memory | {control_plane.memory_info().rss / MIB:.0f} MB | 200 MB |")
+        print(
+            f"| control plane, memory | {control_plane.memory_info().rss / MIB:.0f} MB | 200 MB |"
+        )
         rss = [node.memory_info().rss / MIB for node in nodes]
         print(f"| a Valkey node, memory (median) | {median(rss):.1f} MB | 8 MB |")
         for gateway in others:

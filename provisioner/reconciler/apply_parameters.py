@@ -11,6 +11,7 @@ from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.outcomes import Done, GiveUp, Outcome, Requeue
 from cachefleet.provisioner.reconciler.reconfigure import reconfigure
 from cachefleet.provisioner.reconciler.records import SubjectRecord, load_subject
+from cachefleet.provisioner.reconciler.settle import settle
 from cachefleet.provisioner.state import leases
 from cachefleet.provisioner.state.leases import Lease
 from cachefleet.provisioner.state.parameters import APPLYING, IN_SYNC
@@ -26,7 +27,10 @@ async def apply_parameters(operation: Operation, lease: Lease, fleet: Fleet) -> 
     if record is None:
         return Done("it is gone")
     if not all(node.uid in fleet.watched for node in record.live_nodes):
-        return Requeue(after_s=RETRY_S, reason="a node does not serve yet")
+        # A node is down or not looked at yet: what mends that sets its parameters as well.
+        outcome = await settle(lease, fleet, operation_id=operation.id)
+        if not isinstance(outcome, Done):
+            return outcome
     try:
         await reconfigure(record, fleet)
     except NodeUnreachable as error:

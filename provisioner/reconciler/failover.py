@@ -149,7 +149,7 @@ async def _fail_over(
     primary.role, successor.role = NodeRole.REPLICA.value, NodeRole.PRIMARY.value
     if not record.cluster_enabled:
         await _release_endpoint(primary, record, fleet)
-        await adapter.set_binds(wanted_binds(successor, record, fleet))
+        await adapter.set_binds(wanted_binds(successor, record, fleet, configuration_holder=None))
     text = (
         f"Failover from primary node {primary.member_name} to replica node "
         f"{successor.member_name} completed"
@@ -174,7 +174,7 @@ async def _release_endpoint(node: CacheNode, record: SubjectRecord, fleet: Fleet
     if endpoint is None or await fleet.driver.find(node.uid) is None:
         return
     adapter = fleet.valkey(node)
-    await adapter.set_binds(wanted_binds(node, record, fleet))
+    await adapter.set_binds(wanted_binds(node, record, fleet, configuration_holder=None))
     if fleet.settings.endpoints_are_bound:
         await adapter.kill_clients(endpoint)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 
 from cachefleet.engine.errors import NodeUnreachable
 from cachefleet.engine.types import ClusterInfoView, ClusterNodeView, NodeRole
@@ -21,28 +22,40 @@ from cachefleet.provisioner.state.tables import CacheNode
 
 async def observe_replication(record: SubjectRecord, fleet: Fleet) -> list[NodeView]:
     """Return the nodes of a subject without cluster mode."""
-    return list(
-        await asyncio.gather(*(_observe_replica(node, record, fleet) for node in record.live_nodes))
-    )
+    nodes = record.live_nodes
+    views = await asyncio.gather(*(_observe_replica(node, record, fleet) for node in nodes))
+    holder = _configuration_holder(record, {view.uid: view.binds for view in views if view.running})
+    return [
+        replace(view, wanted_binds=wanted_binds(node, record, fleet, configuration_holder=holder))
+        for node, view in zip(nodes, views, strict=True)
+    ]
 
 
 async def observe_cluster(record: SubjectRecord, fleet: Fleet) -> list[ClusterMemberView]:
     """Return the nodes of a group in cluster mode."""
-    return list(
-        await asyncio.gather(*(_observe_member(node, record, fleet) for node in record.live_nodes))
-    )
+    nodes = record.live_nodes
+    views = await asyncio.gather(*(_observe_member(node, record, fleet) for node in nodes))
+    holder = _configuration_holder(record, {view.uid: view.binds for view in views if view.running})
+    return [
+        replace(view, wanted_binds=wanted_binds(node, record, fleet, configuration_holder=holder))
+        for node, view in zip(nodes, views, strict=True)
+    ]
 
 
 async def observe_memcached(record: SubjectRecord, fleet: Fleet) -> list[MemcachedNodeView]:
     """Return the nodes of a memcached cluster."""
-    return list(
-        await asyncio.gather(
-            *(_observe_memcached(node, record, fleet) for node in record.live_nodes)
-        )
-    )
+    nodes = record.live_nodes
+    views = await asyncio.gather(*(_observe_memcached(node, record, fleet) for node in nodes))
+    holder = _configuration_holder(record, {view.uid: view.binds for view in views if view.running})
+    return [
+        replace(view, wanted_binds=wanted_binds(node, record, fleet, configuration_holder=holder))
+        for node, view in zip(nodes, views, strict=True)
+    ]
 
 
-def wanted_binds(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> tuple[str, ...]:
+def wanted_binds(
+    node: CacheNode, record: SubjectRecord, fleet: Fleet, *, configuration_holder: str | None
+) -> tuple[str, ...]:
     """Return the addresses a node has to listen on: its own and the endpoints it stands for."""
     own = own_endpoint(node).host
     if not fleet.settings.endpoints_are_bound:
@@ -52,15 +65,27 @@ def wanted_binds(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> tuple[
     if primary is not None and node.role == NodeRole.PRIMARY:
         extra.append(primary.host)
     configuration = record.endpoint("configuration")
-    if configuration is not None and node is configuration_holder(record):
+    if configuration is not None and node.uid == configuration_holder:
         extra.append(configuration.host)
     return (own, *extra)
 
 
-def configuration_holder(record: SubjectRecord) -> CacheNode | None:
-    """Return the node that stands for the configuration endpoint: the first one that is up."""
-    candidates = sorted(record.live_nodes, key=lambda node: (node.member_name, node.cache_node_id))
-    return next(iter(candidates), None)
+def _configuration_holder(
+    record: SubjectRecord, binds: Mapping[str, tuple[str, ...]]
+) -> str | None:
+    """Return the uid of the node that stands for the configuration endpoint.
+
+    Whoever has it keeps it; otherwise the first node that runs gets it. *binds* are those of the
+    nodes that run.
+    """
+    endpoint = record.endpoint("configuration")
+    if endpoint is None:
+        return None
+    holders = [uid for uid, addresses in binds.items() if endpoint.host in addresses]
+    if holders:
+        return holders[0]
+    ordered = sorted(record.live_nodes, key=lambda node: (node.member_name, node.cache_node_id))
+    return next((node.uid for node in ordered if node.uid in binds), None)
 
 
 async def _observe_replica(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> NodeView:
@@ -68,7 +93,7 @@ async def _observe_replica(node: CacheNode, record: SubjectRecord, fleet: Fleet)
         uid=node.uid,
         own=own_endpoint(node),
         wanted_role=NodeRole(node.role or NodeRole.PRIMARY),
-        wanted_binds=wanted_binds(node, record, fleet),
+        wanted_binds=(),
         running=await fleet.driver.find(node.uid) is not None,
     )
     if not view.running:
@@ -141,7 +166,7 @@ async def _observe_memcached(
     return MemcachedNodeView(
         uid=node.uid,
         own=own_endpoint(node),
-        wanted_binds=wanted_binds(node, record, fleet),
+        wanted_binds=(),
         running=running,
         serving=serving,
         binds=binds,

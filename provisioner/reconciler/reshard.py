@@ -83,8 +83,8 @@ async def reshard(operation: Operation, lease: Lease, fleet: Fleet) -> Outcome:
 async def _pass(operation: Operation, record: SubjectRecord, fleet: Fleet) -> Outcome:
     lease, removed = record.lease, frozenset(operation.payload.get("remove", ()))
     async with asyncio.timeout(fleet.settings.create_timeout_s):
-        record = await _open_new_shards(await converge(record, fleet), fleet)
-    await _end_what_was_begun(record, fleet)
+        record = await _open_new_shards(operation, await converge(record, fleet), fleet)
+    await _end_what_was_begun(operation, record, fleet)
     shards = await _read_shards(record, fleet)
     if "total" not in operation.payload and not await _fits(record, removed, fleet):
         return await _give_up(operation, lease, fleet, "the data would not fit")
@@ -192,28 +192,30 @@ async def _fits(record: SubjectRecord, removed: Collection[str], fleet: Fleet) -
 # -- what is done ------------------------------------------------------------------------------
 
 
-async def _open_new_shards(record: SubjectRecord, fleet: Fleet) -> SubjectRecord:
+async def _open_new_shards(
+    operation: Operation, record: SubjectRecord, fleet: Fleet
+) -> SubjectRecord:
     """Say that new shards are available, before they own a slot.
 
     From then on they are failed over like any other; a node that is being created is not, because
     it has nothing to lose.
     """
-    assert record.group is not None
-    fresh = {s.node_group_id for s in record.group.node_groups if s.status == lifecycle.CREATING}
-    if not fresh:
+    added = frozenset(operation.payload.get("add", ()))
+    if not added or operation.payload.get("opened"):
         return record
     primaries = _primaries(record)
-    sources = [node for shard, node in primaries.items() if shard not in fresh]
-    targets = [node for shard, node in primaries.items() if shard in fresh]
+    sources = [node for shard, node in primaries.items() if shard not in added]
+    targets = [node for shard, node in primaries.items() if shard in added]
     await copy_functions(sources, targets, fleet)
     await fleet.sync_endpoints(record.lease.subject_uid)
     await conclude_growth(record, fleet)
+    await _remember(operation, record, fleet, {"opened": True})
     reloaded = await _load(record.lease, fleet)
     assert reloaded is not None, "the lease is held, so the subject is there"
     return reloaded
 
 
-async def _end_what_was_begun(record: SubjectRecord, fleet: Fleet) -> None:
+async def _end_what_was_begun(operation: Operation, record: SubjectRecord, fleet: Fleet) -> None:
     """Take up moves that were cut off: nothing new is planned over slots that are half moved."""
     peers = {shard: _peer(node, fleet) for shard, node in _primaries(record).items()}
     if await moves_atomically(next(iter(peers.values()))):
@@ -228,7 +230,10 @@ async def _end_what_was_begun(record: SubjectRecord, fleet: Fleet) -> None:
         await peers[shard].adapter.cluster_setslot(slot, "STABLE")
     for move in open_moves(shards):
         log.info("slot_taken_up", source=move.source, target=move.target)
-        await _move(move, record, fleet)
+        try:
+            await _move(move, record, fleet)
+        except ValueTooBig as refusal:
+            await _leave(refusal.slot, operation, record, fleet)
 
 
 async def _move(move: SlotMove, record: SubjectRecord, fleet: Fleet) -> None:
@@ -249,15 +254,16 @@ async def _move(move: SlotMove, record: SubjectRecord, fleet: Fleet) -> None:
         for shard, node in primaries.items()
         if shard not in (move.source, move.target)
     ]
-    await move_key_by_key(source, target, move.ranges, others, login=_login(primaries[move.target]))
+    await move_key_by_key(source, target, move.ranges, others)
 
 
 def _peer(node: CacheNode, fleet: Fleet) -> Peer:
-    return Peer(node.engine_node_id, own_endpoint(node), fleet.valkey(node))
-
-
-def _login(node: CacheNode) -> Login:
-    return Login(ADMIN_USER, node.admin_secret)
+    return Peer(
+        node_id=node.engine_node_id,
+        endpoint=own_endpoint(node),
+        adapter=fleet.valkey(node),
+        login=Login(ADMIN_USER, node.admin_secret),
+    )
 
 
 async def _all(works: Sequence[Awaitable[None]]) -> None:
@@ -307,18 +313,22 @@ def _progress(payload: Payload) -> str:
 async def _leave(slot: int, operation: Operation, record: SubjectRecord, fleet: Fleet) -> None:
     """Remember a slot that cannot be moved, and go on with the others."""
     log.warning("slot_not_movable", group=record.settings.name, slot=slot)
-    async with fleet.store.begin(record.lease.scope) as tx:
-        await leases.require(tx, record.lease, holder=fleet.holder)
-        stuck = {*operation.payload.get("stuck", ()), slot}
-        await _note(tx, operation, {"stuck": sorted(stuck)})
+    stuck = {*operation.payload.get("stuck", ()), slot}
+    await _remember(operation, record, fleet, {"stuck": sorted(stuck)})
 
 
 async def _count_failure(operation: Operation, record: SubjectRecord, fleet: Fleet) -> int:
     failures = int(operation.payload.get("failures", 0)) + 1
+    await _remember(operation, record, fleet, {"failures": failures})
+    return failures
+
+
+async def _remember(
+    operation: Operation, record: SubjectRecord, fleet: Fleet, changes: Payload
+) -> None:
     async with fleet.store.begin(record.lease.scope) as tx:
         await leases.require(tx, record.lease, holder=fleet.holder)
-        await _note(tx, operation, {"failures": failures})
-    return failures
+        await _note(tx, operation, changes)
 
 
 async def _note(tx: Transaction, operation: Operation, changes: Payload) -> None:
@@ -348,7 +358,7 @@ async def _put_back_what_was_begun(record: SubjectRecord, fleet: Fleet) -> None:
     for move in open_moves(await _read_served_shards(record, fleet)):
         source, target = primaries[move.source], primaries[move.target]
         for slot in sorted(slots_of(move.ranges)):
-            await put_back(slot, _peer(source, fleet), _peer(target, fleet), _login(source))
+            await put_back(slot, _peer(source, fleet), _peer(target, fleet))
 
 
 async def _read_served_shards(record: SubjectRecord, fleet: Fleet) -> Shards:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -43,20 +43,21 @@ class ValueTooBig(CommandRefused):
 
 
 @dataclass(frozen=True, slots=True)
+class Login:
+    """What another node says to be let in."""
+
+    username: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Peer:
-    """A primary that takes part in a move."""
+    """A primary that takes part in a move, and how others get in there."""
 
     node_id: str
     endpoint: Endpoint
     adapter: ValkeyAdapter
-
-
-@dataclass(frozen=True, slots=True)
-class Login:
-    """What the source says to the target to be let in."""
-
-    username: str
-    password: str
+    login: Login
 
 
 async def moves_atomically(peer: Peer) -> bool:
@@ -97,7 +98,7 @@ async def migrations_ended(peer: Peer, *, timeout_s: float = MIGRATION_TIMEOUT_S
 
 
 async def move_key_by_key(
-    source: Peer, target: Peer, ranges: Sequence[SlotRange], others: Sequence[Peer], *, login: Login
+    source: Peer, target: Peer, ranges: Sequence[SlotRange], others: Sequence[Peer]
 ) -> None:
     """Move *ranges* slot by slot; every primary hears of the new owner.
 
@@ -114,31 +115,31 @@ async def move_key_by_key(
         )
         for index, slot in enumerate(batch):
             try:
-                await _move_slot(slot, source, target, login)
+                await _move_slot(slot, source, target)
             except ValueTooBig:
-                await put_back(slot, source, target, login)
+                await put_back(slot, source, target)
                 await _close(batch[index + 1 :], target)
                 await _tell(batch[:index], target, others)
                 raise
         await _tell(batch, target, others)
 
 
-async def put_back(slot: int, source: Peer, target: Peer, login: Login) -> None:
+async def put_back(slot: int, source: Peer, target: Peer) -> None:
     """Undo a move that was begun: the target's keys return to the source, which still owns them."""
-    await _send_keys(slot, target, source, login)
+    await _send_keys(slot, target, source)
     await _close([slot], target)
     await _close([slot], source)
 
 
-async def _move_slot(slot: int, source: Peer, target: Peer, login: Login) -> None:
+async def _move_slot(slot: int, source: Peer, target: Peer) -> None:
     await source.adapter.cluster_setslot(slot, "MIGRATING", target.node_id)
-    await _send_keys(slot, source, target, login)
+    await _send_keys(slot, source, target)
     # The target first: should we die in between, it has the keys and says so.
     for peer in (target, source):
         await peer.adapter.cluster_setslot(slot, "NODE", target.node_id)
 
 
-async def _send_keys(slot: int, sender: Peer, receiver: Peer, login: Login) -> None:
+async def _send_keys(slot: int, sender: Peer, receiver: Peer) -> None:
     while keys := await sender.adapter.keys_in_slot(slot, KEYS_PER_LOOK_MAX):
         sizes = await sender.adapter.commands([("MEMORY", "USAGE", key) for key in keys])
         for chunk in chunks(keys, [int(size or 0) for size in sizes], slot=slot):
@@ -146,8 +147,8 @@ async def _send_keys(slot: int, sender: Peer, receiver: Peer, login: Login) -> N
                 receiver.endpoint,
                 chunk,
                 timeout_ms=MIGRATE_TIMEOUT_MS,
-                username=login.username,
-                password=login.password,
+                username=receiver.login.username,
+                password=receiver.login.password,
             )
 
 
