@@ -17,24 +17,14 @@ from botocore.config import Config
 READY = "cachefleet is ready on "
 START_TIMEOUT_S = 60.0
 POLL_S = 0.002
-QUIET = ("--log-level", "error")
+EPHEMERAL = ("--ephemeral", "--port", "0", "--log-level", "error")
 
 
 @contextlib.contextmanager
 def running(*options: str, network: str = "127.150.0.0/16") -> Iterator[tuple[str, int]]:
     """Run an ephemeral cachefleet; gives its URL and pid."""
     process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "cachefleet",
-            "serve",
-            "--ephemeral",
-            "--port",
-            "0",
-            *QUIET,
-            *options,
-        ],
+        [sys.executable, "-m", "cachefleet", "serve", *EPHEMERAL, *options],
         env={**os.environ, "CACHEFLEET_ENDPOINT_NETWORK": network},
         stdout=subprocess.PIPE,
         text=True,

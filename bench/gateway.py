@@ -113,7 +113,10 @@ def running(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
         yield process
     finally:
         process.terminate()
-        process.wait(timeout=10)
+        try:
+            process.wait(timeout=10)
+        finally:
+            process.kill()
 
 
 def rss_kib(pid: int, field: str = "VmRSS") -> int:

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import logging
 import socket
+import ssl
 
+from cachefleet.engine.gateway.pump import Side
 from cachefleet.engine.gateway.routes import Address, TlsMode
 from cachefleet.engine.gateway.service import RouteService
 from cachefleet.engine.gateway.tls import HANDSHAKE_BYTE
@@ -37,6 +40,7 @@ class Listener:
         self._sock: socket.socket | None = None
         self._resume: asyncio.TimerHandle | None = None
         self._welcomes: set[asyncio.Task[None]] = set()
+        self._ours: set[socket.socket] = set()  # accepted, and not yet a transport's to close
 
     def open(self) -> None:
         """Raises OSError."""
@@ -81,10 +85,17 @@ class Listener:
             client.setblocking(False)
             task = loop.create_task(self._welcome(client))
             self._welcomes.add(task)
-            task.add_done_callback(self._welcomes.discard)
+            self._ours.add(client)
+            task.add_done_callback(functools.partial(self._welcomed, client))
+
+    def _welcomed(self, client: socket.socket, task: asyncio.Task[None]) -> None:
+        self._welcomes.discard(task)
+        # A task that is cancelled before its first step runs no finally of its own.
+        if client in self._ours:
+            self._ours.discard(client)
+            client.close()
 
     async def _welcome(self, client: socket.socket) -> None:
-        handed_over = False
         try:
             async with asyncio.timeout(WELCOME_S_MAX):
                 first = None
@@ -99,16 +110,28 @@ class Listener:
                     elif first is None or tls.mode is TlsMode.REQUIRED:
                         self.service.note_refused()
                         return
-                handed_over = True  # from here on, the transport closes it
-                await asyncio.get_running_loop().connect_accepted_socket(
-                    lambda: self.service.client_side(), client, ssl=context
-                )
+                self._ours.discard(client)
+                await self._hand_over(client, context)
         except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
             self.service.note_refused()
             log.info("client_refused route=%s reason=%s", self.service.route.name, error)
-        finally:
-            if not handed_over:
-                client.close()
+
+    async def _hand_over(self, client: socket.socket, context: ssl.SSLContext | None) -> None:
+        """Do the handshake, if any, and let the route serve the client; raises OSError."""
+        sides: list[Side] = []
+
+        def client_side() -> Side:
+            sides.append(self.service.client_side())
+            return sides[-1]
+
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                client_side, client, ssl=context
+            )
+        except BaseException:
+            for side in sides:
+                side.forsake()
+            raise
 
 
 async def _first_byte(client: socket.socket) -> int | None:

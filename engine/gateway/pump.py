@@ -178,8 +178,8 @@ class Side(asyncio.Protocol):
     """One of the two connections of a link."""
 
     __slots__ = (
-        "byte_count", "early", "finished", "flushed", "forward", "link", "lost", "paused", "peer",
-        "transport",
+        "byte_count", "early", "finished", "flushed", "forward", "link", "lost", "made", "paused",
+        "peer", "transport",
     )  # fmt: skip
 
     transport: asyncio.Transport  # from connection_made on
@@ -193,10 +193,12 @@ class Side(asyncio.Protocol):
         self.finished = False  # it sends no more
         self.flushed = False
         self.lost = False
+        self.made = False
         self.paused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+        self.made = True
         self.link.side_made(self)
 
     def data_received(self, data: bytes) -> None:
@@ -218,8 +220,19 @@ class Side(asyncio.Protocol):
             self.peer.resume()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.lost = True
-        self.link.side_lost(self)
+        if not self.lost:
+            self.lost = True
+            self.link.side_lost(self)
+
+    def forsake(self) -> None:
+        """Give the connection up when the loop may not say that it is lost.
+
+        uvloop says nothing when the task that hands it a socket is cancelled just after
+        connection_made; asyncio does.
+        """
+        if self.made and not self.lost:
+            self.transport.abort()
+            self.connection_lost(None)
 
     def pause(self) -> None:
         if not self.paused and not self.lost and not self.transport.is_closing():

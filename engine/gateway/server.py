@@ -127,7 +127,12 @@ class Gateway:
                     await self._budget.idle.wait()
             for service in services:
                 service.cut(None)
-            await self._budget.idle.wait()  # the loop has told every connection that it is lost
+            # The loop tells every connection that it is lost; whatever happens, the process ends.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STOP_S_MAX):
+                    await self._budget.idle.wait()
+            if self._budget.taken:
+                log.error("stopped_with_links count=%d", self._budget.taken)
 
     def _read(self) -> str:
         try:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import select
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from cachefleet.engine.memserver.session import Session
 
+TYPE_CHECKING = False  # importing typing for it would take longer than the rest
 if TYPE_CHECKING:
     from cachefleet.engine.memserver.binary import BinarySession
     from cachefleet.engine.memserver.server import Listener, Server

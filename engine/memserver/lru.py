@@ -8,20 +8,19 @@ dropped when a walk or an eviction reaches it: taking it out of the middle would
 from __future__ import annotations
 
 from collections import deque
-from typing import Final
 
-HOT: Final = 0
-WARM: Final = 1
-COLD: Final = 2
-TEMP: Final = 3
-SEGMENT_MASK: Final = 3
-FETCHED: Final = 4  # read at least once since it was stored
-STALE: Final = 8  # marked by ``md .. I``
-TOKEN_SENT: Final = 16  # one client was told to recache
-BINARY_KEY: Final = 32  # the key came in base64 and goes out in base64
-ACTIVE: Final = 128  # read twice or more since it was last moved; the highest bit
+HOT = 0
+WARM = 1
+COLD = 2
+TEMP = 3
+SEGMENT_MASK = 3
+FETCHED = 4  # read at least once since it was stored
+STALE = 8  # marked by ``md .. I``
+TOKEN_SENT = 16  # one client was told to recache
+BINARY_KEY = 32  # the key came in base64 and goes out in base64
+ACTIVE = 128  # read twice or more since it was last moved; the highest bit
 
-NEVER: Final = 1 << 62  # the expiry of what does not expire: one comparison tells
+NEVER = 1 << 62  # the expiry of what does not expire: one comparison tells
 
 
 class Item:

@@ -14,7 +14,6 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 from cachefleet.engine.memserver.connection import Connection
 from cachefleet.engine.memserver.control import control_commands
@@ -25,6 +24,7 @@ from cachefleet.engine.memserver.settings import Settings
 from cachefleet.engine.memserver.store import Store
 from cachefleet.engine.memserver.text import text_commands
 
+TYPE_CHECKING = False  # importing typing for it would take longer than the rest
 if TYPE_CHECKING:
     from ssl import SSLContext
 
@@ -40,7 +40,7 @@ CRAWL_TURN_S = 0.001
 SHELLS_MAX = 10_000  # so many queue entries without an item are not worth a walk
 BALANCE_STEPS = 64
 SHED_STEPS = 64
-RESIDENT_SLACK_BYTES = 22 << 20  # the process without items, and room for buffers
+RESIDENT_SLACK_BYTES = 16 << 20  # the process without items, and room for buffers
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -414,7 +414,7 @@ class Server(Host):
         store = self.store
         self.resident_bytes = resident = resident_bytes()
         asked = self.settings.memory_bytes
-        allowed = asked + asked // 6 + RESIDENT_SLACK_BYTES
+        allowed = asked + asked // 8 + RESIDENT_SLACK_BYTES
         if resident > allowed:
             store.limit = max(store.limit - (resident - allowed), asked // 4)
         elif store.limit < asked and resident < allowed - allowed // 16:

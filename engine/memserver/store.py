@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable
-from typing import Final
 
 from cachefleet.engine.memserver import wire
 from cachefleet.engine.memserver.discovery import LEGACY_KEY, SHADOW_S_MAX, ClusterConfig
@@ -38,28 +37,28 @@ from cachefleet.engine.memserver.slabs import (
 from cachefleet.engine.memserver.stats import Counters
 from cachefleet.engine.memserver.wire import U64, parse_u64
 
-RELATIVE_S_MAX: Final = 60 * 60 * 24 * 30  # above this an exptime is a date
-START_S: Final = 62  # where memcached's clock starts: no item may look older than the server
-RESIDENT_BASE_BYTES: Final = 14 << 20  # the interpreter and the server without items
-ITEM_COST_BYTES: Final = 224  # shell, CAS number, key object, table entry, queue entry, rounding
-QUICK_MARGIN_BYTES: Final = 512  # key and header at their largest: below it everything fits
-TRASH_STEP: Final = 400  # items freed at a time after a flush
+RELATIVE_S_MAX = 60 * 60 * 24 * 30  # above this an exptime is a date
+START_S = 62  # where memcached's clock starts: no item may look older than the server
+RESIDENT_BASE_BYTES = 14 << 20  # the interpreter and the server without items
+ITEM_COST_BYTES = 224  # shell, CAS number, key object, table entry, queue entry, rounding
+QUICK_MARGIN_BYTES = 512  # key and header at their largest: below it everything fits
+TRASH_STEP = 400  # items freed at a time after a flush
 
 # How an update treats what is there already
-SET: Final = 0
-ADD: Final = 1
-REPLACE: Final = 2
-APPEND: Final = 3
-PREPEND: Final = 4
-CAS: Final = 5
+SET = 0
+ADD = 1
+REPLACE = 2
+APPEND = 3
+PREPEND = 4
+CAS = 5
 
 # What became of it
-STORED: Final = 0
-NOT_STORED: Final = 1
-EXISTS: Final = 2
-NOT_FOUND: Final = 3
-NO_MEMORY: Final = 4
-NOT_NUMERIC: Final = 5
+STORED = 0
+NOT_STORED = 1
+EXISTS = 2
+NOT_FOUND = 3
+NO_MEMORY = 4
+NOT_NUMERIC = 5
 
 
 class Store:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import socket
 import struct
-from typing import TYPE_CHECKING
 
 from cachefleet.engine.memserver.session import Session
 
+TYPE_CHECKING = False  # importing typing for it would take longer than the rest
 if TYPE_CHECKING:
     from cachefleet.engine.memserver.server import Server
 

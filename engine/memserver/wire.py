@@ -6,31 +6,29 @@ leading blanks and signs pass, what is too wide wraps, and trailing junk is refu
 
 from __future__ import annotations
 
-from typing import Final
+KEY_BYTES_MAX = 250
+LINE_BYTES_MAX = 2048  # longer without a line end closes, unless it is a multiget
+MULTIGET_LINE_BYTES_MAX = 1 << 20  # memcached has no bound here; a process needs one
+WORDS_MAX = 23  # memcached's token array; what is beyond is not looked at
+VALUE_BYTES_MAX = (1 << 31) - 3
 
-KEY_BYTES_MAX: Final = 250
-LINE_BYTES_MAX: Final = 2048  # longer without a line end closes, unless it is a multiget
-MULTIGET_LINE_BYTES_MAX: Final = 1 << 20  # memcached has no bound here; a process needs one
-WORDS_MAX: Final = 23  # memcached's token array; what is beyond is not looked at
-VALUE_BYTES_MAX: Final = (1 << 31) - 3
+U32 = (1 << 32) - 1
+U64 = (1 << 64) - 1
 
-U32: Final = (1 << 32) - 1
-U64: Final = (1 << 64) - 1
+CRLF = b"\r\n"
+END = b"END\r\n"
+ERROR = b"ERROR\r\n"
+OK = b"OK\r\n"
+BAD_FORMAT = b"CLIENT_ERROR bad command line format\r\n"
+BAD_CHUNK = b"CLIENT_ERROR bad data chunk\r\n"
+BAD_EXPTIME = b"CLIENT_ERROR invalid exptime argument\r\n"
+BAD_DELTA = b"CLIENT_ERROR invalid numeric delta argument\r\n"
+NON_NUMERIC = b"CLIENT_ERROR cannot increment or decrement non-numeric value\r\n"
+TOO_LARGE = b"SERVER_ERROR object too large for cache\r\n"
+UNAUTHENTICATED = b"CLIENT_ERROR unauthenticated\r\n"
+OUT_OF_MEMORY = b"SERVER_ERROR out of memory storing object\r\n"
 
-CRLF: Final = b"\r\n"
-END: Final = b"END\r\n"
-ERROR: Final = b"ERROR\r\n"
-OK: Final = b"OK\r\n"
-BAD_FORMAT: Final = b"CLIENT_ERROR bad command line format\r\n"
-BAD_CHUNK: Final = b"CLIENT_ERROR bad data chunk\r\n"
-BAD_EXPTIME: Final = b"CLIENT_ERROR invalid exptime argument\r\n"
-BAD_DELTA: Final = b"CLIENT_ERROR invalid numeric delta argument\r\n"
-NON_NUMERIC: Final = b"CLIENT_ERROR cannot increment or decrement non-numeric value\r\n"
-TOO_LARGE: Final = b"SERVER_ERROR object too large for cache\r\n"
-UNAUTHENTICATED: Final = b"CLIENT_ERROR unauthenticated\r\n"
-OUT_OF_MEMORY: Final = b"SERVER_ERROR out of memory storing object\r\n"
-
-_BLANKS: Final = b" \t\n\v\f\r"
+_BLANKS = b" \t\n\v\f\r"
 
 
 def split_words(line: bytes) -> list[bytes]:
@@ -40,7 +38,7 @@ def split_words(line: bytes) -> list[bytes]:
     return [word for word in line.split(b" ") if word]
 
 
-_SPECIAL_BYTES: Final = bytes(range(33))
+_SPECIAL_BYTES = bytes(range(33))
 
 
 def is_plain_key(key: bytes) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import structlog
@@ -145,13 +145,13 @@ class Endpoints:
                 )
             ).all()
         return plan_routes(
-            _subjects(addresses, nodes),
+            _subjects(addresses, nodes, unfit=self._fleet.unfit_readers),
             endpoints_are_bound=self._fleet.settings.endpoints_are_bound,
         )
 
 
 def _subjects(
-    addresses: Sequence[EndpointAddress], nodes: Sequence[CacheNode]
+    addresses: Sequence[EndpointAddress], nodes: Sequence[CacheNode], *, unfit: Collection[str]
 ) -> list[RoutedSubject]:
     by_subject: dict[str, dict[str, Endpoint]] = {}
     for row in addresses:
@@ -161,16 +161,25 @@ def _subjects(
     members: dict[str, list[CacheNode]] = {}
     for node in nodes:
         members.setdefault(node.subject_uid, []).append(node)
-    return [_subject(uid, kinds, members.get(uid, [])) for uid, kinds in sorted(by_subject.items())]
+    return [
+        _subject(uid, kinds, members.get(uid, []), unfit)
+        for uid, kinds in sorted(by_subject.items())
+    ]
 
 
-def _subject(uid: str, kinds: dict[str, Endpoint], nodes: Sequence[CacheNode]) -> RoutedSubject:
+def _subject(
+    uid: str, kinds: dict[str, Endpoint], nodes: Sequence[CacheNode], unfit: Collection[str]
+) -> RoutedSubject:
     at = {node.uid: Endpoint(node.host or "", node.port or 0) for node in nodes}
     primaries = [at[node.uid] for node in nodes if node.role == NodeRole.PRIMARY]
     return RoutedSubject(
         uid=uid,
         primary=primaries[0] if primaries else None,
-        replicas=tuple(at[node.uid] for node in nodes if node.role == NodeRole.REPLICA),
+        replicas=tuple(
+            at[node.uid]
+            for node in nodes
+            if node.role == NodeRole.REPLICA and node.uid not in unfit
+        ),
         nodes=tuple(at.values()),
         primary_endpoint=kinds.get("primary"),
         reader_endpoint=kinds.get("reader"),

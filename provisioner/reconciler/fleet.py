@@ -56,6 +56,8 @@ class Fleet:
     sync_endpoints: SyncEndpoints = field(default=no_endpoints)
     # The nodes that serve as far as we know: whose silence or end is news.
     watched: dict[str, WatchedNode] = field(default_factory=dict)
+    # Replicas that lag or load: clients of the reader endpoint are kept from them.
+    unfit_readers: set[str] = field(default_factory=set)
     # Processes that a pass is ending itself: their exits are no news.
     ending: set[str] = field(default_factory=set)
     _valkey: dict[str, ValkeyAdapter] = field(default_factory=dict)

@@ -65,6 +65,7 @@ async def settle(
     try:
         async with asyncio.timeout(fleet.settings.create_timeout_s):
             await end_rebooting(record, fleet)
+            await _release_endpoints(record, fleet)
             record = await converge(record, fleet)
             if may_restart:
                 record = await renew(record, fleet, converge)
@@ -108,6 +109,22 @@ async def converge(record: SubjectRecord, fleet: Fleet) -> SubjectRecord:
             return record
         await take(steps, record, fleet)
     raise TimeoutError
+
+
+async def _release_endpoints(record: SubjectRecord, fleet: Fleet) -> None:
+    """Take from nodes on their way out the endpoints they stand for: nobody else can bind them."""
+    if not record.live_nodes or not fleet.settings.endpoints_are_bound:
+        return
+    for node in record.retiring_nodes:
+        if node.host is None or await fleet.driver.find(node.uid) is None:
+            continue
+        try:
+            if record.engine is Engine.MEMCACHED:
+                await fleet.memcached(node).set_binds((node.host,), port=record.settings.port)
+            else:
+                await fleet.valkey(node).set_binds((node.host,))
+        except (NodeUnreachable, CommandRefused):
+            await _end(node, fleet)  # its time has come anyway
 
 
 async def _retire(nodes: Sequence[CacheNode], fleet: Fleet) -> None:

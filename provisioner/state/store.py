@@ -27,6 +27,7 @@ from sqlalchemy.ext.asyncio import (
     AsyncSession,
     create_async_engine,
 )
+from sqlalchemy.orm import ORMExecuteState
 from sqlalchemy.orm.attributes import set_committed_value
 
 from cachefleet.provisioner.clock import Clock
@@ -272,9 +273,12 @@ def _watch_changes(session: AsyncSession) -> Any:
         nonlocal seen
         seen = True
 
+    def note_bulk(state: ORMExecuteState) -> None:
+        if state.is_insert or state.is_update or state.is_delete:
+            note()
+
     event.listen(session.sync_session, "after_flush", note)
-    event.listen(session.sync_session, "after_bulk_update", note)
-    event.listen(session.sync_session, "after_bulk_delete", note)
+    event.listen(session.sync_session, "do_orm_execute", note_bulk)
     return lambda: seen
 
 

@@ -30,6 +30,7 @@ from cachefleet.provisioner.clock import Clock, SystemClock
 from cachefleet.provisioner.drivers.base import LaunchFailed
 from cachefleet.provisioner.drivers.local import LocalDriver
 from cachefleet.provisioner.health.monitor import Monitor
+from cachefleet.provisioner.health.readers import ReaderWatch
 from cachefleet.provisioner.reconciler.endpoints import GATEWAY_UID, Endpoints
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.loop import SYSTEM_SCOPE, Provisioner
@@ -187,7 +188,11 @@ async def _running_provisioner(
     fleet, endpoints = await _make_fleet(settings, store, clock)
     provisioner = Provisioner(fleet, after_work=endpoints.sync)
     monitor = Monitor(fleet, provisioner, endpoints)
-    tasks = [asyncio.create_task(provisioner.run()), asyncio.create_task(monitor.run())]
+    tasks = [
+        asyncio.create_task(provisioner.run()),
+        asyncio.create_task(monitor.run()),
+        asyncio.create_task(ReaderWatch(fleet, provisioner, endpoints).run()),
+    ]
     for task in tasks:
         # Neither ends by itself: without them the API would promise what nobody does.
         task.add_done_callback(lambda _: stopping.set())

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import Engine, create_engine, make_url
 
 from cachefleet.provisioner.state.store import Store
 from cachefleet.provisioner.state.tables import Base
 from tests.support.postgres import NoPostgres, PostgresCluster, run_postgres
 from tests.unit.api.driver import SteppedClock
-
-TEMPLATE = "cachefleet_template"
 
 
 @pytest.fixture(scope="session")
@@ -29,14 +28,29 @@ def postgres() -> Iterator[PostgresCluster]:
 
 
 @pytest.fixture(scope="session")
-def postgres_template(postgres: PostgresCluster) -> str:
-    """Make a database that has every table, to be copied."""
-    postgres.execute(f"CREATE DATABASE {TEMPLATE}")
-    url = postgres.url(TEMPLATE).replace("postgresql:", "postgresql+psycopg:")
-    engine = create_engine(url)
+def postgres_records(postgres: PostgresCluster) -> Iterator[Engine]:
+    """Make a database that has every table; each test that uses it empties it first."""
+    url = postgres.url(postgres.create_database())
+    engine = create_engine(make_url(url).set(drivername="postgresql+psycopg"))
+    Base.metadata.create_all(engine)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def postgres_blank(postgres: PostgresCluster) -> str:
+    """Make a database for tests that begin without a table; return its name."""
+    return postgres.create_database()
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a database file that has every table, to be copied."""
+    path = tmp_path_factory.mktemp("template") / "records.db"
+    engine = create_engine(f"sqlite:///{path}")
     Base.metadata.create_all(engine)
     engine.dispose()
-    return TEMPLATE
+    return path
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -46,26 +60,23 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield f"sqlite:///{tmp_path / 'records.db'}"
         return
     cluster: PostgresCluster = request.getfixturevalue("postgres")
-    name = cluster.create_database()
+    name: str = request.getfixturevalue("postgres_blank")
+    cluster.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public", database=name)
     yield cluster.url(name)
-    cluster.drop_database(name)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Give the URL of a database that has every table and no row."""
     if request.param == "sqlite":
-        path = tmp_path / "records.db"
-        engine = create_engine(f"sqlite:///{path}")
-        Base.metadata.create_all(engine)
-        engine.dispose()
+        path = shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path)
         yield f"sqlite:///{path}"
         return
-    template: str = request.getfixturevalue("postgres_template")
-    cluster: PostgresCluster = request.getfixturevalue("postgres")
-    name = cluster.create_database(template=template)
-    yield cluster.url(name)
-    cluster.drop_database(name)
+    engine: Engine = request.getfixturevalue("postgres_records")
+    with engine.begin() as connection:
+        for table in reversed(Base.metadata.sorted_tables):
+            connection.execute(table.delete())
+    yield engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 @pytest.fixture

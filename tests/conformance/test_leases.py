@@ -13,7 +13,7 @@ from cachefleet.provisioner.state.errors import Stale
 from cachefleet.provisioner.state.leases import TTL_S, Lease
 from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.store import Store
-from cachefleet.provisioner.state.tables import Subject
+from cachefleet.provisioner.state.tables import Event, Subject
 from tests.unit.api.driver import SteppedClock
 
 HERE = Scope("000000000000", "us-east-1")
@@ -145,11 +145,17 @@ async def test_a_stale_holder_writes_nothing(store: Store, clock: SteppedClock) 
     [lease] = await acquire(store, "one")
     clock.advance(TTL_S + 1)
     await acquire(store, "two")
-    with pytest.raises(Stale):
+
+    async def write() -> None:
         async with store.begin(HERE) as tx:
             tx.emit("cache-cluster", "demo", "from the past")
+            await tx.session.flush()
             await leases.require(tx, lease, holder="one")
+
+    with pytest.raises(Stale):
+        await write()
     async with store.read(HERE) as tx:
+        assert (await tx.session.scalars(select(Event))).all() == []
         row = (await tx.session.scalars(select(Subject))).one()
     assert row.lease_holder == "two"
 

@@ -8,6 +8,7 @@ from datetime import UTC
 
 import pytest
 from sqlalchemy import delete, select, update
+from sqlalchemy.exc import IntegrityError
 
 from cachefleet.provisioner.state import ids
 from cachefleet.provisioner.state.errors import AlreadyExists, NotFound
@@ -65,11 +66,15 @@ async def test_what_is_committed_is_there(store: Store) -> None:
 
 async def test_what_raises_is_rolled_back_whole(store: Store) -> None:
     before = await store.revision(HERE)
-    with pytest.raises(ZeroDivisionError):
+
+    async def fail() -> None:
         async with store.begin(HERE) as tx:
             await tx.insert(row(tx, "a"))
             tx.enqueue("settle", subject_uid="s")
             raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
     assert await names(store) == []
     assert await store.revision(HERE) == before
     assert not store.work_filed.is_set()
@@ -312,8 +317,6 @@ async def test_every_tag_of_a_resource_has_its_own_key(store: Store) -> None:
             key="k",
             value="v",
         )
-
-    from sqlalchemy.exc import IntegrityError
 
     async with store.begin(HERE) as tx:
         tx.session.add(tag())

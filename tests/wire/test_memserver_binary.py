@@ -60,7 +60,7 @@ CASES = [
         id="quiet-set-delete",
     ),
     pytest.param(
-        packet(5, b"n", struct.pack(">QQI", 1, 41, 0)) + packet(5, b"n", struct.pack(">QQI", 1, 0, 0)),
+        packet(5, b"n", struct.pack(">QQI", 1, 41, 0)) * 2,
         reply(5, body=struct.pack(">Q", 41), cas=1) + reply(5, body=struct.pack(">Q", 42), cas=2),
         id="incr",
     ),

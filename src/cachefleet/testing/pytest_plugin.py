@@ -1,7 +1,7 @@
 """Fixtures for projects whose tests use ElastiCache: a server a session, a client a test.
 
 ``elasticache`` is a boto3 client in an account of its own, so what one test creates no other test
-sees; the resources are deleted when the test ends. Nothing is started unless a fixture is asked for.
+sees; the resources are deleted when the test ends. Nothing starts unless a fixture is asked for.
 """
 
 from __future__ import annotations

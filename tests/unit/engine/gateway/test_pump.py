@@ -235,6 +235,21 @@ def test_a_client_that_leaves_before_there_is_a_backend_ends_the_link_once() -> 
     assert pair.owner.ended == [pair.link]
 
 
+def test_a_forsaken_client_ends_its_link_once_whatever_the_loop_says_later() -> None:
+    pair = Pair()
+    pair.link.client.forsake()
+    assert pair.client.aborted
+    pair.link.client.connection_lost(None)
+    pair.link.client.forsake()
+    assert pair.owner.ended == [pair.link]
+
+
+def test_a_side_that_was_never_made_has_nothing_to_forsake() -> None:
+    owner = Owner()
+    Link(owner, buffer_bytes=4096, interceptor=None).client.forsake()
+    assert owner.ended == []
+
+
 def test_refused_clients_are_aborted() -> None:
     owner = Owner()
     owner.admits = False

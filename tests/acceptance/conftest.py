@@ -1,0 +1,34 @@
+"""One server for the session; an account of its own for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.server import Server, delete_everything, own_account
+
+if TYPE_CHECKING:
+    from mypy_boto3_elasticache import ElastiCacheClient
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Give a server that all tests share."""
+    with Server(tmp_path_factory.mktemp("acceptance") / "data", "--log-level", "info") as server:
+        yield server
+
+
+@pytest.fixture
+def account() -> str:
+    """Give an account that nobody else uses."""
+    return own_account()
+
+
+@pytest.fixture
+def client(server: Server, account: str) -> Iterator[ElastiCacheClient]:
+    """Give a boto3 client of an empty account, and delete what the test leaves in it."""
+    client = server.client(account)
+    yield client
+    delete_everything(client)
