@@ -13,6 +13,7 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 READY = "cachefleet is ready on "
 START_TIMEOUT_S = 60.0
@@ -72,3 +73,9 @@ def percentile(values: Sequence[float], share: float) -> float:
 def median(values: Sequence[float]) -> float:
     """Return the middle value."""
     return statistics.median(values)
+
+
+def written_to(call: Callable[..., Any], **request: Any) -> None:
+    """Make a call that the peer may refuse for want of something it insists on."""
+    with contextlib.suppress(ClientError):
+        call(**request)

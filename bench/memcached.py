@@ -108,7 +108,8 @@ def run(mcload: Path, port: int, pid: int, load: Load, scale: float, *, fill: bo
 
 
 def median(runs: list[Run], name: str) -> float:
-    return statistics.median(getattr(one, name) for one in runs)
+    values: list[float] = [getattr(one, name) for one in runs]
+    return statistics.median(values)
 
 
 def compare(

@@ -105,7 +105,16 @@ class Connection:
         if session.idle:
             reply = session.answer(data)
             if reply:
-                self._send(reply)
+                try:
+                    sent = self.send(reply)
+                except (BlockingIOError, InterruptedError):
+                    sent = 0
+                except OSError:
+                    self.close()
+                    return
+                self.stats.bytes_written += sent
+                if sent != len(reply):
+                    self._keep(reply, sent)
                 return
             if reply is None:
                 session.receive(data)
@@ -167,8 +176,12 @@ class Connection:
             return
         self.stats.bytes_written += sent
         if sent < len(payload):
-            self.unsent.append(memoryview(payload)[sent:])
-            self.server.poller.modify(self.fd, WRITE)
+            self._keep(payload, sent)
+
+    def _keep(self, payload: bytes, sent: int) -> None:
+        """Hold what was not taken, and read no more until it is."""
+        self.unsent.append(memoryview(payload)[sent:])
+        self.server.poller.modify(self.fd, WRITE)
 
     def _drain(self) -> None:
         unsent = self.unsent

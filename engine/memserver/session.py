@@ -283,22 +283,27 @@ class Session:
         _, key, flags, exptime, size = words
         if (
             not 0 < len(key) <= wire.KEY_BYTES_MAX
-            or b"\0" in key
-            or not (size.isdigit() and flags.isdigit() and exptime.isdigit())
+            or not size.isdigit()
             or len(size) > 6
-            or len(flags) > 9
-            or len(exptime) > 10
             or (size[0] == 48 and size != b"0")
-            or (flags[0] == 48 and flags != b"0")
+            or b"\0" in key
         ):
             return 0
         stop = pos + int(size) + 2
         store = self.store
         if stop > end or data[stop - 2 : stop] != b"\r\n" or stop - pos > store.quick_bytes_max:
             return 0
-        exp = NEVER if exptime == b"0" else store.expiry(int(exptime))
-        head = b"VALUE %b %b %b\r\n" % (key, flags, size)
-        if store.link(key, head, data[pos:stop], exp) is None:
+        exp = NEVER
+        if exptime != b"0":
+            if not exptime.isdigit() or len(exptime) > 10:
+                return 0
+            exp = store.expiry(int(exptime))
+            store.timed_sets += 1
+        if flags != b"0" and (not flags.isdigit() or flags[0] == 48 or len(flags) > 9):
+            return 0
+        head = b"".join((b"VALUE ", key, b" ", flags, b" ", size, b"\r\n"))
+        chunk = data[pos:stop]
+        if not store.overwrite(key, head, chunk, exp) and store.link(key, head, chunk, exp) is None:
             return 0
         store.stats.cmd_set += 1
         return stop

@@ -82,6 +82,7 @@ class Store:
         self._class_limits = self.classes.sizes[:-1]  # what exceeds the others is in the last
         self._item_base = ITEM_HEADER_BYTES + 1 + (CAS_BYTES if settings.cas else 0)
         self.quick_bytes_max = settings.item_size_max - QUICK_MARGIN_BYTES
+        self._cas = settings.cas
         self.special_segments = settings.temp_lru or not settings.lru_segmented
         self.counts = [0] * (4 << 6)  # items by segment and class
         self.class_mem = [0] * 65
@@ -185,6 +186,26 @@ class Store:
         """Store *chunk* (data and CRLF) under *key*; None when memory is out."""
         head = b"VALUE %b %d %d\r\n" % (key, flags, len(chunk) - 2)
         return self.link(key, head, chunk, exp, bits)
+
+    def overwrite(self, key: bytes, head: bytes, chunk: bytes, exp: int) -> bool:
+        """As ``link``, where there is an item of the same size and flags; False where not.
+
+        Most of what is stored is: then no sum changes, and no room is needed.
+        """
+        item = self.table.get(key)
+        if item is None:
+            return False
+        old = item.blob
+        if len(old) != len(head) + len(chunk) or not old.startswith(head) or not self._cas:
+            return False
+        item.blob = head + chunk
+        item.exp = exp
+        item.cas = self.cas_id = self.cas_id + 1
+        item.time = self.now
+        item.bits &= SEGMENT_MASK
+        self.class_sets[item.slab] += 1
+        self.stats.total_items += 1
+        return True
 
     def link(self, key: bytes, head: bytes, chunk: bytes, exp: int, bits: int = 0) -> Item | None:
         """As ``put``, with the line that ``get`` will send before the data."""

@@ -27,12 +27,11 @@ def main() -> None:
         pass
     nodes = os.path.join(root, "nodes")
     for _ in range(ROUNDS_MAX):
-        alive = [pid for name in _names(nodes) if (pid := _running(os.path.join(nodes, name)))]
-        if not alive:
+        held = [path for name in _names(nodes) if _is_held(path := os.path.join(nodes, name))]
+        if not held:
             break
-        for pid in alive:
-            with contextlib.suppress(OSError):
-                os.killpg(pid, signal.SIGKILL)
+        for directory in held:
+            _end(directory)
         time.sleep(ROUND_S)
     shutil.rmtree(root, ignore_errors=True)
     shutil.rmtree(sockets, ignore_errors=True)
@@ -45,19 +44,39 @@ def _names(folder: str) -> list[str]:
         return []
 
 
-def _running(directory: str) -> int:
-    """Return the noted pid where somebody holds the directory's lock, else 0."""
-    with contextlib.suppress(OSError, ValueError):
-        with open(os.path.join(directory, "pid")) as note:
-            pid = int(note.read().split()[0])
+def _is_held(directory: str) -> bool:
+    """Tell whether somebody holds the directory's lock."""
+    with contextlib.suppress(OSError):
         descriptor = os.open(os.path.join(directory, "lock"), os.O_RDWR)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return pid
+            return True
         finally:
             os.close(descriptor)
-    return 0
+    return False
+
+
+def _end(directory: str) -> None:
+    """Kill the process that was noted, and whoever else has the lock: a start cut short."""
+    with contextlib.suppress(OSError, ValueError), open(os.path.join(directory, "pid")) as note:
+        os.killpg(int(note.read().split()[0]), signal.SIGKILL)
+    where = os.path.realpath(directory)
+    for name in _names("/proc"):
+        if name.isdigit() and _works_in(f"/proc/{name}", where):
+            with contextlib.suppress(OSError):
+                os.kill(int(name), signal.SIGKILL)
+
+
+def _works_in(process: str, directory: str) -> bool:
+    """Tell whether *process* (a folder of /proc) works in *directory* and has its lock open."""
+    try:
+        if os.readlink(f"{process}/cwd") != directory:
+            return False
+        files = [os.readlink(f"{process}/fd/{name}") for name in _names(f"{process}/fd")]
+    except OSError:
+        return False
+    return f"{directory}/lock" in files
 
 
 if __name__ == "__main__":

@@ -83,7 +83,9 @@ class LocalDriver:
             return running
         directory = self.directory(spec.uid)
         directory.mkdir(mode=0o700, exist_ok=True)
-        lock = _take_lock(directory) or await self._take_from_stragglers(directory)
+        lock = _take_lock(directory)
+        if lock is None:
+            lock = await self._take_from_stragglers(directory)
         try:
             self.socket_path(spec.uid).unlink(missing_ok=True)
             for name, text in spec.files.items():

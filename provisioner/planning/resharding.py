@@ -40,7 +40,7 @@ class ShardSlots:
 
 
 def open_moves(shards: Mapping[str, ShardSlots]) -> list[SlotMove]:
-    """Return the moves that were begun key by key and cut off, one slot each.
+    """Return the moves that were begun key by key and cut off.
 
     Either mark is enough: the source's is lost when its replica takes over, and the target's when
     that one's does.
@@ -58,9 +58,9 @@ def open_moves(shards: Mapping[str, ShardSlots]) -> list[SlotMove]:
             for slot, target in view.migrating.items()
             if target != source and slot in view.owned
         }
-        moves += [
-            SlotMove(source, target, ranges_of([slot])) for slot, target in sorted(begun.items())
-        ]
+        for target in sorted(set(begun.values())):
+            slots = [slot for slot, where in begun.items() if where == target]
+            moves.append(SlotMove(source, target, ranges_of(slots)))
     return moves
 
 

@@ -100,7 +100,7 @@ async def _pass(operation: Operation, record: SubjectRecord, fleet: Fleet) -> Ou
         try:
             await _all([_move(move, record, fleet) for move in side_by_side(moves)])
         except ValueTooBig as refusal:
-            await _leave(refusal.slot, operation, record, fleet)
+            await _leave(refusal.slots, operation, record, fleet)
         shards = await _read_shards(record, fleet)
     return await _conclude(operation, record, shards, fleet)
 
@@ -233,7 +233,7 @@ async def _end_what_was_begun(operation: Operation, record: SubjectRecord, fleet
         try:
             await _move(move, record, fleet)
         except ValueTooBig as refusal:
-            await _leave(refusal.slot, operation, record, fleet)
+            await _leave(refusal.slots, operation, record, fleet)
 
 
 async def _move(move: SlotMove, record: SubjectRecord, fleet: Fleet) -> None:
@@ -310,10 +310,12 @@ def _progress(payload: Payload) -> str:
     return f"{payload['total'] - payload['left']} of {payload['total']} slots have moved"
 
 
-async def _leave(slot: int, operation: Operation, record: SubjectRecord, fleet: Fleet) -> None:
-    """Remember a slot that cannot be moved, and go on with the others."""
-    log.warning("slot_not_movable", group=record.settings.name, slot=slot)
-    stuck = {*operation.payload.get("stuck", ()), slot}
+async def _leave(
+    slots: Collection[int], operation: Operation, record: SubjectRecord, fleet: Fleet
+) -> None:
+    """Remember slots that cannot be moved, and go on with the others."""
+    log.warning("slots_not_movable", group=record.settings.name, slots=sorted(slots))
+    stuck = {*operation.payload.get("stuck", ()), *slots}
     await _remember(operation, record, fleet, {"stuck": sorted(stuck)})
 
 
@@ -357,8 +359,8 @@ async def _put_back_what_was_begun(record: SubjectRecord, fleet: Fleet) -> None:
     primaries = _primaries(record)
     for move in open_moves(await _read_served_shards(record, fleet)):
         source, target = primaries[move.source], primaries[move.target]
-        for slot in sorted(slots_of(move.ranges)):
-            await put_back(slot, _peer(source, fleet), _peer(target, fleet))
+        slots = sorted(slots_of(move.ranges))
+        await put_back(slots, _peer(source, fleet), _peer(target, fleet))
 
 
 async def _read_served_shards(record: SubjectRecord, fleet: Fleet) -> Shards:

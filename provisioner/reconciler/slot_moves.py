@@ -8,7 +8,7 @@ led by ASK and MOVED meanwhile. Both ways can be cut off anywhere and taken up a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -25,21 +25,23 @@ MIGRATION_TIMEOUT_S = 300.0
 POLL_S = 0.01
 ENDED = frozenset({"success", "failed", "canceled", "cancelled"})
 
-KEYS_PER_LOOK_MAX = 100
+KEYS_PER_LOOK_MAX = 64
 # What one MIGRATE sends: the source serves nobody meanwhile, some 10 ms for this much.
 BYTES_PER_MIGRATE_MAX = 4 * 1024 * 1024
 VALUE_BYTES_MAX = 256 * 1024 * 1024  # the service does not move larger ones either
 MIGRATE_TIMEOUT_MS = 5_000
-SLOTS_MARKED_AT_ONCE = 32
+# The engine writes and syncs its cluster file for every change of marks, and once for a batch of
+# them. Should the source die meanwhile, its successor misses the keys of these until the next pass.
+SLOTS_OPEN_MAX = 16
 
 
 class ValueTooBig(CommandRefused):
-    """A slot holds a value that is not moved; the slot stays where it is."""
+    """Slots hold values that are not moved; they stay where they are."""
 
-    def __init__(self, slot: int) -> None:
+    def __init__(self, slots: Collection[int]) -> None:
         limit_mb = VALUE_BYTES_MAX // (1024 * 1024)
-        super().__init__(f"slot {slot} holds a value of more than {limit_mb} MB")
-        self.slot = slot
+        super().__init__(f"slots {sorted(slots)} hold values of more than {limit_mb} MB")
+        self.slots = frozenset(slots)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,86 +102,103 @@ async def migrations_ended(peer: Peer, *, timeout_s: float = MIGRATION_TIMEOUT_S
 async def move_key_by_key(
     source: Peer, target: Peer, ranges: Sequence[SlotRange], others: Sequence[Peer]
 ) -> None:
-    """Move *ranges* slot by slot; every primary hears of the new owner.
+    """Move *ranges* some slots at a time; every primary hears of the new owner.
 
     Raises:
-        ValueTooBig: a slot cannot be moved; it was put back, those before it have moved.
-        CommandRefused, NodeUnreachable: the slot under way stays marked, and can be taken up again.
+        ValueTooBig: some slots cannot be moved and were put back; the others have moved.
+        CommandRefused, NodeUnreachable: slots under way stay marked, and can be taken up again.
     """
     slots = sorted(slots_of(ranges))
-    for first in range(0, len(slots), SLOTS_MARKED_AT_ONCE):
-        batch = slots[first : first + SLOTS_MARKED_AT_ONCE]
-        # Alone this mark changes nothing for clients; only slots one by one are opened.
-        await target.adapter.commands(
-            [("CLUSTER", "SETSLOT", slot, "IMPORTING", source.node_id) for slot in batch]
-        )
-        for index, slot in enumerate(batch):
-            try:
-                await _move_slot(slot, source, target)
-            except ValueTooBig:
-                await put_back(slot, source, target)
-                await _close(batch[index + 1 :], target)
-                await _tell(batch[:index], target, others)
-                raise
-        await _tell(batch, target, others)
+    stuck: set[int] = set()
+    for first in range(0, len(slots), SLOTS_OPEN_MAX):
+        stuck |= await _move_batch(slots[first : first + SLOTS_OPEN_MAX], source, target, others)
+    if stuck:
+        raise ValueTooBig(stuck)
 
 
-async def put_back(slot: int, source: Peer, target: Peer) -> None:
-    """Undo a move that was begun: the target's keys return to the source, which still owns them."""
-    await _send_keys(slot, target, source)
-    await _close([slot], target)
-    await _close([slot], source)
-
-
-async def _move_slot(slot: int, source: Peer, target: Peer) -> None:
-    await source.adapter.cluster_setslot(slot, "MIGRATING", target.node_id)
-    await _send_keys(slot, source, target)
-    # The target first: should we die in between, it has the keys and says so.
+async def put_back(slots: Sequence[int], source: Peer, target: Peer) -> None:
+    """Undo moves that were begun: the target's keys return to the source, which still owns them."""
+    await _send_keys(slots, target, source)
     for peer in (target, source):
-        await peer.adapter.cluster_setslot(slot, "NODE", target.node_id)
+        await peer.adapter.commands([("CLUSTER", "SETSLOT", slot, "STABLE") for slot in slots])
 
 
-async def _send_keys(slot: int, sender: Peer, receiver: Peer) -> None:
-    while keys := await sender.adapter.keys_in_slot(slot, KEYS_PER_LOOK_MAX):
-        sizes = await sender.adapter.commands([("MEMORY", "USAGE", key) for key in keys])
-        for chunk in chunks(keys, [int(size or 0) for size in sizes], slot=slot):
-            await sender.adapter.migrate_keys(
-                receiver.endpoint,
-                chunk,
-                timeout_ms=MIGRATE_TIMEOUT_MS,
-                username=receiver.login.username,
-                password=receiver.login.password,
-            )
+async def _move_batch(
+    slots: Sequence[int], source: Peer, target: Peer, others: Sequence[Peer]
+) -> set[int]:
+    """Move some slots; return those that stay. The engine syncs its file once for a whole batch."""
+    # The target first: the source leads clients there as soon as it is marked.
+    await target.adapter.commands(_setslot(slots, "IMPORTING", source))
+    await source.adapter.commands(_setslot(slots, "MIGRATING", target))
+    stuck = await _send_keys(slots, source, target)
+    if stuck:
+        await put_back(sorted(stuck), source, target)
+    moved = [slot for slot in slots if slot not in stuck]
+    # The target first again: should we die in between, it has the keys and says so.
+    for peer in (target, source):
+        await peer.adapter.commands(_setslot(moved, "NODE", target))
+    # The rest would hear by gossip, a little later.
+    await asyncio.gather(
+        *(peer.adapter.commands(_setslot(moved, "NODE", target)) for peer in others)
+    )
+    return stuck
 
 
-def chunks(keys: Sequence[bytes], sizes: Sequence[int], *, slot: int) -> Iterator[list[bytes]]:
-    """Yield *keys* in lots that are sent at a time; pure.
+def _setslot(slots: Sequence[int], state: str, peer: Peer) -> list[tuple[str | int, ...]]:
+    return [("CLUSTER", "SETSLOT", slot, state, peer.node_id) for slot in slots]
 
-    Raises:
-        ValueTooBig: one of them is not moved at all; nothing was yielded.
-    """
-    if max(sizes, default=0) > VALUE_BYTES_MAX:
-        raise ValueTooBig(slot)
+
+async def _send_keys(slots: Sequence[int], sender: Peer, receiver: Peer) -> set[int]:
+    """Send all keys of *slots*; return the slots with a value that is too big, left as they are."""
+    left, stuck = list(slots), set[int]()
+    while left:
+        keys_by_slot = await _keys(left, sender)
+        sizes = await _sizes([key for keys in keys_by_slot.values() for key in keys], sender)
+        for slot, keys in keys_by_slot.items():
+            if any(sizes[key] > VALUE_BYTES_MAX for key in keys):
+                stuck.add(slot)
+                continue
+            for lot in lots(keys, sizes):
+                await sender.adapter.migrate_keys(
+                    receiver.endpoint,
+                    lot,
+                    timeout_ms=MIGRATE_TIMEOUT_MS,
+                    username=receiver.login.username,
+                    password=receiver.login.password,
+                )
+        left = [slot for slot in keys_by_slot if slot not in stuck]
+    return stuck
+
+
+async def _keys(slots: Sequence[int], peer: Peer) -> dict[int, list[bytes]]:
+    """Return some keys of each slot that has any."""
+    replies = await peer.adapter.commands(
+        [("CLUSTER", "GETKEYSINSLOT", slot, KEYS_PER_LOOK_MAX) for slot in slots]
+    )
+    return {
+        slot: [key.encode("utf-8", "surrogateescape") for key in keys]
+        for slot, keys in zip(slots, replies, strict=True)
+        if keys
+    }
+
+
+async def _sizes(keys: Sequence[bytes], peer: Peer) -> dict[bytes, int]:
+    replies = await peer.adapter.commands([("MEMORY", "USAGE", key) for key in keys])
+    return {key: int(size or 0) for key, size in zip(keys, replies, strict=True)}
+
+
+def lots(keys: Sequence[bytes], sizes: Mapping[bytes, int]) -> Iterator[list[bytes]]:
+    """Yield *keys* in lots that are sent at a time. Pure."""
     lot: list[bytes] = []
     filled = 0
-    for key, size in zip(keys, sizes, strict=True):
-        if lot and filled + size > BYTES_PER_MIGRATE_MAX:
+    for key in keys:
+        if lot and filled + sizes[key] > BYTES_PER_MIGRATE_MAX:
             yield lot
             lot, filled = [], 0
         lot.append(key)
-        filled += size
+        filled += sizes[key]
     if lot:
         yield lot
-
-
-async def _close(slots: Sequence[int], peer: Peer) -> None:
-    await peer.adapter.commands([("CLUSTER", "SETSLOT", slot, "STABLE") for slot in slots])
-
-
-async def _tell(slots: Sequence[int], owner: Peer, others: Sequence[Peer]) -> None:
-    """Tell the primaries that were not part of it; they would hear by gossip, a little later."""
-    commands = [("CLUSTER", "SETSLOT", slot, "NODE", owner.node_id) for slot in slots]
-    await asyncio.gather(*(peer.adapter.commands(commands) for peer in others))
 
 
 async def _owned(peer: Peer) -> set[int]:

@@ -32,7 +32,7 @@ from sqlalchemy.orm.attributes import set_committed_value
 
 from cachefleet.provisioner.clock import Clock
 from cachefleet.provisioner.state import sqlite
-from cachefleet.provisioner.state.errors import AlreadyExists, NotFound
+from cachefleet.provisioner.state.errors import AlreadyExists, NotFound, Stale
 from cachefleet.provisioner.state.ids import new_uid
 from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.tables import (
@@ -195,15 +195,22 @@ class Store:
 
     @contextlib.asynccontextmanager
     async def begin(self, scope: Scope) -> AsyncIterator[Transaction]:
-        """Give a transaction that commits where the block ends and rolls back where it raises."""
-        async with self._turn(), self._session(writes=True) as session:
-            changed = _watch_changes(session)
-            transaction = Transaction(session, scope=scope, now=self._clock.now())
-            yield transaction
-            await session.flush()
-            if changed():
-                await self._raise_revision(session, scope)
-            await session.commit()
+        """Give a transaction that commits where the block ends and rolls back where it raises.
+
+        Raises:
+            Stale: another transaction took the same names meanwhile; nothing was changed.
+        """
+        try:
+            async with self._turn(), self._session(writes=True) as session:
+                changed = _watch_changes(session)
+                transaction = Transaction(session, scope=scope, now=self._clock.now())
+                yield transaction
+                await session.flush()
+                if changed():
+                    await self._raise_revision(session, scope)
+                await session.commit()
+        except IntegrityError as error:
+            raise Stale(f"another transaction was there first: {error.orig}") from error
         if changed():
             self._revisions[scope] = self._revisions.get(scope, 0) + 1
         if transaction.wakes_provisioner:

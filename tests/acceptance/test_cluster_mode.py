@@ -68,8 +68,17 @@ def test_cluster_clients_reach_every_shard(
         assert [client.get(key) for key in KEYS] == [key.upper() for key in KEYS]
         sizes = client.dbsize(target_nodes=kind.PRIMARIES)
         assert len(client.get_primaries()) == 3
-        assert len(client.get_replicas()) == 3
+        # A node tells of a replica once gossip has brought that replica's offset.
+        wait_until(
+            lambda: replicas_seen(client), lambda count: count == 3, what="the client sees replicas"
+        )
         assert sizes >= len(KEYS)
+
+
+def replicas_seen(client: Any) -> int:
+    """Return how many replicas a cluster client finds when it asks anew."""
+    client.nodes_manager.initialize()
+    return len(client.get_replicas())
 
 
 def test_replicas_serve_reads_of_their_own_shard(shared: ElastiCacheClient) -> None:
@@ -188,7 +197,7 @@ def test_replicas_of_every_shard_are_added_and_taken_away(client: ElastiCacheCli
     assert [len(shard["NodeGroupMembers"]) for shard in group["NodeGroups"]] == [2, 2]
     with RedisCluster(**configuration_endpoint(client, "bare"), decode_responses=True) as cluster:
         wait_until(
-            lambda: (cluster.nodes_manager.initialize(), len(cluster.get_replicas()))[1],
+            lambda: replicas_seen(cluster),
             lambda count: count == 2,
             what="cluster clients see both replicas",
         )

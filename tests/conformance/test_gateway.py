@@ -539,8 +539,12 @@ async def test_a_second_gateway_does_not_take_the_first_ones_place(worker: Worke
         "--routes", str(worker.routes_path), "--control", str(worker.control_path),
         stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    async with asyncio.timeout(DEADLINE_S):
-        _, said = await second.communicate()
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            _, said = await second.communicate()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            second.kill()
     assert second.returncode == 2
     assert b"another gateway owns" in said
     assert await worker.control.ping() == worker.process.pid

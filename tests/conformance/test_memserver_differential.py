@@ -189,7 +189,11 @@ def clean(ports: tuple[int, int]) -> None:
 def test_text_replies_are_memcacheds(seed: int, kind: str) -> None:
     dice = random.Random(f"{kind}-{seed}")
     classic: list[Callable[[random.Random], bytes]] = [storage, storage, retrieval, other]
-    makers = {"classic": classic, "meta": [meta, meta, storage], "mixed": [*classic, meta, meta]}
+    makers: dict[str, list[Callable[[random.Random], bytes]]] = {
+        "classic": classic,
+        "meta": [meta, meta, storage],
+        "mixed": [*classic, meta, meta],
+    }
     requests = [dice.choice(makers[kind])(dice) for _ in range(REQUESTS)]
     # A new pair each time: CAS numbers count every store, refused ones included.
     with our_server() as ours, memcached() as theirs:

@@ -79,13 +79,19 @@ def clean_environment(**more: str) -> dict[str, str]:
 
 
 class Server:
-    """One running server; *options* are of the command line, *settings* of the environment."""
+    """One running server; *options* are of the command line, *settings* of the environment.
 
-    def __init__(self, data_dir: Path, *options: str, **settings: str) -> None:
+    *path* takes the place of PATH, for a machine that lacks engines.
+    """
+
+    def __init__(
+        self, data_dir: Path, *options: str, path: str | None = None, **settings: str
+    ) -> None:
         self.data_dir = data_dir
         self.network = settings.pop("endpoint_network", None) or own_network()
         self.options = options
         self.settings = settings
+        self._path = path
         self.url = ""
         self._process: subprocess.Popen[str] | None = None
         self._clients: list[Any] = []
@@ -123,6 +129,7 @@ class Server:
         environment = clean_environment(
             CACHEFLEET_ENDPOINT_NETWORK=self.network,
             **{f"CACHEFLEET_{name.upper()}": value for name, value in self.settings.items()},
+            **({} if self._path is None else {"PATH": self._path}),
         )
         words = ["serve", "--port", "0", "--data-dir", str(self.data_dir), *self.options]
         with self._log_path.open("a") as log:
@@ -176,8 +183,8 @@ class Server:
         self._clients.append(client)
         return client
 
-    def node(self, member: str, node_id: str = "0001", *, account: str = ACCOUNT) -> CacheNode:
-        """Return a node's row."""
+    def node(self, member: str, node_id: str = "0001") -> CacheNode:
+        """Return the row of a node whose cluster has a name of its own among all accounts."""
 
         async def read(store: Store) -> CacheNode:
             async with store.read(Scope("", "")) as tx:
@@ -188,7 +195,8 @@ class Server:
             assert len(rows) == 1, f"{len(rows)} nodes are named {member}/{node_id}"
             return rows[0]
 
-        return self._read(read)
+        node: CacheNode = self._read(read)
+        return node
 
     def engine_config(self, member: str) -> dict[str, str]:
         """Return what the engine of a Valkey or Redis node says of its configuration."""

@@ -1,0 +1,154 @@
+"""Describe calls a second beside moto_server, in one run: by boto3 and raw, with eight connections.
+
+Both hold the same: five replication groups and ten users' worth of subnet groups. The raw load is
+wrk's where it is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bench.fleet import client, median, running, seconds_until, written_to
+
+GROUPS = 5
+CONNECTIONS = 8
+BODY = "Action={action}&Version=2015-02-02"
+SCRIPT = """wrk.method = "POST"
+wrk.body = "{body}"
+wrk.headers["Content-Type"] = "application/x-www-form-urlencoded; charset=utf-8"
+wrk.headers["Authorization"] = "AWS4-HMAC-SHA256 Credential=111111111111/20260101/us-east-1/\
+elasticache/aws4_request, SignedHeaders=host;x-amz-date, Signature={signature}"
+wrk.headers["X-Amz-Date"] = "20260101T000000Z"
+"""
+CALLS = {
+    "DescribeReplicationGroups (5 groups)": "DescribeReplicationGroups",
+    "DescribeCacheSubnetGroups (10 groups)": "DescribeCacheSubnetGroups",
+}
+
+
+def main() -> None:
+    """Print a row a call and a kind of load."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--pairs", type=int, default=3)
+    options = parser.parse_args()
+    print("| load | call | cachefleet | moto_server | ratio |\n|---|---|---|---|---|")
+    with running() as (ours, _), moto() as theirs:
+        for url in (ours, theirs):
+            fill(url)
+        for title, action in CALLS.items():
+            compare("boto3", title, action, (ours, theirs), options, by_boto3)
+            if shutil.which("wrk"):
+                compare("wrk", title, action, (ours, theirs), options, by_wrk)
+
+
+def compare(
+    load: str, title: str, action: str, urls: tuple[str, str], options: Any, measure: Any
+) -> None:
+    """Measure both in turn, several times, and print the medians."""
+    ours, theirs = [], []
+    for _ in range(options.pairs):
+        ours.append(measure(urls[0], action, options.seconds))
+        theirs.append(measure(urls[1], action, options.seconds))
+    ratio = median([a / b for a, b in zip(ours, theirs, strict=True)])
+    print(
+        f"| {load} | {title} | {median(ours):.0f}/s | {median(theirs):.0f}/s | {ratio:.1f}x |",
+        flush=True,
+    )
+
+
+@contextlib.contextmanager
+def moto() -> Iterator[str]:
+    """Run moto's server on a free port."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    try:
+        for line in process.stderr:
+            found = re.search(r"Running on (http://127\.0\.0\.1:\d+)", line)
+            if found:
+                break
+        else:
+            raise SystemExit("moto_server did not start")
+        drain = threading.Thread(target=process.stderr.read, daemon=True)
+        drain.start()
+        yield found.group(1)
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def fill(url: str) -> None:
+    """Create what is described."""
+    api = client(url)
+    for number in range(GROUPS):
+        api.create_replication_group(
+            ReplicationGroupId=f"g{number}",
+            ReplicationGroupDescription="bench",
+            Engine="redis",
+            CacheNodeType="cache.t3.micro",
+            NumCacheClusters=2,
+            AutomaticFailoverEnabled=True,
+        )
+    for number in range(10):
+        written_to(
+            api.create_cache_subnet_group,
+            CacheSubnetGroupName=f"s{number}",
+            CacheSubnetGroupDescription="bench",
+            SubnetIds=["subnet-0123456789abcdef0"],
+        )
+    seconds_until(
+        lambda: all(
+            row["Status"] == "available"
+            for row in api.describe_replication_groups()["ReplicationGroups"]
+        )
+    )
+
+
+def by_boto3(url: str, action: str, seconds: float) -> float:
+    """Return calls a second of one boto3 client."""
+    api = client(url)
+    call = {
+        "DescribeReplicationGroups": api.describe_replication_groups,
+        "DescribeCacheSubnetGroups": api.describe_cache_subnet_groups,
+    }[action]
+    call()
+    began, count = time.perf_counter(), 0
+    while time.perf_counter() - began < seconds:
+        call()
+        count += 1
+    return count / (time.perf_counter() - began)
+
+
+def by_wrk(url: str, action: str, seconds: float) -> float:
+    """Return requests a second of wrk with eight connections."""
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "call.lua"
+        script.write_text(SCRIPT.format(body=BODY.format(action=action), signature="0" * 64))
+        printed = subprocess.run(
+            ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:g}s", "-s", str(script), url + "/"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    if "Non-2xx" in printed:
+        raise SystemExit(f"{url} refused: {printed}")
+    return float(re.search(r"Requests/sec:\s+([\d.]+)", printed).group(1))  # type: ignore[union-attr]
+
+
+if __name__ == "__main__":
+    main()
