@@ -1,4 +1,4 @@
-"""What the primary endpoint costs a client: the same engine through the endpoint and bare, in pairs."""
+"""What the primary endpoint costs a client: the engine through it and bare, in pairs."""
 
 from __future__ import annotations
 

@@ -7,13 +7,40 @@ changing what auto discovery answers.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterator
 
 from cachefleet.engine.memserver import reports, wire
 from cachefleet.engine.memserver.auth import Credentials
 from cachefleet.engine.memserver.host import Host
 from cachefleet.engine.memserver.lru import NEVER
+from cachefleet.engine.memserver.packets import (
+    AUTH_ERROR,
+    BAD_DELTA,
+    CONFIG_DELETE,
+    CONFIG_GET,
+    CONFIG_SET,
+    DELTA_EXTRAS,
+    EXISTS_STATUS,
+    FAILURES,
+    HEADER,
+    HEADER_BYTES,
+    INVALID,
+    NO_CREATE,
+    NO_MEMORY_STATUS,
+    NOT_FOUND_STATUS,
+    REQUEST_MAGIC,
+    SASL_AUTH,
+    SASL_LIST,
+    SASL_STEP,
+    SET_EXTRAS,
+    TEXTS,
+    TOO_LARGE,
+    U32,
+    U64,
+    UNKNOWN,
+    VERSION,
+    Packet,
+)
 from cachefleet.engine.memserver.store import (
     ADD,
     APPEND,
@@ -21,72 +48,12 @@ from cachefleet.engine.memserver.store import (
     EXISTS,
     NO_MEMORY,
     NOT_FOUND,
-    NOT_STORED,
     PREPEND,
     REPLACE,
     SET,
     STORED,
     Store,
 )
-
-REQUEST_MAGIC = 0x80
-HEADER_BYTES = 24
-_HEADER = struct.Struct(">BBHBBHIIQ")
-_U32 = struct.Struct(">I")
-_SET_EXTRAS = struct.Struct(">II")
-_DELTA_EXTRAS = struct.Struct(">QQI")
-_U64 = struct.Struct(">Q")
-NO_CREATE = 0xFFFFFFFF  # an expiry that means: count nothing that is not there
-
-NOT_FOUND_STATUS, EXISTS_STATUS, TOO_LARGE, INVALID, NOT_STORED_STATUS, BAD_DELTA = range(1, 7)
-AUTH_ERROR, AUTH_CONTINUE, UNKNOWN, NO_MEMORY_STATUS = 0x20, 0x21, 0x81, 0x82
-TEXTS = {
-    NOT_FOUND_STATUS: b"Not found",
-    EXISTS_STATUS: b"Data exists for key.",
-    TOO_LARGE: b"Too large.",
-    INVALID: b"Invalid arguments",
-    NOT_STORED_STATUS: b"Not stored.",
-    BAD_DELTA: b"Non-numeric server-side value for incr or decr",
-    AUTH_ERROR: b"Auth failure.",
-    UNKNOWN: b"Unknown command",
-    NO_MEMORY_STATUS: b"Out of memory",
-}
-# What a failed update is called, by what was tried
-_FAILURES = {
-    (EXISTS, SET): EXISTS_STATUS,
-    (NOT_STORED, ADD): EXISTS_STATUS,
-    (NOT_STORED, REPLACE): NOT_FOUND_STATUS,
-    (NOT_STORED, APPEND): NOT_STORED_STATUS,
-    (NOT_STORED, PREPEND): NOT_STORED_STATUS,
-}
-CONFIG_GET, CONFIG_SET, CONFIG_DELETE = 0x60, 0x64, 0x66
-SASL_LIST, SASL_AUTH, SASL_STEP = 0x20, 0x21, 0x22
-VERSION = 0x0B
-
-
-class Packet:
-    """One request, cut into its parts."""
-
-    __slots__ = (
-        "body",
-        "cas",
-        "extras",
-        "extras_len",
-        "key",
-        "key_len",
-        "loud",
-        "opaque",
-        "opcode",
-    )
-
-    def __init__(self, header: tuple[int, ...], body: bytes) -> None:
-        _, self.opcode, self.key_len, self.extras_len, _, _, _, self.opaque, self.cas = header
-        self.loud = self.opcode  # what it is when not asked to keep quiet
-        stop = self.extras_len + self.key_len
-        self.extras = body[: self.extras_len]
-        self.key = body[self.extras_len : stop]
-        self.body = body[stop:]
-
 
 Handler = Callable[["BinarySession", Packet, bool], None]
 
@@ -155,7 +122,7 @@ class BinarySession:
                     break
             if len(held) - pos < HEADER_BYTES:
                 break
-            header = _HEADER.unpack_from(held, pos)
+            header = HEADER.unpack_from(held, pos)
             if header[0] != REQUEST_MAGIC:
                 self.closing = True
                 break
@@ -225,7 +192,7 @@ class BinarySession:
         cas: int = 0,
     ) -> None:
         size = len(extras) + len(key) + len(value)
-        head = _HEADER.pack(0x81, opcode, len(key), len(extras), 0, status, size, opaque, cas)
+        head = HEADER.pack(0x81, opcode, len(key), len(extras), 0, status, size, opaque, cas)
         self.out.append(b"".join((head, extras, key, value)))
 
     def confirm(
@@ -288,7 +255,7 @@ def _get(session: BinarySession, packet: Packet, quiet: bool) -> None:
     store.bump(item)
     session.confirm(
         packet,
-        extras=_U32.pack(item.flags),
+        extras=U32.pack(item.flags),
         key=packet.key if with_key else b"",
         value=b"" if packet.loud == 0x1C else item.value,
         cas=item.cas,
@@ -297,7 +264,7 @@ def _get(session: BinarySession, packet: Packet, quiet: bool) -> None:
 
 def _exptime(extras: bytes) -> int:
     """A 32-bit exptime, never negative here: the largest is a date in 2106."""
-    number: int = _U32.unpack(extras)[0]
+    number: int = U32.unpack(extras)[0]
     return number
 
 
@@ -306,7 +273,7 @@ def _update(session: BinarySession, packet: Packet, quiet: bool) -> None:
         session.invalid(packet)
         return
     store = session.store
-    flags, exptime = _SET_EXTRAS.unpack(packet.extras)
+    flags, exptime = SET_EXTRAS.unpack(packet.extras)
     mode = {1: SET, 2: ADD, 3: REPLACE}[packet.loud]
     if not store.fits(packet.key, flags, len(packet.body)):
         store.stats.store_too_large += 1
@@ -342,7 +309,7 @@ def _tell_update(
     elif outcome == NOT_FOUND:
         session.fail(packet, NOT_FOUND_STATUS)
     else:
-        session.fail(packet, _FAILURES[outcome, mode])
+        session.fail(packet, FAILURES[outcome, mode])
 
 
 def _concat(session: BinarySession, packet: Packet, quiet: bool) -> None:
@@ -383,7 +350,7 @@ def _delta(session: BinarySession, packet: Packet, quiet: bool) -> None:
         session.invalid(packet)
         return
     store = session.store
-    amount, initial, exptime = _DELTA_EXTRAS.unpack(packet.extras)
+    amount, initial, exptime = DELTA_EXTRAS.unpack(packet.extras)
     incr = packet.loud == 5
     outcome, number, item = store.add_delta(packet.key, amount, incr=incr, cas=packet.cas)
     if outcome == NOT_FOUND:
@@ -399,7 +366,7 @@ def _delta(session: BinarySession, packet: Packet, quiet: bool) -> None:
         outcome = STORED if item is not None else NO_MEMORY
     if outcome == STORED and item is not None:
         if not quiet:
-            session.confirm(packet, value=_U64.pack(number), cas=item.cas)
+            session.confirm(packet, value=U64.pack(number), cas=item.cas)
     elif outcome == EXISTS:
         session.fail(packet, EXISTS_STATUS)
     elif outcome == NO_MEMORY:
@@ -489,7 +456,7 @@ def _config(session: BinarySession, packet: Packet, quiet: bool) -> None:
         if value is None:
             session.fail(packet, NOT_FOUND_STATUS)
         else:
-            session.confirm(packet, extras=_U32.pack(value[0]), value=value[1], cas=config.cas)
+            session.confirm(packet, extras=U32.pack(value[0]), value=value[1], cas=config.cas)
     elif not session.privileged:
         session.fail(packet, AUTH_ERROR)
     elif packet.loud == CONFIG_DELETE:
@@ -498,7 +465,7 @@ def _config(session: BinarySession, packet: Packet, quiet: bool) -> None:
         else:
             session.fail(packet, NOT_FOUND_STATUS)
     else:
-        flags = _U32.unpack(packet.extras[:4])[0] if len(packet.extras) >= 4 else 0
+        flags = U32.unpack(packet.extras[:4])[0] if len(packet.extras) >= 4 else 0
         if config.set(packet.key, flags, packet.body):
             session.confirm(packet, cas=config.cas)
         else:

@@ -6,12 +6,14 @@ import gc
 import os
 import sys
 
+from cachefleet.engine.memserver.listener import CannotListen
 from cachefleet.engine.memserver.options import OPTIONS, BadOption, parse
-from cachefleet.engine.memserver.server import CannotListen, Server
+from cachefleet.engine.memserver.server import Server
 from cachefleet.engine.memserver.settings import Settings
 
 EXIT_USAGE = 64
 EXIT_SOCKET = 71
+OTHER_DESCRIPTORS = 64  # listeners, the control plane, files
 
 
 def usage() -> str:
@@ -45,6 +47,7 @@ def serve(settings: Settings) -> int:
     # Nothing here makes reference cycles, and a collection over a million items takes
     # half a second.
     gc.disable()
+    _allow_descriptors(settings.connections_max + OTHER_DESCRIPTORS)
     if settings.daemon:
         _daemonize()
     server = Server(settings)
@@ -65,6 +68,16 @@ def serve(settings: Settings) -> int:
     if settings.pidfile is not None and os.path.exists(settings.pidfile):
         os.unlink(settings.pidfile)
     return 0
+
+
+def _allow_descriptors(wanted: int) -> None:
+    """Raise the limit of open files as far as it may be, up to *wanted*."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        top = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (top, hard))
 
 
 def _become(user: str) -> None:

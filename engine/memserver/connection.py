@@ -11,7 +11,8 @@ from cachefleet.engine.memserver.session import Session
 TYPE_CHECKING = False  # importing typing for it would take longer than the rest
 if TYPE_CHECKING:
     from cachefleet.engine.memserver.binary import BinarySession
-    from cachefleet.engine.memserver.server import Listener, Server
+    from cachefleet.engine.memserver.listener import Listener
+    from cachefleet.engine.memserver.server import Server
 
 READ: int = select.POLLIN
 WRITE: int = select.POLLOUT

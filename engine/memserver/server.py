@@ -19,6 +19,13 @@ from cachefleet.engine.memserver.connection import Connection
 from cachefleet.engine.memserver.control import control_commands
 from cachefleet.engine.memserver.crawler import walk
 from cachefleet.engine.memserver.host import Host
+from cachefleet.engine.memserver.listener import (
+    READ,
+    CannotListen,
+    Listener,
+    PollAdapter,
+    parse_address,
+)
 from cachefleet.engine.memserver.session import CommandTable, Session
 from cachefleet.engine.memserver.settings import Settings
 from cachefleet.engine.memserver.store import Store
@@ -32,8 +39,6 @@ if TYPE_CHECKING:
     from cachefleet.engine.memserver.binary import BinarySession
     from cachefleet.engine.memserver.udp import UdpSocket
 
-READ: int = select.POLLIN
-ACCEPTS_PER_TURN = 64
 CHORES_PERIOD_S = 0.25
 CRAWL_PERIOD_S = 60
 CRAWL_TURN_S = 0.001
@@ -53,57 +58,6 @@ def resident_bytes() -> int:
         return 0
 
 
-class CannotListen(Exception):
-    """An address could not be bound; ``args[0]`` says which and why."""
-
-
-class _PollAdapter:
-    """``poll`` in the shape of ``epoll``, for systems without the latter."""
-
-    def __init__(self) -> None:
-        self._poll = select.poll()
-        self.register = self._poll.register
-        self.modify = self._poll.modify
-        self.unregister = self._poll.unregister
-
-    def poll(self, timeout_s: float) -> list[tuple[int, int]]:
-        return self._poll.poll(int(timeout_s * 1000) + 1 if timeout_s > 0 else 0)
-
-
-class Listener:
-    """A bound socket that accepts connections of one kind."""
-
-    def __init__(self, server: Server, sock: socket.socket, address: str, kind: str) -> None:
-        self.server = server
-        self.sock = sock
-        self.address = address
-        self.kind = kind  # tcp, tls, unix, control
-
-    def on_ready(self, events: int) -> None:
-        """Take what waits to be accepted, a bounded number at a time."""
-        for _ in range(ACCEPTS_PER_TURN):
-            try:
-                sock, peer = self.sock.accept()
-            except (BlockingIOError, ConnectionAbortedError, InterruptedError):
-                return
-            except OSError as error:
-                # Out of descriptors: leave the rest in the backlog until some are free.
-                self.server.log(1, f"accept: {error}")
-                return
-            self.server.accepted(self, sock, peer)
-
-
-def parse_address(text: str, port: int) -> tuple[str, int]:
-    """Host and port of ``host``, ``host:port``, ``[v6]:port`` or a bare IPv6 address."""
-    if text.startswith("["):
-        host, _, rest = text[1:].partition("]")
-        return host, int(rest[1:]) if rest.startswith(":") else port
-    if text.count(":") == 1:
-        host, _, rest = text.partition(":")
-        return host, int(rest)
-    return text, port
-
-
 class Server(Host):
     """Store, listeners, connections and the loop that drives them."""
 
@@ -114,7 +68,7 @@ class Server(Host):
         self._clock = clock
         self.store = Store(settings, started_at=int(clock()))
         self.stats = self.store.stats
-        self.poller = select.epoll() if hasattr(select, "epoll") else _PollAdapter()
+        self.poller = select.epoll() if hasattr(select, "epoll") else PollAdapter()
         self.handlers: dict[int, Callable[[int], None]] = {}
         self.listeners: dict[str, Listener] = {}
         self.conns: dict[int, Connection] = {}
@@ -313,8 +267,9 @@ class Server(Host):
         self.connection_structures = max(self.connection_structures, len(self.conns) + 1)
         if not control:
             self.curr_connections += 1
-            if not self.settings.maxconns_fast:
-                self._pause_accepting()
+            full = self.curr_connections >= self.settings.connections_max
+            if full and not self.settings.maxconns_fast:
+                self.pause_accepting()
         self._attach(conn.fd, conn.on_first)
 
     def _encrypt(self, conn: Connection) -> None:
@@ -339,9 +294,9 @@ class Server(Host):
             return None
         return Session(self.store, self, self._first_commands)
 
-    def _pause_accepting(self) -> None:
-        """Without maxconns_fast the rest waits in the backlog until somebody leaves."""
-        if not self.accepting or self.curr_connections < self.settings.connections_max:
+    def pause_accepting(self) -> None:
+        """Let who else comes wait in the backlog until somebody leaves."""
+        if not self.accepting:
             return
         self.accepting = False
         self.stats.listen_disabled_num += 1
@@ -397,6 +352,8 @@ class Server(Host):
         self._watch_memory()
         if self.settings.idle_timeout_s:
             self._kick_idle()
+        if not self.accepting and self.curr_connections < self.settings.connections_max:
+            self._go_on_accepting()
         store = self.store
         due = store.timed_sets and store.now >= self._next_crawl
         crowded = store.dead > SHELLS_MAX and store.dead * 4 > len(store.table)

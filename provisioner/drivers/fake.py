@@ -35,12 +35,6 @@ class FakeProcess:
     signals: list[int] = field(default_factory=list)
     watchers: list[Callable[[], None]] = field(default_factory=list)
 
-    @property
-    def stopped(self) -> bool:
-        """Tell whether SIGSTOP was the last that it heard of job control."""
-        heard = [s for s in self.signals if s in (signal.SIGSTOP, signal.SIGCONT)]
-        return heard[-1:] == [signal.SIGSTOP]
-
 
 @dataclass
 class FakeMachine:
@@ -124,8 +118,7 @@ class FakeDriver:
         process = self.machine.processes.get(uid)
         if process is None:
             return
-        # A stopped process hears the end of its stop and SIGKILL, and nothing else before.
-        if number == signal.SIGKILL or (number in DEADLY and not process.stopped):
+        if number in DEADLY:
             self.machine.end(uid)
         else:
             process.signals.append(number)

@@ -16,6 +16,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -43,6 +44,9 @@ LOG_TAIL_BYTES = 8192
 LOCK_FILE = "lock"
 PID_FILE = "pid"
 LOG_FILE = "log"
+LOG_PREFIX = re.compile(r"^\d+:[A-Z] \d\d \w{3} \d{4} [\d:.]+ [-.*#] ")
+REASONS = ("already in use", "denied", "no such file", "no space left", "cannot assign")
+COMPLAINTS = ("error", "fail", "could not", "can't", "cannot", "fatal", "unable", "bad ")
 
 
 @dataclass(slots=True)
@@ -344,12 +348,15 @@ def _poll_process_end(pid: int, callback: Callable[[], None]) -> Callable[[], No
 
 
 def _telling_line(lines: list[str]) -> str:
-    """Return the line of an engine's log that says why it stopped: the last that complains."""
-    complaints = ("error", "fail", "could not", "can't", "cannot", "fatal", "unable", "bad ")
-    for line in reversed(lines):
-        if any(word in line.lower() for word in complaints):
-            return line.strip()
-    return lines[-1].strip() if lines else "it said nothing"
+    """Return the line of an engine's log that says why it stopped, without its pid and time.
+
+    That is the last which gives the system's reason, else the last which complains.
+    """
+    for words in (REASONS, COMPLAINTS, ("",)):
+        for line in reversed(lines):
+            if any(word in line.lower() for word in words):
+                return LOG_PREFIX.sub("", line.strip())
+    return "it said nothing"
 
 
 def _start_guard(root: Path, sockets: Path) -> subprocess.Popen[bytes]:

@@ -44,7 +44,8 @@ async def ensure_addresses(record: SubjectRecord, fleet: Fleet) -> SubjectRecord
     kinds = {row.kind for row in record.addresses}
     missing = [kind for kind in wanted_endpoint_kinds(record) if kind not in kinds]
     homeless = [node for node in record.live_nodes if node.host is None]
-    if not missing and not homeless:
+    # What is on its way out needs none; there may be none, and it has to go all the same.
+    if not record.live_nodes or not (missing or homeless):
         return record
     async with fleet.store.begin(record.lease.scope) as tx:
         await leases.require(tx, record.lease, holder=fleet.holder)

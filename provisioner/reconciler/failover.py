@@ -24,6 +24,7 @@ from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.launch import SAVED_DUMP_FILE, SAVED_ITEMS_FILE
 from cachefleet.provisioner.reconciler.observe import wanted_binds
 from cachefleet.provisioner.reconciler.records import SubjectRecord, load_subject
+from cachefleet.provisioner.reconciler.slot_moves import peer_of, readdress_imports
 from cachefleet.provisioner.state import leases, lifecycle
 from cachefleet.provisioner.state.tables import CacheNode
 
@@ -41,6 +42,9 @@ async def ensure_primaries(record: SubjectRecord, fleet: Fleet) -> SubjectRecord
     changed = await _fail_over_shards(record, fleet, lost)
     if changed or any(not node.recovering for node in lost):
         await _write_losses(record, fleet, lost)
+        if changed and record.cluster_enabled:
+            primaries = [node for node in record.live_nodes if node.role == NodeRole.PRIMARY]
+            await readdress_imports([peer_of(node, fleet) for node in primaries])
         changed = True
     if not changed:
         return record

@@ -29,20 +29,20 @@ from cachefleet.provisioner.planning.resharding import (
     stale_marks,
 )
 from cachefleet.provisioner.reconciler.conclude import conclude_growth
-from cachefleet.provisioner.reconciler.fleet import ADMIN_USER, Fleet
+from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.functions import copy_functions
 from cachefleet.provisioner.reconciler.outcomes import Done, GiveUp, Outcome, Requeue
-from cachefleet.provisioner.reconciler.records import SubjectRecord, load_subject, own_endpoint
+from cachefleet.provisioner.reconciler.records import SubjectRecord, load_subject
 from cachefleet.provisioner.reconciler.settle import Permanent, converge, settle
 from cachefleet.provisioner.reconciler.slot_moves import (
-    Login,
-    Peer,
     ValueTooBig,
     migrations_ended,
     move_atomically,
     move_key_by_key,
     moves_atomically,
+    peer_of,
     put_back,
+    readdress_imports,
 )
 from cachefleet.provisioner.state import events, leases, lifecycle
 from cachefleet.provisioner.state.leases import Lease
@@ -82,6 +82,8 @@ async def reshard(operation: Operation, lease: Lease, fleet: Fleet) -> Outcome:
 
 async def _pass(operation: Operation, record: SubjectRecord, fleet: Fleet) -> Outcome:
     lease, removed = record.lease, frozenset(operation.payload.get("remove", ()))
+    housed = [node for node in _primaries(record).values() if node.host is not None]
+    await readdress_imports([peer_of(node, fleet) for node in housed])
     async with asyncio.timeout(fleet.settings.create_timeout_s):
         record = await _open_new_shards(operation, await converge(record, fleet), fleet)
     await _end_what_was_begun(operation, record, fleet)
@@ -217,7 +219,7 @@ async def _open_new_shards(
 
 async def _end_what_was_begun(operation: Operation, record: SubjectRecord, fleet: Fleet) -> None:
     """Take up moves that were cut off: nothing new is planned over slots that are half moved."""
-    peers = {shard: _peer(node, fleet) for shard, node in _primaries(record).items()}
+    peers = {shard: peer_of(node, fleet) for shard, node in _primaries(record).items()}
     if await moves_atomically(next(iter(peers.values()))):
         ended = await asyncio.gather(
             *(migrations_ended(peer, timeout_s=PASS_S) for peer in peers.values())
@@ -238,7 +240,7 @@ async def _end_what_was_begun(operation: Operation, record: SubjectRecord, fleet
 
 async def _move(move: SlotMove, record: SubjectRecord, fleet: Fleet) -> None:
     primaries = _primaries(record)
-    source, target = (_peer(primaries[shard], fleet) for shard in (move.source, move.target))
+    source, target = (peer_of(primaries[shard], fleet) for shard in (move.source, move.target))
     log.info(
         "slots_moving",
         group=record.settings.name,
@@ -250,20 +252,11 @@ async def _move(move: SlotMove, record: SubjectRecord, fleet: Fleet) -> None:
         await move_atomically(source, target, move.ranges)
         return
     others = [
-        _peer(node, fleet)
+        peer_of(node, fleet)
         for shard, node in primaries.items()
         if shard not in (move.source, move.target)
     ]
     await move_key_by_key(source, target, move.ranges, others)
-
-
-def _peer(node: CacheNode, fleet: Fleet) -> Peer:
-    return Peer(
-        node_id=node.engine_node_id,
-        endpoint=own_endpoint(node),
-        adapter=fleet.valkey(node),
-        login=Login(ADMIN_USER, node.admin_secret),
-    )
 
 
 async def _all(works: Sequence[Awaitable[None]]) -> None:
@@ -360,7 +353,7 @@ async def _put_back_what_was_begun(record: SubjectRecord, fleet: Fleet) -> None:
     for move in open_moves(await _read_served_shards(record, fleet)):
         source, target = primaries[move.source], primaries[move.target]
         slots = sorted(slots_of(move.ranges))
-        await put_back(slots, _peer(source, fleet), _peer(target, fleet))
+        await put_back(slots, peer_of(source, fleet), peer_of(target, fleet))
 
 
 async def _read_served_shards(record: SubjectRecord, fleet: Fleet) -> Shards:

@@ -13,10 +13,13 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from cachefleet.engine.errors import CommandRefused
-from cachefleet.engine.types import Endpoint, SlotRange
+from cachefleet.engine.errors import CommandRefused, NodeUnreachable
+from cachefleet.engine.types import ClusterNodeView, Endpoint, SlotRange
 from cachefleet.engine.valkey.adapter import ValkeyAdapter
 from cachefleet.provisioner.planning.resharding import slots_of
+from cachefleet.provisioner.reconciler.fleet import ADMIN_USER, Fleet
+from cachefleet.provisioner.reconciler.records import own_endpoint
+from cachefleet.provisioner.state.tables import CacheNode
 
 log = structlog.get_logger(__name__)
 
@@ -60,6 +63,16 @@ class Peer:
     endpoint: Endpoint
     adapter: ValkeyAdapter
     login: Login
+
+
+def peer_of(node: CacheNode, fleet: Fleet) -> Peer:
+    """Return a primary as a party to moves."""
+    return Peer(
+        node_id=node.engine_node_id,
+        endpoint=own_endpoint(node),
+        adapter=fleet.valkey(node),
+        login=Login(ADMIN_USER, node.admin_secret),
+    )
 
 
 async def moves_atomically(peer: Peer) -> bool:
@@ -118,17 +131,50 @@ async def move_key_by_key(
 
 async def put_back(slots: Sequence[int], source: Peer, target: Peer) -> None:
     """Undo moves that were begun: the target's keys return to the source, which still owns them."""
-    await _send_keys(slots, target, source)
-    for peer in (target, source):
-        await peer.adapter.commands([("CLUSTER", "SETSLOT", slot, "STABLE") for slot in slots])
+    # Marked, the source would lead the keys that come back to where they come from.
+    await source.adapter.commands([("CLUSTER", "SETSLOT", slot, "STABLE") for slot in slots])
+    await target.adapter.commands(_setslot(slots, "NODE", source))
+    await _send_keys(slots, target, source, imported=True)
+    await target.adapter.commands([("CLUSTER", "SETSLOT", slot, "STABLE") for slot in slots])
+
+
+async def readdress_imports(peers: Sequence[Peer]) -> None:
+    """Tell primaries that import slots who owns those now, after a failover.
+
+    An importing node does not listen to gossip about such slots. It keeps to the owner it knew, and
+    once that one is back as a replica it takes the slots to be nobody's, and refuses them.
+    """
+    views = await asyncio.gather(*(_myself(peer) for peer in peers))
+    owners = {
+        slot: peer
+        for peer, view in zip(peers, views, strict=True)
+        if view is not None
+        for slot in slots_of(view.slots)
+    }
+    for peer, view in zip(peers, views, strict=True):
+        if view is None:
+            continue
+        commands = [
+            ("CLUSTER", "SETSLOT", slot, "NODE", owners[slot].node_id)
+            for slot, _ in view.importing
+            if slot in owners and owners[slot] is not peer
+        ]
+        try:
+            await peer.adapter.commands(commands)
+        except (NodeUnreachable, CommandRefused) as error:
+            # The next pass says it again, before it moves anything.
+            log.info("imports_not_readdressed", node=peer.node_id, reason=str(error))
 
 
 async def _move_batch(
     slots: Sequence[int], source: Peer, target: Peer, others: Sequence[Peer]
 ) -> set[int]:
     """Move some slots; return those that stay. The engine syncs its file once for a whole batch."""
-    # The target first: the source leads clients there as soon as it is marked.
-    await target.adapter.commands(_setslot(slots, "IMPORTING", source))
+    # The target first: the source leads clients there as soon as it is marked. Whose the slots are
+    # it is told as well: what it knows may be of before a failover.
+    await target.adapter.commands(
+        _setslot(slots, "NODE", source) + _setslot(slots, "IMPORTING", source)
+    )
     await source.adapter.commands(_setslot(slots, "MIGRATING", target))
     stuck = await _send_keys(slots, source, target)
     if stuck:
@@ -148,12 +194,18 @@ def _setslot(slots: Sequence[int], state: str, peer: Peer) -> list[tuple[str | i
     return [("CLUSTER", "SETSLOT", slot, state, peer.node_id) for slot in slots]
 
 
-async def _send_keys(slots: Sequence[int], sender: Peer, receiver: Peer) -> set[int]:
-    """Send all keys of *slots*; return the slots with a value that is too big, left as they are."""
+async def _send_keys(
+    slots: Sequence[int], sender: Peer, receiver: Peer, *, imported: bool = False
+) -> set[int]:
+    """Send all keys of *slots*; return the slots with a value that is too big, left as they are.
+
+    *imported*: the sender does not own them.
+    """
     left, stuck = list(slots), set[int]()
     while left:
         keys_by_slot = await _keys(left, sender)
-        sizes = await _sizes([key for keys in keys_by_slot.values() for key in keys], sender)
+        keys_here = [key for keys in keys_by_slot.values() for key in keys]
+        sizes = await _sizes(keys_here, sender, imported=imported)
         for slot, keys in keys_by_slot.items():
             if any(sizes[key] > VALUE_BYTES_MAX for key in keys):
                 stuck.add(slot)
@@ -182,8 +234,12 @@ async def _keys(slots: Sequence[int], peer: Peer) -> dict[int, list[bytes]]:
     }
 
 
-async def _sizes(keys: Sequence[bytes], peer: Peer) -> dict[bytes, int]:
-    replies = await peer.adapter.commands([("MEMORY", "USAGE", key) for key in keys])
+async def _sizes(keys: Sequence[bytes], peer: Peer, *, imported: bool) -> dict[bytes, int]:
+    asking: list[tuple[str | bytes, ...]] = [("ASKING",)] if imported else []
+    replies = await peer.adapter.commands(
+        [words for key in keys for words in (*asking, ("MEMORY", "USAGE", key))]
+    )
+    replies = replies[len(asking) :: len(asking) + 1]
     return {key: int(size or 0) for key, size in zip(keys, replies, strict=True)}
 
 
@@ -202,7 +258,13 @@ def lots(keys: Sequence[bytes], sizes: Mapping[bytes, int]) -> Iterator[list[byt
 
 
 async def _owned(peer: Peer) -> set[int]:
-    for node in await peer.adapter.cluster_nodes():
-        if node.myself:
-            return slots_of(node.slots)
-    return set()
+    view = next(node for node in await peer.adapter.cluster_nodes() if node.myself)
+    return slots_of(view.slots)
+
+
+async def _myself(peer: Peer) -> ClusterNodeView | None:
+    """Return what a node says of itself, or None where it does not answer."""
+    try:
+        return next(node for node in await peer.adapter.cluster_nodes() if node.myself)
+    except NodeUnreachable:
+        return None

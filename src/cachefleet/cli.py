@@ -9,7 +9,7 @@ import sys
 import tomllib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import structlog
 import typer
@@ -18,7 +18,9 @@ from rich.console import Console
 
 from cachefleet import __version__
 from cachefleet.progress import ProgressLine
-from cachefleet.settings import SETTINGS_FILE, Settings
+
+if TYPE_CHECKING:
+    from cachefleet.settings import Settings
 
 EXIT_PROBLEM = 1
 EXIT_UNUSABLE = 2
@@ -225,6 +227,9 @@ def main() -> None:
 
 
 def _settings(**given: Any) -> Settings:
+    # Half a second of imports, which --help and a mistyped option need not wait for.
+    from cachefleet.settings import SETTINGS_FILE, Settings
+
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
@@ -267,7 +272,11 @@ def _configure_logging(settings: Settings) -> None:
     renderer: Any = (
         structlog.processors.JSONRenderer()
         if settings.log_format == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(),
+            # The pretty one prints local variables, and with them whatever secret is among them.
+            exception_formatter=structlog.dev.plain_traceback,
+        )
     )
     structlog.configure(
         processors=[

@@ -11,6 +11,7 @@ import asyncio
 import errno
 import fcntl
 import os
+import resource
 import shutil
 import socket
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy import func, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import DBAPIError
 
 from cachefleet.engine.catalog import Catalog
 from cachefleet.engine.discovery import Inventory, discover
@@ -38,6 +39,7 @@ from cachefleet.settings import Settings
 LOCK_FILE = "cachefleet.lock"
 DATABASE_TIMEOUT_S = 5.0
 FREE_BYTES_MIN = 256 << 20  # an orderly stop writes every node's data
+OPEN_FILES_MIN = 65_000 + 64  # a node's largest number of clients, and what it needs itself
 MEBIBYTE = 1 << 20
 
 
@@ -111,6 +113,7 @@ async def examine(settings: Settings) -> Report:
     _judge_database(settings, database, found)
     _judge_endpoints(told.pool, database, found)
     _judge_listener(settings, running, found)
+    _judge_open_files(found)
     return Report(
         inventory=inventory,
         wanted=wanted,
@@ -165,10 +168,7 @@ def is_data_dir_in_use(settings: Settings) -> bool:
 async def _look_at_database(settings: Settings) -> Database:
     if settings.database_url is None and not Path(settings.url.removeprefix("sqlite:///")).exists():
         return Database(reachable=True)
-    try:
-        store = Store.open(settings.readonly_url, clock=SystemClock())
-    except ArgumentError as error:
-        return Database(reachable=False, error=str(error))
+    store = Store.open(settings.readonly_url, clock=SystemClock())
     try:
         async with asyncio.timeout(DATABASE_TIMEOUT_S):
             revision = await current_revision(store)
@@ -232,7 +232,8 @@ def _judge_database(settings: Settings, database: Database, found: _Findings) ->
     if settings.database_url is None:
         found.fact("Database", f"SQLite in the data directory{_schema(database)}")
     else:
-        found.fact("Database", f"{_without_password(settings.database_url)}{_schema(database)}")
+        url = make_url(settings.database_url).render_as_string(hide_password=True)
+        found.fact("Database", f"{url}{_schema(database)}")
     if not database.reachable:
         found.problem(
             f"the database cannot be used: {database.error}",
@@ -256,13 +257,6 @@ def _schema(database: Database) -> str:
     if not database.reachable:
         return " (cannot be used)"
     return f" (schema {database.revision})" if database.revision else " (empty: made at a start)"
-
-
-def _without_password(url: str) -> str:
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:
-        return "not a URL"
 
 
 def _judge_endpoints(pool: LoopbackPool | PortsPool, database: Database, found: _Findings) -> None:
@@ -308,6 +302,16 @@ def _judge_listener(settings: Settings, running: bool, found: _Findings) -> None
         # Most likely our own server holds it; whoever starts a second one has to choose anyway.
         return
     found.problem(f"the API cannot listen on {where}: {reason}", "choose another --host or --port")
+
+
+def _judge_open_files(found: _Findings) -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard != resource.RLIM_INFINITY and hard < OPEN_FILES_MIN:
+        found.problem(
+            f"a process may open {hard:,} files, so a node takes fewer clients than the service's",
+            f"raise the hard limit (ulimit -Hn) to {OPEN_FILES_MIN:,} or more",
+            prevents_serving=False,
+        )
 
 
 def why_not_bindable(host: str, port: int) -> str:

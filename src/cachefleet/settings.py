@@ -16,6 +16,8 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from cachefleet.api.settings import ApiSettings
 from cachefleet.engine.discovery import EngineSettings
@@ -72,6 +74,18 @@ class Settings(BaseSettings):
         first, _, last = value.partition("-")
         if not (first.isdigit() and last.isdigit() and 1024 <= int(first) <= int(last) <= 65_535):
             raise ValueError("a port range is FIRST-LAST between 1024 and 65535")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_a_database(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                backend = make_url(value).get_backend_name()
+            except ArgumentError:
+                backend = ""
+            if backend not in ("postgresql", "sqlite"):
+                raise ValueError("a database URL is postgresql://user:password@host:port/name")
         return value
 
     @field_validator("endpoint_network")

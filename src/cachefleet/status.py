@@ -21,7 +21,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import selectinload
 
-from cachefleet.doctor import is_data_dir_in_use
+from cachefleet.doctor import DATABASE_TIMEOUT_S, is_data_dir_in_use
 from cachefleet.engine.catalog import Catalog
 from cachefleet.engine.discovery import Inventory
 from cachefleet.engine.errors import CommandRefused, NodeUnreachable
@@ -125,10 +125,14 @@ class Watcher:
             NothingToShow: the database cannot be read.
         """
         try:
-            groups, clusters, addresses = await self._records()
+            async with asyncio.timeout(DATABASE_TIMEOUT_S):
+                groups, clusters, addresses = await self._records()
         except DBAPIError as error:
             reason = str(error.orig).strip().splitlines()[0]
             raise NothingToShow(f"cannot read the database: {reason}") from error
+        except TimeoutError as error:
+            what = f"the database did not answer within {DATABASE_TIMEOUT_S:g} s"
+            raise NothingToShow(what) from error
         endpoints: dict[str, dict[str, str]] = {}
         for row in addresses:
             if row.kind in PUBLIC_ENDPOINTS:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.server import Server, delete_everything, own_account
+from tests.support.terraform import BackgroundRun
 
 if TYPE_CHECKING:
     from mypy_boto3_elasticache import ElastiCacheClient
@@ -18,6 +19,20 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Give a server that all tests share."""
     with Server(tmp_path_factory.mktemp("acceptance") / "data", "--log-level", "info") as server:
         yield server
+
+
+@pytest.fixture(scope="session", autouse=True)
+def terraform(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[BackgroundRun | None]:
+    """Start the run of Terraform with the session, where any test is going to ask for it."""
+    if not any(item.path.name == "test_terraform.py" for item in request.session.items):
+        yield None
+        return
+    server = request.getfixturevalue("server")
+    run = BackgroundRun(server, tmp_path_factory.mktemp("terraform"))
+    yield run
+    run.close()
 
 
 @pytest.fixture

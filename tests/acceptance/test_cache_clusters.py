@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import resource
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
 
-from tests.support.server import Server, available_cluster, cluster_gone, delete_everything
+from tests.support.server import (
+    Server,
+    available_cluster,
+    available_group,
+    cluster_gone,
+    delete_everything,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_elasticache import ElastiCacheClient
@@ -18,8 +25,9 @@ pytestmark = pytest.mark.engine
 T3_MICRO_BYTES = 536_870_912
 RESERVED_PERCENT = 25
 
-# Directives whose value is not the parameter's own text: the service's words for them differ.
-MEMORY_DIRECTIVES = {"maxmemory"}
+# What the engine cannot have as the parameter has it: memory comes from the node type, the
+# endpoint type is the service's own word, and clients are limited by the files that we may open.
+NOT_AS_WRITTEN = {"maxmemory", "cluster-preferred-endpoint-type", "maxclients"}
 
 
 def create(client: ElastiCacheClient, name: str, **more: Any) -> dict[str, Any]:
@@ -85,7 +93,7 @@ def test_an_engine_has_the_defaults_of_its_family(
     assert config["maxmemory"] == str(T3_MICRO_BYTES * (100 - RESERVED_PERCENT) // 100)
     assert config["maxmemory-policy"] == "volatile-lru"
     assert config["databases"] == "16"
-    common = (defaults.keys() & config.keys()) - MEMORY_DIRECTIVES
+    common = (defaults.keys() & config.keys()) - NOT_AS_WRITTEN
     assert len(common) > 30
     different = {
         name: (defaults[name], config[name])
@@ -93,6 +101,8 @@ def test_an_engine_has_the_defaults_of_its_family(
         if not same(defaults[name], config[name])
     }
     assert not different
+    files_max = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    assert 0 <= min(65_000, files_max) - int(config["maxclients"]) < 64
 
 
 def same(wanted: str, configured: str) -> bool:
@@ -132,7 +142,6 @@ def test_two_accounts_and_two_regions_never_meet(server: Server) -> None:
             delete_everything(client)
 
 
-
 def test_every_taggable_resource_keeps_its_tags(client: ElastiCacheClient, account: str) -> None:
     tags = [{"Key": "team", "Value": "cache"}]
     subnet_group = client.create_cache_subnet_group(
@@ -162,15 +171,17 @@ def test_every_taggable_resource_keeps_its_tags(client: ElastiCacheClient, accou
         Tags=tags,
     )["ReplicationGroup"]
     available_cluster(client, "cc")
-    available_cluster(client, "rg-001")
-    for resource in (subnet_group, parameter_group, cluster, group):
-        arn = resource["ARN"]
+    available_group(client, "rg")
+    for tagged in (subnet_group, parameter_group, cluster, group):
+        arn = tagged["ARN"]
         assert account in arn
         assert client.list_tags_for_resource(ResourceName=arn)["TagList"] == tags
         more = client.add_tags_to_resource(
             ResourceName=arn, Tags=[{"Key": "stage", "Value": "test"}]
         )
         assert {tag["Key"] for tag in more["TagList"]} == {"team", "stage"}
+        available_group(client, "rg")  # a group whose tags change is modified for a moment
         client.remove_tags_from_resource(ResourceName=arn, TagKeys=["team"])
+        available_group(client, "rg")
         left = client.list_tags_for_resource(ResourceName=arn)["TagList"]
         assert left == [{"Key": "stage", "Value": "test"}]

@@ -154,6 +154,6 @@ def test_parameters_reach_the_server(client: ElastiCacheClient) -> None:
         assert node.version() == b"1.6.22"
     finally:
         node.close()
-    # cache.t3.micro: 0.5 GiB, of which max_cache_memory is for items.
-    assert int(settings[b"maxbytes"]) == 384 << 20
-    assert settings[b"chunk_size"] in (48, b"48")
+    # A cache.t3.micro has 512 MiB for its cache, and its connections 100 of them.
+    assert int(settings[b"maxbytes"]) == (512 - 100) << 20
+    assert int(settings[b"chunk_size"]) == 48

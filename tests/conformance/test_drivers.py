@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -171,7 +172,6 @@ async def test_a_stopped_process_is_killed(place: Place) -> None:
     driver = place.driver()
     await driver.ensure(spec())
     await driver.signal(UID, signal.SIGSTOP)
-    await driver.signal(UID, signal.SIGTERM)
     assert not await driver.wait_gone(UID, timeout_s=0.05)
     async with asyncio.timeout(DEADLINE_S):
         await driver.kill(UID)
@@ -294,7 +294,7 @@ async def test_a_straggler_that_holds_the_lock_is_ended(local: Place) -> None:
     child = int(child_note.read_text())
     await first.aclose()  # nobody is there to end the child with its parent
     os.kill(leader.pid, signal.SIGKILL)
-    os.waitpid(leader.pid, 0)
+    await asyncio.to_thread(os.waitpid, leader.pid, 0)
     assert psutil.pid_exists(child)
     second = local.driver()
     assert await second.find(UID) is None
@@ -422,6 +422,13 @@ def guard_of(process: subprocess.Popen[str], nodes: list[int]) -> psutil.Process
     return guard
 
 
+def ignores(pid: int, number: int) -> bool:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("SigIgn:"):
+            return bool(int(line.split()[1], 16) >> (number - 1) & 1)
+    return False
+
+
 @pytest.mark.parametrize("note", ["noted", "note-missing", "note-stale"])
 def test_a_killed_control_plane_takes_its_ephemeral_fleet_along(tmp_path: Path, note: str) -> None:
     root = tmp_path / "fleet"
@@ -441,6 +448,9 @@ def test_a_killed_control_plane_takes_its_ephemeral_fleet_along(tmp_path: Path, 
 def test_the_guard_outlives_signals_to_the_terminal(tmp_path: Path) -> None:
     with control_plane(tmp_path / "fleet", "wait") as (process, pids):
         guard = guard_of(process, pids)
+        deadline_s = time.monotonic() + DEADLINE_S
+        while not ignores(guard.pid, signal.SIGTERM):  # the interpreter has to start first
+            assert time.monotonic() < deadline_s
         guard.send_signal(signal.SIGINT)
         guard.send_signal(signal.SIGTERM)
         process.kill()

@@ -248,6 +248,24 @@ def test_without_maxconns_fast_the_rest_waits() -> None:
         third.close()
 
 
+def test_without_descriptors_it_waits_and_goes_on() -> None:
+    with our_server("-c", "1000") as port:
+        alone(port)
+        pid = int(exchange(port, b"stats\r\n", b"END\r\n").split(b" ")[2].split(b"\r\n")[0])
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (20, 20))
+        socks = [connect(port) for _ in range(40)]
+        socks[0].sendall(b"stats\r\n")
+        assert b"STAT accepting_conns 0\r\n" in read_until(socks[0], b"END\r\n")
+        for sock in socks[:20]:
+            sock.close()
+        socks[-1].sendall(b"version\r\n")
+        socks[-1].settimeout(10)
+        for sock in socks[20:-1]:
+            sock.close()
+        assert read_until(socks[-1], b"\r\n").startswith(b"VERSION")
+        socks[-1].close()
+
+
 def test_idle_connections_are_closed() -> None:
     with our_server("-o", "idle_timeout=1") as port, connect(port) as idle:
         idle.settimeout(10)

@@ -56,6 +56,23 @@ CASES = [
     ),
     pytest.param(b"mg k v q\r\nmd k q\r\nmn\r\n", b"NF\r\nMN\r\n", id="quiet-meta"),
     pytest.param(
+        b"ms a 3\r\nabc\r\nmd a C9\r\nmd a I T30 k\r\nmg a v\r\nmg a v\r\nms a 2 C1 I\r\nxx\r\n"
+        b"mg a v\r\nms a 2 C3 I\r\nyy\r\nmg a v\r\n",
+        b"HD\r\nEX\r\nHD ka\r\nVA 3 X W\r\nabc\r\nVA 3 Z X\r\nabc\r\nHD\r\n"
+        b"VA 2 Z X\r\nxx\r\nHD\r\nVA 2\r\nyy\r\n",
+        id="stale-and-win",
+    ),
+    pytest.param(
+        b"ms a 3\r\nabc\r\nms a 2 C9 I\r\nxx\r\nmg a v\r\n",
+        b"HD\r\nEX\r\nVA 3\r\nabc\r\n",
+        id="a-cas-from-the-future",
+    ),
+    pytest.param(
+        b"mg z N30 v t\r\nmg z N30 v t\r\nmg z R20 t\r\nma c N0 J13 v\r\nma c D4 MD v\r\n",
+        b"VA 0 t30 W\r\n\r\nVA 0 t30 Z\r\n\r\nHD t30 Z\r\nVA 2\r\n13\r\nVA 1\r\n9\r\n",
+        id="vivify",
+    ),
+    pytest.param(
         b"ms k 9999999 T0\r\n" + b"x" * 9999999 + b"\r\nmn\r\n",
         b"SERVER_ERROR object too large for cache\r\nMN\r\n",
         id="too-large",
@@ -151,6 +168,25 @@ def test_a_run_of_gets_sees_expiry_and_counts_reads() -> None:
     assert ask(some, b"get a\r\n" * 3) == b"END\r\n" * 3
     stats = some.stats
     assert (stats.cmd_get, stats.get_misses, stats.get_expired) == (6, 3, 1)
+
+
+def test_a_lone_get_sees_expiry() -> None:
+    some = store()
+    assert ask(some, b"set a 0 5 1\r\nx\r\n") == b"STORED\r\n"
+    assert ask(some, b"get a\r\n") == b"VALUE a 0 1\r\nx\r\nEND\r\n"
+    later(some, 5)
+    assert ask(some, b"get a\r\n") == b"END\r\n"
+    assert ask(some, b"get a a\r\n") == b"END\r\n"
+
+
+def test_a_lone_set_keeps_its_expiry_and_sums() -> None:
+    some = store()
+    ask(some, b"set a 0 0 1\r\nx\r\n")
+    ask(some, b"set a 0 5 1\r\ny\r\n")
+    assert ask(some, b"gets a\r\n") == b"VALUE a 0 1 2\r\ny\r\nEND\r\n"
+    later(some, 5)
+    assert ask(some, b"get a\r\n") == b"END\r\n"
+    assert some.used == 0
 
 
 def test_a_key_with_blanks_cannot_be_read_as_two() -> None:

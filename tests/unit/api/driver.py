@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ from cachefleet.api.endpoint import Observe
 from cachefleet.api.protocol.model import load_model
 from cachefleet.api.registry import Handler, Registry
 from cachefleet.api.settings import ApiSettings
+from cachefleet.provisioner.state.scope import Scope
 
 if TYPE_CHECKING:
     from cachefleet.provisioner.state.store import Store
@@ -26,7 +28,15 @@ VERSION = "2015-02-02"
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 FORM = "application/x-www-form-urlencoded; charset=utf-8"
 
-NO_STORE = cast("Store", None)  # for handlers that keep no records
+
+class NoStore:
+    """For handlers that keep no records: every question is a new one."""
+
+    def __init__(self) -> None:
+        self._revisions = itertools.count()
+
+    async def revision(self, scope: Scope) -> int:
+        return next(self._revisions)
 
 
 @dataclass
@@ -79,7 +89,7 @@ def make_app(
     **options: Any,
 ) -> FastAPI:
     return create_app(
-        store=NO_STORE,
+        store=cast("Store", NoStore()),
         settings=settings or quiet_settings(),
         catalog=None,
         clock=clock or SteppedClock(),

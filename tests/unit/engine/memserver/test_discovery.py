@@ -83,6 +83,8 @@ def test_there_are_not_endlessly_many() -> None:
     assert all(config.set(b"c%d" % number, 0, b"x") for number in range(CONFIGS_MAX))
     assert not config.set(b"one-more", 0, b"x")
     assert config.set(b"c0", 0, b"y")
+    assert config.set(b"c0", 0, b"y" * CONFIG_BYTES_MAX)
+    assert not config.set(b"c0", 0, b"y" * (CONFIG_BYTES_MAX + 1))
 
 
 def packet(opcode: int, key: bytes, extras: bytes = b"", body: bytes = b"") -> bytes:

@@ -1,0 +1,284 @@
+"""The coverage page: what is answered, what it does to engines, which faults can come back.
+
+    python -m cachefleet.api.coverage [--check] [PATH]
+
+Nothing here is a list that somebody keeps: operations and faults come from the service model,
+handlers from the registry, and what can be raised is read from the sources of the front-end. Only
+the effects on engines are written down, because no source line says them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from cachefleet import api, provisioner
+from cachefleet.api.app import load_registry
+from cachefleet.api.faults import COMMON_FAULTS, STATE_FAULTS, WORDED_FAULTS, fault_shape
+from cachefleet.api.protocol.model import load_model
+from cachefleet.provisioner.state import errors, lifecycle
+from cachefleet.provisioner.state.tables import Base
+
+PAGE = Path("openapi/coverage.md")
+QUESTIONS = ("Describe", "List")
+READS = "None: it reads the record."
+UNBUILT = "not built yet."  # how every sentence ends that explains a 501
+REFUSED = "Refuse."  # the docstring of a handler that never accepts
+CODE_RAISERS = frozenset({"Fault", "SignatureRefused"})
+STATE_RAISERS = frozenset({"NotFound", "AlreadyExists"})
+
+EFFECTS: Mapping[str, str] = MappingProxyType(
+    {
+        "AddTagsToResource": "None. A group is `modifying` for a moment, as on the service.",
+        "CreateCacheCluster": "Starts a process for each node. With a group named: starts a "
+        "replica, which copies its primary.",
+        "CreateCacheParameterGroup": "None, until a cache uses the group.",
+        "CreateCacheSubnetGroup": "None. Its zones are those that nodes can be in.",
+        "CreateReplicationGroup": "Starts a process for each node of each shard. Available means: "
+        "replicas in sync, all slots served, endpoints answering. With `PrimaryClusterId`, the "
+        "existing node becomes the primary and keeps its data.",
+        "DecreaseReplicaCount": "Ends the replicas' processes and removes their directories.",
+        "DeleteCacheCluster": "Ends the processes and removes their directories.",
+        "DeleteCacheParameterGroup": "None: no cache uses it.",
+        "DeleteCacheSubnetGroup": "None: no cache is in it.",
+        "DeleteReplicationGroup": "Ends all processes and removes their directories. With "
+        "`RetainPrimaryCluster` the primary's process stays.",
+        "IncreaseReplicaCount": "Starts replicas and waits until they are in sync.",
+        "ModifyCacheCluster": "memcached: starts or ends nodes and changes the list that auto "
+        "discovery answers. Other settings are the record's alone.",
+        "ModifyCacheParameterGroup": "Sets the values on every running node that uses the group "
+        "and reads them back. What only a start can give waits for a reboot.",
+        "ModifyCacheSubnetGroup": "None: zones that nodes are in cannot be taken away.",
+        "ModifyReplicationGroup": "Whether a lost primary is replaced (`AutomaticFailover`). Other "
+        "settings are the record's alone.",
+        "ModifyReplicationGroupShardConfiguration": "Starts new shards, moves slots with their "
+        "keys while clients read and write, ends shards that were emptied.",
+        "RebootCacheCluster": "Restarts the processes of the named nodes. What was in their "
+        "memory is lost.",
+        "RemoveTagsFromResource": "None. A group is `modifying` for a moment, as on the service.",
+        "ResetCacheParameterGroup": "As `ModifyCacheParameterGroup`.",
+        "TestFailover": "Kills the primary's process. What follows is an ordinary failover.",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Raisable:
+    """What the sources can answer: names that ``Fault`` takes, and reasons for a 501.
+
+    ``unread`` are the calls whose name is no text in their module, as ``path:line``.
+    """
+
+    faults: frozenset[str]
+    unbuilt: tuple[str, ...]
+    unread: tuple[str, ...]
+
+
+def page() -> str:
+    """Return the whole page."""
+    lines = [
+        "# Coverage",
+        "",
+        "Made by `make openapi` from the service model and the sources. Do not edit.",
+        "",
+        *_operations(),
+        *_refusals(scan_sources()),
+    ]
+    return "\n".join(lines)
+
+
+def _operations() -> list[str]:
+    model = load_model()
+    registry = load_registry(model)
+    done, missing = registry.implemented(), registry.not_implemented()
+    return [
+        (
+            f"The model of API version {model.api_version} has {len(done) + len(missing)} "
+            f"operations. {len(done)} have a handler; {len(missing)} answer `NotImplemented` "
+            "(501). Nothing answers with a made-up success."
+        ),
+        "",
+        "## Operations that are answered",
+        "",
+        "| Operation | The call | Effect on engines |",
+        "|---|---|---|",
+        *(
+            f"| {name} | {_summary(name, registry.handlers[name].__doc__)} | {_effect(name)} |"
+            for name in done
+        ),
+        "",
+        "## Operations that answer NotImplemented",
+        "",
+        *_by_family(missing),
+        "",
+    ]
+
+
+def _refusals(raisable: Raisable) -> list[str]:
+    modelled = {shape.name for shape in load_model().faults.values()}
+    shapes = [fault_shape(name) for name in sorted(raisable.faults & modelled)]
+    common = sorted(raisable.faults & COMMON_FAULTS.keys())
+    return [
+        "## Requests that answer NotImplemented",
+        "",
+        (
+            "These are valid requests to operations that are answered. They ask for something "
+            "that has no effect on an engine yet, so they are refused whole, with one of these "
+            "sentences:"
+        ),
+        "",
+        *(f"* {sentence}" for sentence in raisable.unbuilt),
+        "",
+        "## Faults of the model that can come back",
+        "",
+        (
+            f"{len(shapes)} of the model's {len(modelled)}. Names, wire codes and statuses are "
+            "the model's."
+        ),
+        "",
+        "| Fault | Code on the wire | Status |",
+        "|---|---|---|",
+        *(f"| {shape.name} | {shape.code} | {shape.status} |" for shape in shapes),
+        "",
+        "## Errors of the front door",
+        "",
+        "Authentication, form, size and method. They are in no service's model.",
+        "",
+        "| Code | Status |",
+        "|---|---|",
+        *(f"| {name} | {COMMON_FAULTS[name]} |" for name in common),
+        "",
+    ]
+
+
+def scan_sources() -> Raisable:
+    """Read from the sources what can be raised; nothing is executed but the tables."""
+    folders = Path(api.__path__[0]), Path(provisioner.__path__[0]) / "state"
+    paths = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
+    names: set[str] = set(WORDED_FAULTS.values())
+    refused = {(kind, "IllegalTransition") for kind in lifecycle.TABLES}
+    unbuilt: set[str] = set()
+    unread: list[str] = []
+    for path in paths:
+        if path == Path(__file__):
+            continue
+        module = ast.parse(path.read_text())
+        for node in ast.walk(module):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args:
+                texts = _texts(node.args[0], module)
+                if node.func.id in CODE_RAISERS:
+                    names.update(texts)
+                    if not texts:
+                        unread.append(f"{path.name}:{node.lineno}")
+                elif node.func.id in STATE_RAISERS:
+                    refused.update((kind, node.func.id) for kind in texts or kept_resources())
+            elif isinstance(node, ast.Constant) and _is_reason(node.value):
+                unbuilt.add(str(node.value))
+    for kind, error in refused:
+        answer = STATE_FAULTS.get((kind, getattr(errors, error)))
+        if answer is not None:
+            names.add(answer[0])
+    return Raisable(
+        frozenset(fault_shape(name).name for name in names),
+        tuple(sorted(unbuilt)),
+        tuple(unread),
+    )
+
+
+def kept_resources() -> frozenset[str]:
+    """Return the kinds of resources that have a table."""
+    rows = (mapper.class_ for mapper in Base.registry.mappers)
+    return frozenset(row.resource for row in rows if hasattr(row, "resource"))
+
+
+def _is_reason(value: object) -> bool:
+    return isinstance(value, str) and UNBUILT in value and "\n" not in value  # no docstring
+
+
+def _texts(node: ast.expr, module: ast.Module) -> frozenset[str]:
+    """Return the texts that an argument can be: a literal, a constant, an entry of a table."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return frozenset({text})
+        case ast.Name(id=name):
+            value = _assigned(name, module)
+            return frozenset() if value is None else _texts(value, module)
+        case ast.Subscript(value=ast.Name(id=name)):
+            value = _assigned(name, module)
+            found = [n for n in ast.walk(value) if isinstance(n, ast.Dict)] if value else []
+            entries = [entry for table in found for entry in table.values]
+            return frozenset().union(*(_texts(entry, module) for entry in entries))
+    return frozenset()
+
+
+def _assigned(name: str, module: ast.Module) -> ast.expr | None:
+    for node in module.body:
+        targets = (
+            node.targets
+            if isinstance(node, ast.Assign)
+            else [node.target]
+            if isinstance(node, ast.AnnAssign)
+            else []
+        )
+        if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+            assert isinstance(node, ast.Assign | ast.AnnAssign)
+            return node.value
+    return None
+
+
+def _summary(name: str, docstring: str | None) -> str:
+    first = (docstring or "").partition("\n")[0].replace("``", "`")
+    if first == REFUSED:
+        return "Refused: there are no such groups where accounts have a VPC."
+    assert first, f"the handler of {name} has no docstring"
+    return first
+
+
+def _effect(name: str) -> str:
+    if name in EFFECTS:
+        return EFFECTS[name]
+    return READS if name.startswith(QUESTIONS) else "None."
+
+
+def _by_family(names: Sequence[str]) -> list[str]:
+    families: dict[str, list[str]] = {}
+    for name in names:
+        families.setdefault(_family(name), []).append(name)
+    return [f"* {family}: {', '.join(families[family])}" for family in sorted(families)]
+
+
+FAMILIES: Sequence[tuple[str, str]] = (
+    ("Serverless", "Serverless caches"),
+    ("GlobalReplicationGroup", "Global datastores"),
+    ("Migration", "Migration"),
+    ("Snapshot", "Snapshots"),
+    ("User", "Users and user groups"),
+    ("Reserved", "Reserved nodes"),
+    ("Update", "Service updates"),
+)
+
+
+def _family(name: str) -> str:
+    return next((family for word, family in FAMILIES if word in name), "Others")
+
+
+def main() -> None:
+    """Write the page, or say whether the one that is there is this one."""
+    parser = argparse.ArgumentParser(description="Write the coverage page.")
+    parser.add_argument("path", nargs="?", type=Path, default=PAGE)
+    parser.add_argument("--check", action="store_true", help="compare, and write nothing")
+    options = parser.parse_args()
+    text = page()
+    if not options.check:
+        options.path.write_text(text)
+    elif not options.path.exists() or options.path.read_text() != text:
+        sys.exit(f"{options.path} is not what the sources say: make openapi")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""Terraform with the AWS provider as it is: what was applied is what a plan then finds."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.terraform import BackgroundRun, TerraformRun
+
+# The provider looks at a cache 30 seconds after it asked for it, and again after 10 or 20.
+pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(400)]
+
+
+@pytest.fixture(scope="module")
+def run(terraform: BackgroundRun) -> TerraformRun:
+    """Give what came of init, apply, plan and destroy; it began when the session did."""
+    return terraform.result()
+
+
+def test_every_resource_is_applied(run: TerraformRun) -> None:
+    assert run.applied.returncode == 0, run.applied.stderr
+    assert "7 added" in run.applied.stdout
+
+
+def test_a_plan_finds_nothing_to_change(run: TerraformRun) -> None:
+    assert run.planned.returncode == 0, run.planned.stdout + run.planned.stderr
+
+
+def test_what_terraform_tells_of_leads_to_engines(run: TerraformRun) -> None:
+    told = run.answers
+    assert told["redis_policy"] == "allkeys-lru"
+    assert told["memcached_version"] == "1.6.22"
+    assert told["plain_roles"] == ["master", "slave"]
+    assert told["shards"] == 2
+
+
+def test_everything_is_destroyed(run: TerraformRun) -> None:
+    assert run.destroyed.returncode == 0, run.destroyed.stderr
+    assert "7 destroyed" in run.destroyed.stdout
+    assert run.left == []

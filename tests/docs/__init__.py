@@ -1,0 +1,1 @@
+"""Documentation is a build artifact: generated parts are compared, tutorials are run."""

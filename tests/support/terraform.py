@@ -1,0 +1,164 @@
+"""One run of Terraform over ``tests/acceptance/terraform``: init, apply, plan, destroy.
+
+The provider sleeps for most of its minutes, so the run goes on in a thread beside other tests.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from pymemcache.client.base import Client
+from redis.cluster import RedisCluster
+
+from tests.support.server import Server, clean_environment
+
+ACCOUNT = "111122223333"
+REGION = "eu-west-1"
+SOURCES = Path(__file__).parents[1] / "acceptance" / "terraform"
+PROVIDER = "registry.terraform.io/hashicorp/aws"
+STEP_TIMEOUT_S = 240
+
+Done = subprocess.CompletedProcess[str]
+
+
+def find_mirror() -> Path | None:
+    """Return the folder that holds the AWS provider, where there is one."""
+    named = os.environ.get("TF_PLUGINS")
+    places = [
+        *([Path(named)] if named else []),
+        Path("/opt/tf-plugins"),
+        Path("/usr/share/terraform/plugins"),
+        Path("/usr/local/share/terraform/plugins"),
+        Path.home() / ".terraform.d" / "plugins",
+        Path.home() / "tf-plugins",
+    ]
+    return next((place for place in places if (place / PROVIDER).is_dir()), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TerraformRun:
+    """What came of each step, and what was found while everything was there."""
+
+    applied: Done
+    planned: Done
+    answers: dict[str, Any]
+    destroyed: Done
+    left: list[str]
+
+
+class BackgroundRun:
+    """A run in a thread. Why there is none is told to whoever asks for the result."""
+
+    def __init__(self, server: Server, directory: Path) -> None:
+        self._pool = ThreadPoolExecutor(max_workers=1)
+        self._future: Future[TerraformRun] | None = None
+        self._reason = ""
+        mirror = find_mirror()
+        if shutil.which("terraform") is None:
+            self._reason = "terraform is not installed"
+        elif mirror is None:
+            self._reason = "the AWS provider is in no mirror; name one with TF_PLUGINS"
+        else:
+            self._future = self._pool.submit(_run, server, directory, mirror)
+
+    def result(self) -> TerraformRun:
+        """Return what came of it, once it has ended."""
+        if self._future is None:
+            pytest.skip(self._reason)
+        return self._future.result(timeout=4 * STEP_TIMEOUT_S)
+
+    def close(self) -> None:
+        """Wait for the end."""
+        self._pool.shutdown()
+
+
+def _run(server: Server, directory: Path, mirror: Path) -> TerraformRun:
+    terraform = _Terraform(server, directory, mirror)
+    begun = terraform("init")
+    assert begun.returncode == 0, begun.stderr
+    applied = terraform("apply", "-auto-approve", "-parallelism=20")
+    planned = terraform("plan", "-detailed-exitcode")
+    answers: dict[str, Any] = {}
+    if applied.returncode == 0:
+        outputs = json.loads(terraform("output", "-json").stdout)
+        answers = _ask_engines(server, {name: row["value"] for name, row in outputs.items()})
+    destroyed = terraform("destroy", "-auto-approve", "-parallelism=20", "-refresh=false")
+    return TerraformRun(
+        applied=applied,
+        planned=planned,
+        answers=answers,
+        destroyed=destroyed,
+        left=_left(server),
+    )
+
+
+class _Terraform:
+    def __init__(self, server: Server, directory: Path, mirror: Path) -> None:
+        self._directory = directory
+        for source in SOURCES.glob("*.tf"):
+            shutil.copy(source, directory)
+        configuration = directory / "terraform.rc"
+        configuration.write_text(
+            f'provider_installation {{\n  filesystem_mirror {{ path = "{mirror}" }}\n}}\n'
+        )
+        self._environment = clean_environment(
+            TF_CLI_CONFIG_FILE=str(configuration),
+            TF_IN_AUTOMATION="1",
+            TF_INPUT="0",
+            TF_VAR_endpoint_url=server.url,
+            CHECKPOINT_DISABLE="1",
+            AWS_CONFIG_FILE=str(directory / "config"),
+            AWS_SHARED_CREDENTIALS_FILE=str(directory / "credentials"),
+        )
+
+    def __call__(self, *words: str) -> Done:
+        colours = [] if words[0] == "output" else ["-no-color"]
+        return subprocess.run(
+            ["terraform", *words, *colours],
+            cwd=self._directory,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=STEP_TIMEOUT_S,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+
+
+def _ask_engines(server: Server, told: dict[str, Any]) -> dict[str, Any]:
+    with redis.Redis(host=told["redis_address"], port=told["redis_port"]) as node:
+        policy = node.info("memory")["maxmemory_policy"]
+    roles = []
+    for name in ("plain_primary", "plain_reader"):
+        with redis.Redis(host=told[name], port=6379) as node:
+            roles.append(node.info("replication")["role"])
+    with RedisCluster(host=told["sharded_configuration_endpoint"], port=6379) as cluster:
+        shards = len(cluster.get_primaries())
+    host, port = told["memcached_configuration_endpoint"].split(":")
+    client = Client((host, int(port)))
+    try:
+        version = client.version().decode()
+    finally:
+        client.close()
+    return {
+        "redis_policy": policy,
+        "memcached_version": version,
+        "plain_roles": roles,
+        "shards": shards,
+    }
+
+
+def _left(server: Server) -> list[str]:
+    client = server.client(ACCOUNT, REGION)
+    clusters = client.describe_cache_clusters()["CacheClusters"]
+    groups = client.describe_replication_groups()["ReplicationGroups"]
+    return [c["CacheClusterId"] for c in clusters] + [g["ReplicationGroupId"] for g in groups]

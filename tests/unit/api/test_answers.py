@@ -1,0 +1,52 @@
+"""AnswerCache: an answer is good until its scope changes, and never for another question."""
+
+from __future__ import annotations
+
+from cachefleet.api.answers import AnswerCache
+from cachefleet.provisioner.state.scope import Scope
+
+HERE, THERE = Scope("111111111111", "us-east-1"), Scope("111111111111", "eu-west-1")
+OPERATION = "DescribeCacheClusters"
+
+
+def test_keeps_a_result_until_the_revision_changes() -> None:
+    cache = AnswerCache()
+    key = cache.key(OPERATION, HERE, {"MaxRecords": 20})
+    assert key is not None
+    cache.keep(key, 7, {"CacheClusters": []})
+    assert cache.find(key, 7) == (True, {"CacheClusters": []})
+    assert cache.find(key, 8) == (False, None)
+
+
+def test_keeps_questions_apart() -> None:
+    cache = AnswerCache()
+    keys = {
+        cache.key(OPERATION, HERE, {}),
+        cache.key(OPERATION, THERE, {}),
+        cache.key(OPERATION, HERE, {"CacheClusterId": "a"}),
+        cache.key("DescribeReplicationGroups", HERE, {}),
+        cache.key(OPERATION, HERE, {"Filters": [{"Name": "a", "Values": ["b"]}]}),
+        cache.key(OPERATION, HERE, {"Filters": [{"Name": "a", "Values": ["c"]}]}),
+    }
+    assert len(keys) == 6
+    assert None not in keys
+
+
+def test_never_keeps_what_changes_something_or_depends_on_the_hour() -> None:
+    cache = AnswerCache()
+    for operation in ("CreateCacheCluster", "DeleteReplicationGroup", "DescribeEvents"):
+        assert cache.key(operation, HERE, {}) is None
+
+
+def test_forgets_what_was_asked_for_longest_ago() -> None:
+    cache = AnswerCache(kept_max=2)
+    first, second, third = (cache.key(OPERATION, HERE, {"Marker": m}) for m in "abc")
+    assert first is not None
+    assert second is not None
+    assert third is not None
+    cache.keep(first, 1, {})
+    cache.keep(second, 1, {})
+    cache.find(first, 1)
+    cache.keep(third, 1, {})
+    assert cache.find(first, 1)[0]
+    assert not cache.find(second, 1)[0]
