@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from fastapi import FastAPI
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, PlainTextResponse
 
 from cachefleet import __version__
 from cachefleet.api import actions
@@ -36,6 +36,12 @@ if TYPE_CHECKING:
     from cachefleet.provisioner.state.store import Store
 
 READY_TIMEOUT_S = 5.0
+CONSOLE_NOTE = """This is cachefleet. It answers the Amazon ElastiCache API at this address:
+
+    aws elasticache describe-replication-groups --endpoint-url http://<this address>
+
+This build has no web console.
+"""
 
 # Returns why the server is not ready, or None where it is.
 ReadinessCheck = Callable[[], Awaitable[str | None]]
@@ -82,6 +88,7 @@ def create_app(
     app.state.front_end = FrontEnd(services=services, pipeline=pipeline)
     app.add_middleware(FrontDoor, pipeline=pipeline, observe=observe)
     _add_health(app, readiness)
+    _add_console_note(app)
     return app
 
 
@@ -122,6 +129,13 @@ def make_services(
         clock=clock,
         settings=settings,
     )
+
+
+def _add_console_note(app: FastAPI) -> None:
+    @app.get("/console/", include_in_schema=False)
+    async def console() -> PlainTextResponse:
+        """Say where a person who opens the server in a browser has landed."""
+        return PlainTextResponse(CONSOLE_NOTE)
 
 
 def _add_health(app: FastAPI, readiness: ReadinessCheck | None) -> None:

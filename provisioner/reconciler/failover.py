@@ -20,15 +20,24 @@ from cachefleet.provisioner.planning.failover import (
     Verdict,
     decide_failover,
 )
+from cachefleet.provisioner.reconciler.binaries import SAVED_DUMP_FILE
 from cachefleet.provisioner.reconciler.fleet import Fleet
-from cachefleet.provisioner.reconciler.launch import SAVED_DUMP_FILE, SAVED_ITEMS_FILE
+from cachefleet.provisioner.reconciler.launch import SAVED_ITEMS_FILE
 from cachefleet.provisioner.reconciler.observe import wanted_binds
-from cachefleet.provisioner.reconciler.records import SubjectRecord, load_subject
+from cachefleet.provisioner.reconciler.records import (
+    SubjectRecord,
+    load_subject,
+    own_endpoint,
+)
 from cachefleet.provisioner.reconciler.slot_moves import peer_of, readdress_imports
 from cachefleet.provisioner.state import leases, lifecycle
 from cachefleet.provisioner.state.tables import CacheNode
 
 log = structlog.get_logger(__name__)
+
+# A write that reaches a replica ends its connection; the engine has no such setting, so the
+# connections that could bring one are ended when a node becomes a replica.
+CLOSE_ON_WRITE = ("close-on-replica-write", "close-on-slave-write")
 
 
 async def ensure_primaries(record: SubjectRecord, fleet: Fleet) -> SubjectRecord:
@@ -150,9 +159,23 @@ async def _fail_over(
             await adapter.cluster_takeover()
         else:
             await adapter.promote()
+    await learn_primary(primary, successor, record, fleet)
+
+
+async def learn_primary(
+    primary: CacheNode, successor: CacheNode, record: SubjectRecord, fleet: Fleet
+) -> None:
+    """Write down that *successor* is primary now, and lead clients to it; may be repeated.
+
+    The primary endpoint moves first: clients wait for it, and nobody for the record.
+
+    Raises:
+        NodeUnreachable, CommandRefused: a node did not do its part; the next pass sees to it.
+    """
+    adapter = fleet.valkey(successor)
     primary.role, successor.role = NodeRole.REPLICA.value, NodeRole.PRIMARY.value
     if not record.cluster_enabled:
-        await _release_endpoint(primary, record, fleet)
+        await _stand_down(primary, record, fleet)
         await adapter.set_binds(wanted_binds(successor, record, fleet, configuration_holder=None))
     text = (
         f"Failover from primary node {primary.member_name} to replica node "
@@ -167,20 +190,35 @@ async def _fail_over(
         assert record.group is not None
         tx.emit("cache-cluster", primary.member_name, text)
         tx.emit("replication-group", record.group.name, text)
+    if record.endpoint("primary") is not None and not fleet.settings.endpoints_are_bound:
+        await fleet.sync_endpoints(record.lease.subject_uid)
 
 
-async def _release_endpoint(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> None:
-    """Take the primary endpoint from a node that is primary no more, and cut who came through it.
+async def release_endpoint(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> None:
+    """Take the primary endpoint from a node that is to be primary no more, and cut its clients.
 
     Connections outlive the listener: their clients would go on writing to a replica.
     """
     endpoint = record.endpoint("primary")
-    if endpoint is None or await fleet.driver.find(node.uid) is None:
+    if endpoint is None or not fleet.settings.endpoints_are_bound:
         return
     adapter = fleet.valkey(node)
-    await adapter.set_binds(wanted_binds(node, record, fleet, configuration_holder=None))
-    if fleet.settings.endpoints_are_bound:
-        await adapter.kill_clients(endpoint)
+    await adapter.set_binds((own_endpoint(node).host,))
+    await adapter.kill_clients(endpoint)
+
+
+async def _stand_down(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> None:
+    """Lead everybody away from a node that is primary no more."""
+    if await fleet.driver.find(node.uid) is None:
+        return
+    await release_endpoint(node, record, fleet)
+    parameters = fleet.effective_parameters(record)
+    closes = any(parameters.get(name) == "yes" for name in CLOSE_ON_WRITE)
+    if closes or not fleet.settings.endpoints_are_bound:
+        # Those who came to the node itself. Replicas and subscribers are of another type, and we
+        # come by its socket. With endpoints in the gateway, all of its clients are among them.
+        own = own_endpoint(node)
+        await fleet.valkey(node).command("CLIENT", "KILL", "TYPE", "normal", "LADDR", str(own))
 
 
 async def _write_losses(record: SubjectRecord, fleet: Fleet, lost: Sequence[CacheNode]) -> None:

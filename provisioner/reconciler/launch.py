@@ -30,6 +30,7 @@ from cachefleet.engine.valkey.config import (
     render_nodes_conf,
 )
 from cachefleet.provisioner.drivers.base import LaunchFailed, ProcessSpec
+from cachefleet.provisioner.reconciler.binaries import SAVED_DUMP_FILE, binary_for
 from cachefleet.provisioner.reconciler.fleet import ADMIN_USER, Fleet, command_prefix
 from cachefleet.provisioner.reconciler.records import SubjectRecord, own_endpoint
 from cachefleet.provisioner.state import lifecycle
@@ -40,7 +41,6 @@ log = structlog.get_logger(__name__)
 REPLICATION_USER = "cachefleet-replication"
 REPLICATION_RULES = ("resetkeys", "resetchannels", "-@all", "+psync", "+replconf", "+ping")
 CONFIG_FILE = "valkey.conf"
-SAVED_DUMP_FILE = "saved.rdb"
 SAVED_ITEMS_FILE = "saved.items"
 DISCOVERY_FILE = "cluster-config"
 READY_POLL_S = 0.004  # an engine is up within some 30 ms: looking less often would be felt
@@ -54,7 +54,7 @@ async def launch(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> None:
         NoEngineBinary: nothing here can run this engine.
     """
     engine = record.engine
-    binary = fleet.inventory.choose(engine, record.settings.engine_version)
+    binary = binary_for(record, fleet)
     if engine is Engine.MEMCACHED:
         spec = memcached_spec(node, record, fleet, binary)
     else:

@@ -23,9 +23,9 @@ from cachefleet.provisioner.state.errors import NotFound, Stale
 from tests.unit.api.auth.test_sigv4 import NOW, SECRET, sign
 from tests.unit.api.driver import (
     FORM,
-    NO_STORE,
     START,
     VERSION,
+    NoStore,
     Response,
     SteppedClock,
     make_app,
@@ -40,7 +40,7 @@ UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 @action("DescribeUsers")
 async def who_am_i(ctx: RequestContext, params: Params) -> Result:
     """Answer with what the context says."""
-    assert ctx.store is NO_STORE
+    assert isinstance(ctx.store, NoStore)
     assert ctx.now == START
     assert ctx.paging.size_param == "MaxRecords"
     return {
@@ -468,3 +468,9 @@ async def test_nothing_that_a_client_sends_is_an_internal_failure(seed: int) -> 
     response = await send(app, headers=headers, body=bytes(body))
     assert response.status in (200, 400, 403, 404, 405, 408, 413, 415, 501)
     assert response.xml.tag.startswith("{http://elasticache.amazonaws.com/doc/2015-02-02/}")
+
+
+async def test_a_browser_is_told_where_it_landed() -> None:
+    answer = await send(make_app(), method="GET", path="/console/")
+    assert answer.status == 200
+    assert b"no web console" in answer.body
