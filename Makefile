@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install system-packages run test test-fast lint types fix bench faults clean
+.PHONY: help install system-packages run test test-fast lint types fix docs openapi bench faults clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -43,6 +43,12 @@ types: install ## Check types, strictly
 fix: install ## Format, and fix what can be fixed by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: install ## Write the generated parts of the documentation
+	$(BIN)/python -m tests.docs.reference
+
+openapi: install ## Write the coverage page
+	$(BIN)/python -m cachefleet.api.coverage
 
 faults: install system-packages ## Run the fault scenarios at length
 	$(BIN)/python -m pytest tests/faults $(ARGS)

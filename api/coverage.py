@@ -50,12 +50,15 @@ EFFECTS: Mapping[str, str] = MappingProxyType(
         "`RetainPrimaryCluster` the primary's process stays.",
         "IncreaseReplicaCount": "Starts replicas and waits until they are in sync.",
         "ModifyCacheCluster": "memcached: starts or ends nodes and changes the list that auto "
-        "discovery answers. Other settings are the record's alone.",
+        "discovery answers. Node type, version and parameter group as with a group; memcached is "
+        "restarted for them, empty. Other settings are the record's alone.",
         "ModifyCacheParameterGroup": "Sets the values on every running node that uses the group "
         "and reads them back. What only a start can give waits for a reboot.",
         "ModifyCacheSubnetGroup": "None: zones that nodes are in cannot be taken away.",
-        "ModifyReplicationGroup": "Whether a lost primary is replaced (`AutomaticFailover`). Other "
-        "settings are the record's alone.",
+        "ModifyReplicationGroup": "Node type and parameters: set on running nodes and read back. "
+        "Version: nodes whose binary changes are restarted one at a time, keeping the data. "
+        "`PrimaryClusterId`: the role is handed over without losing a write. Whether a lost "
+        "primary is replaced (`AutomaticFailover`). Other settings are the record's alone.",
         "ModifyReplicationGroupShardConfiguration": "Starts new shards, moves slots with their "
         "keys while clients read and write, ends shards that were emptied.",
         "RebootCacheCluster": "Restarts the processes of the named nodes. What was in their "

@@ -1,30 +1,30 @@
 """The action that modifies a cache cluster.
 
 Settings that need no engine are written at once, as the service does whatever ``ApplyImmediately``
-says. The number of memcached nodes is changed by rows: new ones are ``creating``, those that leave
-are ``deleting``, and ``pending`` holds the target until the provisioner has brought it about.
+says. The rest becomes pending, and is applied at once or in the maintenance window. The number of
+memcached nodes is changed by rows: new ones are ``creating``, those that leave are ``deleting``,
+and ``pending`` holds the target until the provisioner has brought it about.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from cachefleet.api import references
 from cachefleet.api.actions.cache_clusters import group_of
+from cachefleet.api.actions.engine_changes import engine_changes, version_in_force
 from cachefleet.api.context import RequestContext
 from cachefleet.api.faults import Fault
 from cachefleet.api.registry import Params, Result, action
-from cachefleet.api.validation import cache_nodes, engines, features, settings
+from cachefleet.api.validation import cache_nodes, engines, features, pending, settings
 from cachefleet.api.validation.changes import setting_changes
-from cachefleet.api.validation.group_changes import check_new_node_type
 from cachefleet.api.validation.refusals import not_built, wrong_combination, wrong_value
 from cachefleet.api.views.cache_clusters import cache_cluster_view
 from cachefleet.engine.catalog import EngineVersion
 from cachefleet.engine.types import Engine
 from cachefleet.provisioner.state import lifecycle
-from cachefleet.provisioner.state.layout import free_node_ids
-from cachefleet.provisioner.state.members import new_node
+from cachefleet.provisioner.state.members import add_cache_nodes, retire_cache_nodes
 from cachefleet.provisioner.state.operations import OperationKind
 from cachefleet.provisioner.state.store import Transaction
 from cachefleet.provisioner.state.tables import CacheCluster, ReplicationGroup
@@ -55,27 +55,31 @@ async def modify_cache_cluster(ctx: RequestContext, params: Params) -> Result:
         lifecycle.require(cluster, lifecycle.Event.MODIFY)
         group = await group_of(tx, cluster)
         _check_applicable(cluster, group, params)
-        unbuilt = await _check_engine_changes(ctx, tx, cluster, params)
+        waiting, unbuilt = await _check_engine_changes(ctx, tx, cluster, group, params)
         changes = setting_changes(cluster, params)
-        growth = await _resize(tx, cluster, params)
-        if growth and not params.get("ApplyImmediately"):
-            unbuilt = unbuilt or (
-                "Changes that wait for the maintenance window are not built yet. "
-                "Set ApplyImmediately to true."
-            )
+        resized, az_mode = await _check_node_count(tx, cluster, params)
+        if az_mode != cluster.az_mode:
+            changes["az_mode"] = az_mode
         if unbuilt is not None:
             raise not_built(unbuilt)
-        changes |= growth
-        if changes:
+        # A member's pending values are its group's, and applied with them.
+        immediately = bool(params.get("ApplyImmediately")) and group is None
+        after = pending.merged(cluster.pending, {**waiting, **resized})
+        due = pending.is_due(after, immediately=immediately)
+        if after != cluster.pending:
+            cluster.pending = after
+        if changes or due:
             lifecycle.fire(cluster, lifecycle.Event.MODIFY)
             for name, value in changes.items():
                 setattr(cluster, name, value)
             tx.enqueue(
-                OperationKind.SETTLE,
+                OperationKind.MODIFY if due else OperationKind.SETTLE,
                 subject_uid=cluster.uid if group is None else group.uid,
                 token=ctx.request_id,
             )
-            await tx.session.flush()
+        if due:
+            _resize(tx, cluster)
+        await tx.session.flush()
         endpoints = await references.read_endpoints(tx, [cluster.uid])
         view = cache_cluster_view(
             cluster, group_name=None if group is None else group.name, endpoints=endpoints
@@ -110,21 +114,25 @@ def _check_applicable(
 
 
 async def _check_engine_changes(
-    ctx: RequestContext, tx: Transaction, cluster: CacheCluster, params: Params
-) -> str | None:
-    """Check all that would change an engine; return why it cannot be done yet."""
-    version, reason = _version_after(ctx, cluster, params)
-    reasons = [reason]
-    reasons.append(
-        check_new_node_type(
-            ctx.catalog,
-            engine=version.engine,
-            engine_version=version.version,
-            current=cluster.node_type,
-            wanted=params.get("CacheNodeType"),
-        )
-    )
-    reasons.append(await _check_parameter_group(ctx, tx, cluster, version, params))
+    ctx: RequestContext,
+    tx: Transaction,
+    cluster: CacheCluster,
+    group: ReplicationGroup | None,
+    params: Params,
+) -> tuple[dict[str, Any], str | None]:
+    """Check all that would change an engine; return it, and why it cannot be done yet."""
+    reasons = []
+    waiting: dict[str, Any] = {}
+    if group is None:
+        version = _check_version(ctx, cluster, params)
+        waiting = await engine_changes(ctx, tx, cluster, version, params)
+        if cluster.engine != Engine.MEMCACHED:
+            pending.check_separate_upgrade(
+                cluster.pending, waiting, immediately=bool(params.get("ApplyImmediately"))
+            )
+        if "CacheNodeType" in waiting:
+            pace = pending.check_scale_config(params.get("ScaleConfig"))
+            waiting["ScaleConfig"] = pace if waiting["CacheNodeType"] else None
     if params.get("AuthToken") or params.get("AuthTokenUpdateStrategy"):
         raise features.token_without_encryption()
     node_type = ctx.catalog.node_type(cluster.node_type)
@@ -135,63 +143,40 @@ async def _check_engine_changes(
         reasons.append("Automatic snapshots are not built yet.")
     if params.get("LogDeliveryConfigurations"):
         reasons.append("Log delivery is not built yet.")
-    return next((reason for reason in reasons if reason is not None), None)
+    return waiting, next(iter(reasons), None)
 
 
-def _version_after(
+def _check_version(
     ctx: RequestContext, cluster: CacheCluster, params: Params
-) -> tuple[EngineVersion, str | None]:
-    current = ctx.catalog.version_of(Engine(cluster.engine), cluster.engine_version)
-    assert current is not None, cluster.engine_version
+) -> EngineVersion | None:
+    """Return the version that was asked for, where the cluster can have it; None for no wish."""
+    current = version_in_force(ctx.catalog, cluster)
     engine = params.get("Engine")
     if engine and engine.lower() != cluster.engine:
         raise wrong_value(
             f"The engine of a cache cluster cannot be modified from {cluster.engine} to {engine}."
         )
-    if not params.get("EngineVersion"):
-        return current, None
-    version = engines.resolve_version(ctx.catalog, current.engine, params["EngineVersion"])
-    if version == current:
-        return current, None
+    wanted = params.get("EngineVersion")
+    if not wanted:
+        return None
+    if wanted == current.version:
+        return current
+    version = engines.resolve_version(ctx.catalog, current.engine, wanted)
     # memcached may go either way, because its nodes come back empty in any case.
     if current.engine is not Engine.MEMCACHED and version.numbers < current.numbers:
         raise wrong_combination(
             f"Cannot downgrade {cluster.engine} from {current.version} to {version.version}."
         )
-    custom = not cluster.parameter_group_name.startswith("default.")
-    if version.family != current.family and custom and not params.get("CacheParameterGroupName"):
-        raise wrong_combination(
-            f"Expected a parameter group of family {version.family} but found one of family "
-            f"{current.family}"
-        )
-    return version, "Changing the engine version is not built yet."
+    return version
 
 
-async def _check_parameter_group(
-    ctx: RequestContext,
-    tx: Transaction,
-    cluster: CacheCluster,
-    version: EngineVersion,
-    params: Params,
-) -> str | None:
-    name = params.get("CacheParameterGroupName")
-    if not name:
-        return None
-    wanted = await references.find_parameter_group(tx, ctx.catalog, name)
-    if wanted.name == cluster.parameter_group_name:
-        return None
-    references.check_family(ctx.catalog, wanted, version)
-    current = await references.find_parameter_group(tx, ctx.catalog, cluster.parameter_group_name)
-    references.check_same_at_creation(ctx.catalog, current, wanted)
-    return "Changing the parameter group is not built yet."
-
-
-async def _resize(tx: Transaction, cluster: CacheCluster, params: Params) -> Mapping[str, Any]:
-    """Add or mark node rows for a new number of nodes; return the columns that change with it.
+async def _check_node_count(
+    tx: Transaction, cluster: CacheCluster, params: Params
+) -> tuple[Mapping[str, Any], str]:
+    """Return the pending changes for a new number of nodes, and the AZ mode from now on.
 
     Raises:
-        Fault: the numbers, zones or ids do not go together. The transaction is rolled back then,
-            as it is where the change turns out to be one that is not built.
+        Fault: the numbers, zones or ids do not go together.
     """
     count = params.get("NumCacheNodes")
     to_remove = params.get("CacheNodeIdsToRemove") or ()
@@ -202,7 +187,7 @@ async def _resize(tx: Transaction, cluster: CacheCluster, params: Params) -> Map
             raise wrong_combination(
                 "CacheNodeIdsToRemove and NewAvailabilityZones require NumCacheNodes."
             )
-        return _new_az_mode(cluster, params)
+        return {}, _new_az_mode(cluster, params)
     if count < 1:
         raise wrong_value("NumCacheNodes must be at least 1.")
     if cluster.engine != Engine.MEMCACHED and count != 1:
@@ -214,60 +199,55 @@ async def _resize(tx: Transaction, cluster: CacheCluster, params: Params) -> Map
     if count >= present and to_remove:
         raise wrong_combination("CacheNodeIdsToRemove is only valid when nodes are removed.")
     if count > present:
-        return await _grow(tx, cluster, params, added=count - present)
+        return await _check_growth(tx, cluster, params, count=count)
     if count < present:
-        return _shrink(cluster, to_remove, count=count)
-    return _new_az_mode(cluster, params)
+        ids = cache_nodes.check_removal(
+            to_remove,
+            present={node.cache_node_id for node in cluster.nodes},
+            removed=present - count,
+        )
+        return pending.fewer_nodes(count, ids), _new_az_mode(cluster, params)
+    return pending.NO_NODES, _new_az_mode(cluster, params)
 
 
-async def _grow(
-    tx: Transaction, cluster: CacheCluster, params: Params, *, added: int
-) -> Mapping[str, Any]:
+async def _check_growth(
+    tx: Transaction, cluster: CacheCluster, params: Params, *, count: int
+) -> tuple[Mapping[str, Any], str]:
+    """Choose zones for the nodes that are added to those which wait to be added already."""
+    present = cluster.num_cache_nodes
+    waiting = pending.zones_waiting(cluster.pending, present=present, count=count)
     chosen = await references.zones_for(tx, cluster.subnet_group_name, name=cluster.name)
     az_mode, zones = cache_nodes.check_growth(
         params,
         az_mode=cluster.az_mode,
-        zones_now=[node.availability_zone for node in cluster.nodes],
-        added=added,
+        zones_now=[*(node.availability_zone for node in cluster.nodes), *waiting],
+        added=count - present - len(waiting),
         zones=chosen.zones,
     )
-    await references.check_node_quota(tx, added)
-    taken = {node.cache_node_id for node in cluster.nodes}
-    for node_id, zone in zip(free_node_ids(added, taken), zones, strict=True):
-        cluster.nodes.append(
-            new_node(
-                subject_uid=cluster.uid,
-                member_name=cluster.name,
-                cache_node_id=node_id,
-                zone=zone,
-                role=None,
-                now=tx.now,
-            )
-        )
-    pending = {"NumCacheNodes": cluster.num_cache_nodes + added}
-    return {"pending": pending, "az_mode": az_mode}
+    await references.check_node_quota(tx, count - present)
+    return pending.more_nodes(count, [*waiting, *zones]), az_mode
 
 
-def _shrink(cluster: CacheCluster, to_remove: Sequence[str], *, count: int) -> Mapping[str, Any]:
-    ids = cache_nodes.check_removal(
-        to_remove,
-        present={node.cache_node_id for node in cluster.nodes},
-        removed=cluster.num_cache_nodes - count,
-    )
-    for node in cluster.nodes:
-        if node.cache_node_id in ids:
-            node.status = lifecycle.NODE_DELETING
-    return {"pending": {"NumCacheNodes": count, "CacheNodeIdsToRemove": ids}}
+def _resize(tx: Transaction, cluster: CacheCluster) -> None:
+    """Add or retire the rows of nodes for a number of nodes that is due; it stays shown as pending
+    until the provisioner has brought it about.
+    """
+    added = cluster.pending.get("NewAvailabilityZones", ())
+    if added:
+        tx.emit("cache-cluster", cluster.name, "Increasing number of requested nodes")
+    add_cache_nodes(cluster, added, now=tx.now)
+    retire_cache_nodes(cluster, cluster.pending.get("CacheNodeIdsToRemove", ()))
+    cluster.pending = {k: v for k, v in cluster.pending.items() if k != "NewAvailabilityZones"}
 
 
-def _new_az_mode(cluster: CacheCluster, params: Params) -> Mapping[str, Any]:
-    """Return the AZ mode where it changes; it concerns the nodes that come later."""
-    mode = params.get("AZMode")
-    if mode is None or mode == cluster.az_mode:
-        return {}
+def _new_az_mode(cluster: CacheCluster, params: Params) -> str:
+    """Return the AZ mode from now on; it concerns the nodes that come later."""
+    mode = str(params.get("AZMode") or cluster.az_mode)
+    if mode == cluster.az_mode:
+        return mode
     zones = {node.availability_zone for node in cluster.nodes}
     if mode == cache_nodes.SINGLE_AZ and len(zones) > 1:
         raise wrong_combination("AZMode single-az requires all cache nodes to be in one zone.")
     if mode == cache_nodes.CROSS_AZ and len(cluster.nodes) < 2:
         raise wrong_combination("AZMode cross-az requires at least two cache nodes.")
-    return {"az_mode": mode}
+    return mode

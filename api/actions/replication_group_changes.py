@@ -1,7 +1,8 @@
 """The action that modifies a replication group.
 
 What needs no engine is written to the group and its members at once. What needs one is checked as
-the service checks it and then answered 501, until the provisioner can bring it about.
+the service checks it and then becomes pending: the provisioner makes it true, at once where
+``ApplyImmediately`` says so, else in the maintenance window.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from cachefleet.api import references
+from cachefleet.api.actions.engine_changes import engine_changes
 from cachefleet.api.context import RequestContext
 from cachefleet.api.registry import Params, Result, action
 from cachefleet.api.validation import group_changes as checks
-from cachefleet.api.validation import settings
+from cachefleet.api.validation import pending, settings
 from cachefleet.api.validation.changes import setting_changes
-from cachefleet.api.validation.refusals import not_built, wrong_combination
+from cachefleet.api.validation.refusals import not_built
 from cachefleet.api.views.replication_groups import replication_group_view
-from cachefleet.engine.catalog import EngineVersion
 from cachefleet.provisioner.state import lifecycle
 from cachefleet.provisioner.state.operations import OperationKind
 from cachefleet.provisioner.state.store import Transaction
@@ -32,67 +33,48 @@ async def modify_replication_group(ctx: RequestContext, params: Params) -> Resul
     async with ctx.begin() as tx:
         group = await tx.get(ReplicationGroup, params["ReplicationGroupId"], lock=True)
         checks.require_available(group)
-        unbuilt = await _check_engine_changes(ctx, tx, group, params)
+        waiting, unbuilt = await _check_engine_changes(ctx, tx, group, params)
         shared = setting_changes(group, params)
         own, unbuilt_own = _own_changes(ctx, group, params)
         unbuilt = unbuilt or unbuilt_own
         if unbuilt is not None:
             raise not_built(unbuilt)
-        if shared or own:
-            _write(group, shared, own)
-            tx.enqueue(OperationKind.SETTLE, subject_uid=group.uid, token=ctx.request_id)
+        immediately = bool(params.get("ApplyImmediately"))
+        failover = checks.check_failover_change(group, params)
+        if immediately:
+            own |= checks.failover_columns(group, failover)
+            waiting |= dict.fromkeys(failover)
+        else:
+            now = {"AutomaticFailoverStatus": group.automatic_failover, "MultiAZ": group.multi_az}
+            waiting |= {k: v if v != now[k] else None for k, v in failover.items()}
+        _set_pending(group, waiting)
+        due = pending.is_due(group.pending, immediately=immediately)
+        _write(group, shared, own, due=due)
+        _file(tx, group, ctx.request_id, due=due, settles=bool(shared or own))
         endpoints = await references.read_endpoints(tx, [group.uid])
         return {"ReplicationGroup": replication_group_view(group, endpoints=endpoints)}
 
 
 async def _check_engine_changes(
     ctx: RequestContext, tx: Transaction, group: ReplicationGroup, params: Params
-) -> str | None:
-    """Check all that would change an engine; return why it cannot be done yet."""
+) -> tuple[dict[str, Any], str | None]:
+    """Check all that would change an engine; return it, and why it cannot be done yet."""
     reasons = [checks.check_cluster_mode(ctx.catalog, group, params)]
-    version, reason = checks.check_version(ctx.catalog, group, params)
-    reasons.append(reason)
-    reasons.append(
-        checks.check_new_node_type(
-            ctx.catalog,
-            engine=version.engine,
-            engine_version=version.version,
-            current=group.node_type,
-            wanted=params.get("CacheNodeType"),
-        )
+    version = checks.check_version(ctx.catalog, group, params)
+    waiting = await engine_changes(ctx, tx, group, version, params)
+    pending.check_separate_upgrade(
+        group.pending, waiting, immediately=bool(params.get("ApplyImmediately"))
     )
-    reasons.append(await _check_parameter_group(ctx, tx, group, version, params))
     reasons.append(checks.check_access(ctx.catalog, group, params))
-    reasons.append(checks.check_promotion(group, params.get("PrimaryClusterId")))
+    successor = checks.check_promotion(group, params.get("PrimaryClusterId"))
+    if successor is not None:
+        is_primary = successor == checks.primary_name(group)
+        waiting["PrimaryClusterId"] = None if is_primary else successor
     if params.get("LogDeliveryConfigurations"):
         reasons.append("Log delivery is not built yet.")
     if params.get("Durability") not in _DURABILITY_WITHOUT_EFFECT:
         reasons.append("Durability is not built yet.")
-    return next((reason for reason in reasons if reason is not None), None)
-
-
-async def _check_parameter_group(
-    ctx: RequestContext,
-    tx: Transaction,
-    group: ReplicationGroup,
-    version: EngineVersion,
-    params: Params,
-) -> str | None:
-    name = params.get("CacheParameterGroupName")
-    if not name:
-        return None
-    wanted = await references.find_parameter_group(tx, ctx.catalog, name)
-    if wanted.name == group.parameter_group_name:
-        return None
-    references.check_family(ctx.catalog, wanted, version)
-    if params.get("ClusterMode") in (None, group.cluster_mode):
-        current = await references.find_parameter_group(tx, ctx.catalog, group.parameter_group_name)
-        references.check_same_at_creation(ctx.catalog, current, wanted)
-    elif not references.enables_cluster_mode(wanted):
-        raise wrong_combination(
-            "Cluster mode updates require a parameter group whose cluster-enabled is yes."
-        )
-    return "Changing the parameter group is not built yet."
+    return waiting, next((reason for reason in reasons if reason is not None), None)
 
 
 def _own_changes(
@@ -111,22 +93,48 @@ def _own_changes(
     member, unbuilt = checks.check_snapshotting(group, params)
     if member is not None and member != group.snapshotting_cluster_id:
         own["snapshotting_cluster_id"] = member
-    failover = checks.check_failover_change(group, params)
-    if failover and not params.get("ApplyImmediately"):
-        unbuilt = unbuilt or (
-            "Changes that wait for the maintenance window are not built yet. "
-            "Set ApplyImmediately to true."
-        )
-    return own | failover, unbuilt
+    return own, unbuilt
 
 
-def _write(group: ReplicationGroup, shared: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+def _set_pending(group: ReplicationGroup, changes: Mapping[str, Any]) -> None:
+    after = pending.merged(group.pending, changes)
+    if after == group.pending:
+        return
+    group.pending = after
+    # Only members have a place for these in their description.
+    shown = {name: after[name] for name in pending.SHOWN_ON_MEMBERS if name in after}
+    for member in group.members:
+        member.pending = shown
+
+
+def _write(
+    group: ReplicationGroup, shared: Mapping[str, Any], own: Mapping[str, Any], *, due: bool
+) -> None:
+    if not (shared or own or due):
+        return
     lifecycle.fire(group, lifecycle.Event.MODIFY)
     for name, value in {**shared, **own}.items():
         setattr(group, name, value)
-    if not shared:
+    if not (shared or due):
         return
     for member in group.members:
         lifecycle.fire(member, lifecycle.Event.MODIFY)
         for name, value in shared.items():
             setattr(member, name, value)
+
+
+def _file(
+    tx: Transaction, group: ReplicationGroup, token: str, *, due: bool, settles: bool
+) -> None:
+    """File what brings the change about."""
+    if due and group.pending.keys() != {"PrimaryClusterId"}:
+        tx.enqueue(OperationKind.MODIFY, subject_uid=group.uid, token=token)
+    elif due:
+        tx.enqueue(
+            OperationKind.CHANGE_PRIMARY,
+            subject_uid=group.uid,
+            payload={"cache_cluster_id": group.pending["PrimaryClusterId"]},
+            token=token,
+        )
+    elif settles:
+        tx.enqueue(OperationKind.SETTLE, subject_uid=group.uid, token=token)

@@ -11,7 +11,7 @@ from typing import Any
 
 from cachefleet.api.faults import Fault
 from cachefleet.api.validation import features
-from cachefleet.api.validation.engines import check_node_type, resolve_version
+from cachefleet.api.validation.engines import resolve_version
 from cachefleet.api.validation.features import PREFERRED, is_given
 from cachefleet.api.validation.refusals import wrong_combination, wrong_value
 from cachefleet.api.validation.shards import check_multi_az
@@ -78,19 +78,19 @@ def check_cluster_mode(catalog: Catalog, group: ReplicationGroup, params: Params
 
 def check_version(
     catalog: Catalog, group: ReplicationGroup, params: Params
-) -> tuple[EngineVersion, str | None]:
-    """Return the version that the group is to have, and why it cannot get it yet."""
+) -> EngineVersion | None:
+    """Return the version that was asked for, where the group can have it; None for no wish."""
     current = catalog.version_of(Engine(group.engine), group.engine_version)
     assert current is not None, group.engine_version
     wanted_engine, wanted_version = params.get("Engine"), params.get("EngineVersion")
     if not wanted_engine and not wanted_version:
-        return current, None
+        return None
     engine = _engine_after(group, wanted_engine)
     if engine is current.engine and not wanted_version:
-        return current, None
-    version = resolve_version(catalog, engine, wanted_version)
-    if version == current:
-        return current, None
+        return current
+    version = current
+    if (engine, wanted_version) != (current.engine, current.version):
+        version = resolve_version(catalog, engine, wanted_version)
     if (current.engine, engine) == (Engine.VALKEY, Engine.REDIS):
         if (current.version, version.version) != ROLLBACK:
             raise wrong_combination(
@@ -105,15 +105,7 @@ def check_version(
         raise wrong_combination(
             f"Cannot downgrade {engine.value} from {current.version} to {version.version}."
         )
-    check_node_type(catalog, params.get("CacheNodeType") or group.node_type, version)
-    stays = not params.get("CacheParameterGroupName")
-    custom = not group.parameter_group_name.startswith("default.")
-    if version.family != current.family and custom and stays:
-        raise wrong_combination(
-            f"Expected a parameter group of family {version.family} but found one of family "
-            f"{current.family}"
-        )
-    return version, "Changing the engine version is not built yet."
+    return version
 
 
 def _engine_after(group: ReplicationGroup, wanted: str | None) -> Engine:
@@ -126,14 +118,13 @@ def _engine_after(group: ReplicationGroup, wanted: str | None) -> Engine:
 
 def check_new_node_type(
     catalog: Catalog, *, engine: str, engine_version: str, current: str, wanted: str | None
-) -> str | None:
+) -> None:
     """Check a change of the node type against what ListAllowedNodeTypeModifications lists."""
     if not wanted or wanted == current:
-        return None
+        return
     up, down = catalog.allowed_node_type_modifications(current, Engine(engine), engine_version)
     if wanted not in up and wanted not in down:
         raise wrong_value(f"The node type {current} cannot be modified to {wanted}.")
-    return "Changing the node type is not built yet."
 
 
 def check_access(catalog: Catalog, group: ReplicationGroup, params: Params) -> str | None:
@@ -220,12 +211,11 @@ def _check_user_groups(group: ReplicationGroup, params: Params) -> str | None:
 
 
 def check_promotion(group: ReplicationGroup, wanted: str | None) -> str | None:
-    """Check the promotion of a replica by hand."""
+    """Return the member that is to be promoted by hand; the present primary is one too."""
     if not wanted:
         return None
-    primary = next(node for node in nodes_of(group) if node.role == NodeRole.PRIMARY)
-    if not group.cluster_enabled and wanted.lower() == primary.member_name:
-        return None
+    if not group.cluster_enabled and wanted.lower() == primary_name(group):
+        return wanted.lower()
     if group.cluster_enabled:
         raise wrong_combination(
             "PrimaryClusterId cannot be used with cluster mode enabled. Use TestFailover."
@@ -237,11 +227,19 @@ def check_promotion(group: ReplicationGroup, wanted: str | None) -> str | None:
         )
     if wanted.lower() not in {member.name for member in group.members}:
         raise wrong_value(f"{wanted} is not a member of replication group {group.name}.")
-    return "Promoting a replica by hand is not built yet."
+    return wanted.lower()
+
+
+def primary_name(group: ReplicationGroup) -> str:
+    """Return the member that is primary of a group without cluster mode."""
+    return next(node.member_name for node in nodes_of(group) if node.role == NodeRole.PRIMARY)
 
 
 def check_failover_change(group: ReplicationGroup, params: Params) -> dict[str, str]:
-    """Return the columns for automatic failover and Multi-AZ that are to change."""
+    """Return automatic failover and Multi-AZ as they are wanted, by their pending names.
+
+    Only those that the request names are there. What is pending counts as so already.
+    """
     failover, multi_az = params.get("AutomaticFailoverEnabled"), params.get("MultiAZEnabled")
     if failover and any(len(shard.nodes) < 2 for shard in group.node_groups):
         raise Fault(
@@ -253,21 +251,35 @@ def check_failover_change(group: ReplicationGroup, params: Params) -> dict[str, 
             "Turning off automatic failover for replication group with cluster mode enabled is "
             "not supported."
         )
-    failover_after = _flag(failover, group.automatic_failover)
-    multi_az_after = _flag(multi_az, group.multi_az)
+    pending = group.pending
+    failover_after = _flag(
+        failover, pending.get("AutomaticFailoverStatus", group.automatic_failover)
+    )
+    multi_az_after = _flag(multi_az, pending.get("MultiAZ", group.multi_az))
     if multi_az_after == "enabled" and failover_after == "disabled":
         raise wrong_combination("Multi-AZ requires automatic failover to be enabled.")
     if multi_az:
         check_multi_az(
             [[node.availability_zone for node in shard.nodes] for shard in group.node_groups]
         )
-    changes = {}
-    if failover_after != group.automatic_failover:
+    wanted = {}
+    if failover is not None:
+        wanted["AutomaticFailoverStatus"] = failover_after
+    if multi_az is not None:
+        wanted["MultiAZ"] = multi_az_after
+    return wanted
+
+
+def failover_columns(group: ReplicationGroup, wanted: Mapping[str, str]) -> dict[str, str]:
+    """Return the columns that change for automatic failover and Multi-AZ to be as *wanted*."""
+    columns = {}
+    failover = wanted.get("AutomaticFailoverStatus", group.automatic_failover)
+    if failover != group.automatic_failover:
         # The provisioner says enabled or disabled once it has seen to it.
-        changes["automatic_failover"] = _ON_THE_WAY[failover_after]
-    if multi_az_after != group.multi_az:
-        changes["multi_az"] = multi_az_after
-    return changes
+        columns["automatic_failover"] = _ON_THE_WAY[failover]
+    if wanted.get("MultiAZ", group.multi_az) != group.multi_az:
+        columns["multi_az"] = wanted["MultiAZ"]
+    return columns
 
 
 def _flag(wanted: bool | None, current: str) -> str:

@@ -8,13 +8,26 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from cachefleet.api.views.settings import NO_ENDPOINTS, Endpoints, endpoint_view
+from cachefleet.api.views.settings import NO_ENDPOINTS, Endpoints, endpoint_view, shown_pending
 from cachefleet.engine.types import Endpoint, Engine
 from cachefleet.provisioner.state import lifecycle
 from cachefleet.provisioner.state.tables import CacheCluster, CacheNode
 
 LANDING_PAGE: Final = "https://console.aws.amazon.com/elasticache/home#client-download:"
 MULTIPLE_ZONES: Final = "Multiple"
+
+# Members of PendingModifiedValues: what else is pending has no place in the description.
+PENDING: Final = (
+    "NumCacheNodes",
+    "CacheNodeIdsToRemove",
+    "EngineVersion",
+    "CacheNodeType",
+    "AuthTokenStatus",
+    "LogDeliveryConfigurations",
+    "TransitEncryptionEnabled",
+    "TransitEncryptionMode",
+    "ScaleConfig",
+)
 
 _ALONE = (lifecycle.CREATING, lifecycle.DELETING)
 
@@ -47,7 +60,7 @@ def cache_cluster_view(
         else _zone(cluster),
         "CacheClusterCreateTime": None if creating else cluster.created_at,
         "PreferredMaintenanceWindow": cluster.maintenance_window,
-        "PendingModifiedValues": cluster.pending,
+        "PendingModifiedValues": shown_pending(cluster.pending, PENDING),
         "CacheSecurityGroups": [],
         "CacheParameterGroup": _parameter_group(cluster),
         "CacheSubnetGroupName": cluster.subnet_group_name,

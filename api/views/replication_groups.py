@@ -8,10 +8,23 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from cachefleet.api.views.settings import NO_ENDPOINTS, Endpoints, endpoint_view
+from cachefleet.api.views.settings import NO_ENDPOINTS, Endpoints, endpoint_view, shown_pending
 from cachefleet.engine.types import Endpoint
 from cachefleet.provisioner.state import lifecycle
 from cachefleet.provisioner.state.tables import CacheNode, NodeGroup, ReplicationGroup
+
+# Members of PendingModifiedValues: what else is pending is shown by the members of the group.
+PENDING: Final = (
+    "PrimaryClusterId",
+    "AutomaticFailoverStatus",
+    "Resharding",
+    "AuthTokenStatus",
+    "UserGroups",
+    "LogDeliveryConfigurations",
+    "TransitEncryptionEnabled",
+    "TransitEncryptionMode",
+    "ClusterMode",
+)
 
 # The columns of a node that a group's view needs, for listings that load no more.
 SHOWN_OF_NODES: Final = (
@@ -75,7 +88,7 @@ def _always(group: ReplicationGroup) -> dict[str, Any]:
         "Description": group.description,
         "GlobalReplicationGroupInfo": {},
         "Status": group.status,
-        "PendingModifiedValues": group.pending,
+        "PendingModifiedValues": shown_pending(group.pending, PENDING),
         "AutomaticFailover": group.automatic_failover,
         "MultiAZ": group.multi_az,
         "SnapshotRetentionLimit": group.snapshot_retention_limit,

@@ -176,7 +176,7 @@ class LocalDriver:
                 lines = log.read().decode(errors="replace").splitlines()
         except OSError:
             return "it left no log"
-        return _telling_line(lines)
+        return telling_line(lines)
 
     async def aclose(self) -> None:
         for watched in self._watched.values():
@@ -347,7 +347,7 @@ def _poll_process_end(pid: int, callback: Callable[[], None]) -> Callable[[], No
     return lambda: timer.cancel() if timer is not None else None
 
 
-def _telling_line(lines: list[str]) -> str:
+def telling_line(lines: list[str]) -> str:
     """Return the line of an engine's log that says why it stopped, without its pid and time.
 
     That is the last which gives the system's reason, else the last which complains.

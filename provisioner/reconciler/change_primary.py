@@ -13,8 +13,9 @@ from cachefleet.provisioner.reconciler.outcomes import Done, Outcome, Requeue
 from cachefleet.provisioner.reconciler.records import load_subject
 from cachefleet.provisioner.reconciler.settle import settle
 from cachefleet.provisioner.reconciler.switchover import switch_over
+from cachefleet.provisioner.state import leases
 from cachefleet.provisioner.state.leases import Lease
-from cachefleet.provisioner.state.tables import Operation
+from cachefleet.provisioner.state.tables import Operation, ReplicationGroup
 
 RETRY_S = 1.0
 
@@ -42,20 +43,20 @@ async def change_primary(operation: Operation, lease: Lease, fleet: Fleet) -> Ou
         record = await load_subject(tx, lease)
     if record is None:
         return Done("it is gone")
-    successor = next(
-        (n for n in record.live_nodes if n.member_name == operation.payload["cache_cluster_id"]),
-        None,
-    )
+    wanted, refusal = operation.payload["cache_cluster_id"], None
+    successor = next((node for node in record.live_nodes if node.member_name == wanted), None)
     if successor is not None:
         try:
             await switch_over(record, successor, fleet)
         except NodeUnreachable as error:
             return Requeue(after_s=RETRY_S, reason=str(error))
         except CommandRefused as error:
-            async with fleet.store.begin(lease.scope) as tx:
-                tx.emit(
-                    "replication-group",
-                    record.settings.name,
-                    f"Failed to promote {successor.member_name}: {error}",
-                )
+            refusal = str(error)
+    async with fleet.store.begin(lease.scope) as tx:
+        await leases.require(tx, lease, holder=fleet.holder)
+        group = await tx.session.get(ReplicationGroup, lease.subject_uid)
+        assert group is not None, "the lease is held, so the group is there"
+        group.pending = {k: v for k, v in group.pending.items() if k != "PrimaryClusterId"}
+        if refusal is not None:
+            tx.emit("replication-group", group.name, f"Failed to promote {wanted}: {refusal}")
     return await settle(lease, fleet, operation_id=operation.id)

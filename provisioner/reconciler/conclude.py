@@ -6,13 +6,20 @@ own in the queue, and that one concludes them.
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import delete, select
 
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.records import LIVE, SubjectRecord, load_subject
 from cachefleet.provisioner.state import leases, lifecycle
 from cachefleet.provisioner.state.lifecycle import Event
-from cachefleet.provisioner.state.operations import OPEN_STATES, OperationKind, OperationState
+from cachefleet.provisioner.state.operations import (
+    OperationKind,
+    OperationState,
+    finish,
+    open_operations,
+)
 from cachefleet.provisioner.state.parameters import IN_SYNC
 from cachefleet.provisioner.state.store import Transaction
 from cachefleet.provisioner.state.tables import (
@@ -25,6 +32,9 @@ from cachefleet.provisioner.state.tables import (
     Subject,
     Tag,
 )
+
+# What is pending of a change of the number of nodes.
+NODE_COUNT = ("NumCacheNodes", "CacheNodeIdsToRemove", "NewAvailabilityZones")
 
 CLUSTER = "cache-cluster"
 GROUP = "replication-group"
@@ -102,8 +112,7 @@ async def abandon_growth(record: SubjectRecord, fleet: Fleet, *, reason: str) ->
         for cluster in fresh.clusters:
             if cluster.status == lifecycle.CREATING:
                 cluster.status = lifecycle.DELETING
-            if "NumCacheNodes" in cluster.pending:
-                cluster.pending = {}
+            cluster.pending = _without_node_count(cluster.pending)
         for shard in fresh.group.node_groups if fresh.group is not None else ():
             if shard.status == lifecycle.CREATING:
                 shard.status = lifecycle.DELETING
@@ -198,19 +207,19 @@ async def _conclude_cluster(
 
 def _conclude_node_count(tx: Transaction, cluster: CacheCluster) -> None:
     wanted = cluster.pending.get("NumCacheNodes")
-    if wanted is None:
-        return
+    if wanted != len(cluster.nodes):
+        return  # nothing is asked for, or it waits for the maintenance window
     before, cluster.num_cache_nodes = cluster.num_cache_nodes, len(cluster.nodes)
-    cluster.pending = {
-        key: value
-        for key, value in cluster.pending.items()
-        if key not in ("NumCacheNodes", "CacheNodeIdsToRemove")
-    }
+    cluster.pending = _without_node_count(cluster.pending)
     tx.emit(
         CLUSTER,
         cluster.name,
         f"Finished modifying number of nodes from {before} to {cluster.num_cache_nodes}",
     )
+
+
+def _without_node_count(pending: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in pending.items() if name not in NODE_COUNT}
 
 
 async def _delete_cluster(tx: Transaction, cluster: CacheCluster, fresh: SubjectRecord) -> None:
@@ -239,9 +248,15 @@ async def _conclude_group(
         elif shard.status == lifecycle.CREATING or (shard.status == lifecycle.MODIFYING and ended):
             shard.status = lifecycle.AVAILABLE
     if group.automatic_failover in ("enabling", "disabling"):
-        group.automatic_failover = {"enabling": "enabled", "disabling": "disabled"}[
-            group.automatic_failover
-        ]
+        on = group.automatic_failover == "enabling"
+        group.automatic_failover = "enabled" if on else "disabled"
+        if group.status != lifecycle.CREATING:
+            tx.emit(
+                GROUP,
+                group.name,
+                f"Automatic failover has been turned {'on' if on else 'off'} for replication group "
+                f"{group.name}",
+            )
     if group.status == lifecycle.CREATING:
         lifecycle.fire(group, Event.PROVISIONED)
         tx.emit(GROUP, group.name, f"Replication group {group.name} created")
@@ -279,6 +294,9 @@ async def _move_address(tx: Transaction, node: CacheNode, subject_uid: str) -> N
 
 
 async def _forget_subject(tx: Transaction, uid: str) -> None:
+    # Nobody can hold the lease of what is gone: an operation left open would stay so for ever.
+    for operation in await open_operations(tx, uid):
+        await finish(tx, operation.id, OperationState.DONE, "it is gone")
     for statement in (
         delete(EndpointAddress).where(EndpointAddress.subject_uid == uid),
         delete(NodeGroup).where(NodeGroup.replication_group_uid == uid),

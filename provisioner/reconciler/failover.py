@@ -175,8 +175,12 @@ async def learn_primary(
     adapter = fleet.valkey(successor)
     primary.role, successor.role = NodeRole.REPLICA.value, NodeRole.PRIMARY.value
     if not record.cluster_enabled:
-        await _stand_down(primary, record, fleet)
+        runs = await fleet.driver.find(primary.uid) is not None
+        if runs:
+            await release_endpoint(primary, record, fleet)
         await adapter.set_binds(wanted_binds(successor, record, fleet, configuration_holder=None))
+        if runs:
+            await _cut_writers(primary, record, fleet)
     text = (
         f"Failover from primary node {primary.member_name} to replica node "
         f"{successor.member_name} completed"
@@ -207,11 +211,8 @@ async def release_endpoint(node: CacheNode, record: SubjectRecord, fleet: Fleet)
     await adapter.kill_clients(endpoint)
 
 
-async def _stand_down(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> None:
-    """Lead everybody away from a node that is primary no more."""
-    if await fleet.driver.find(node.uid) is None:
-        return
-    await release_endpoint(node, record, fleet)
+async def _cut_writers(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> None:
+    """End the connections that were made to a node while it was primary."""
     parameters = fleet.effective_parameters(record)
     closes = any(parameters.get(name) == "yes" for name in CLOSE_ON_WRITE)
     if closes or not fleet.settings.endpoints_are_bound:

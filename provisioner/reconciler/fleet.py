@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
 from cachefleet.engine.catalog import Catalog
@@ -92,6 +93,18 @@ class Fleet:
     def watch(self, node: CacheNode, record: SubjectRecord) -> None:
         """Have the node's end or silence noticed from now on."""
         self.watched[node.uid] = WatchedNode(record.lease.subject_uid, record.engine)
+
+    @contextlib.contextmanager
+    def ending_node(self, uid: str) -> Iterator[None]:
+        """Mark a node's end as our own doing while the block lasts, however that ends.
+
+        A mark that stayed would hide the end of the node's next process from everybody.
+        """
+        self.ending.add(uid)
+        try:
+            yield
+        finally:
+            self.ending.discard(uid)
 
     def effective_parameters(self, record: SubjectRecord) -> dict[str, str]:
         """Return every parameter of the subject's family with the value that is in force."""

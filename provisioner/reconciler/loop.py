@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import structlog
@@ -59,6 +59,7 @@ class _Held:
     lease: Lease
     trusted_until_s: float  # monotonic
     task: asyncio.Task[None] | None = None
+    unwinding: set[asyncio.Task[None]] = field(default_factory=set)
 
 
 class Provisioner:
@@ -75,6 +76,8 @@ class Provisioner:
         self.adopted = asyncio.Event()
         self._to_adopt: set[str] | None = None
         self._renew_at_s = 0.0
+        # Subjects whose work broke off unrecorded: it is filed anew as soon as it can be.
+        self._unrecorded: set[str] = set()
 
     @property
     def leases(self) -> Mapping[str, Lease]:
@@ -104,6 +107,11 @@ class Provisioner:
         if now_s >= self._renew_at_s:
             await self._renew(now_s)
             self._renew_at_s = now_s + leases.RENEW_EVERY_S
+        for uid in list(self._unrecorded):
+            held = self._held.get(uid)
+            if held is not None:
+                await self._file_settle(held.lease)
+            self._unrecorded.discard(uid)
         await self._claim(now_s)
 
     async def _drop_distrusted(self, now_s: float) -> None:
@@ -119,13 +127,15 @@ class Provisioner:
         held = self._held.get(subject_uid)
         if held is None:
             return
-        if held.task is not None and held.task is not asyncio.current_task():
+        if held.task is not None:
             held.task.cancel()
-        held.task = asyncio.create_task(self._repair(held, held.task))
+            # Kept until it has unwound: a second loss may cancel the repair before that began.
+            held.unwinding.add(held.task)
+            held.task.add_done_callback(held.unwinding.discard)
+        held.task = asyncio.create_task(self._repair(held))
 
-    async def _repair(self, held: _Held, interrupted: asyncio.Task[None] | None) -> None:
-        if interrupted is not None:
-            await asyncio.gather(interrupted, return_exceptions=True)
+    async def _repair(self, held: _Held) -> None:
+        await asyncio.gather(*held.unwinding, return_exceptions=True)
         fleet = self._fleet
         try:
             outcome = await settle(held.lease, fleet)
@@ -137,11 +147,9 @@ class Provisioner:
             await self._after_work()
         except Stale:
             self._held.pop(held.lease.subject_uid, None)
-        except asyncio.CancelledError:
-            raise
         except Exception:
             log.exception("repair_broke", subject=held.lease.subject_uid)
-            await self._file_settle(held.lease)
+            self._unrecorded.add(held.lease.subject_uid)
         finally:
             if held.task is asyncio.current_task():
                 held.task = None
@@ -201,6 +209,10 @@ class Provisioner:
         except Stale:
             self._held.pop(operation.subject_uid, None)
             log.warning("lease_lost", subject=operation.subject_uid)
+        except Exception:
+            # What came of it is not written down, or endpoints are not as they should be.
+            log.exception("work_broke", operation=operation.id, kind=operation.kind)
+            self._unrecorded.add(operation.subject_uid)
         finally:
             self._note_adopted((), looked_at=operation.subject_uid)
             if held.task is asyncio.current_task():

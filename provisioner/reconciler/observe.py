@@ -98,13 +98,15 @@ async def _observe_replica(node: CacheNode, record: SubjectRecord, fleet: Fleet)
     )
     if not view.running:
         return view
+    # Before it is asked: one that an earlier control plane started may hang by now, and only who
+    # is watched is found hung.
+    fleet.watch(node, record)
     adapter = fleet.valkey(node)
     try:
         replication = await adapter.replication()
         binds = _binds(await adapter.config_get("bind"))
     except NodeUnreachable:
         return view
-    fleet.watch(node, record)  # one that an earlier control plane started is watched from here on
     return NodeView(
         uid=view.uid,
         own=view.own,
@@ -155,12 +157,12 @@ async def _observe_memcached(
     serving, announced = False, None
     binds: tuple[str, ...] = ()
     if running:
+        fleet.watch(node, record)  # before it is asked, as above
         adapter = fleet.memcached(node)
         try:
             announced = await adapter.config_get_cluster()
             binds = await adapter.binds()
             serving = True
-            fleet.watch(node, record)
         except NodeUnreachable:
             serving = False
     return MemcachedNodeView(

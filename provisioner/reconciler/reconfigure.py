@@ -13,7 +13,9 @@ import structlog
 
 from cachefleet.engine.errors import CommandRefused
 from cachefleet.engine.types import Engine
+from cachefleet.engine.valkey.adapter import ValkeyAdapter
 from cachefleet.engine.valkey.config import parameter_plan, reads_back
+from cachefleet.provisioner.reconciler.binaries import binary_for
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.launch import valkey_config
 from cachefleet.provisioner.reconciler.records import SubjectRecord
@@ -21,6 +23,8 @@ from cachefleet.provisioner.state import lifecycle
 from cachefleet.provisioner.state.tables import CacheNode
 
 log = structlog.get_logger(__name__)
+
+CLIENTS = "maxclients"
 
 
 async def reconfigure(record: SubjectRecord, fleet: Fleet) -> None:
@@ -38,10 +42,12 @@ async def reconfigure(record: SubjectRecord, fleet: Fleet) -> None:
 
 
 async def _reconfigure(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> None:
-    binary = fleet.inventory.choose(record.engine, record.settings.engine_version)
-    wanted = parameter_plan(valkey_config(node, record, fleet, binary)).directives
+    binary = binary_for(record, fleet)
+    plan = parameter_plan(valkey_config(node, record, fleet, binary))
+    wanted = plan.directives
     adapter = fleet.valkey(node)
-    actual = await adapter.config_get(*wanted)
+    actual = await adapter.config_get(*wanted, CLIENTS)
+    await _allow_clients(plan.at_start.get(CLIENTS), actual.get(CLIENTS), adapter)
     changes = {
         name: value
         for name, value in wanted.items()
@@ -57,3 +63,16 @@ async def _reconfigure(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> 
                 f"{node.member_name} did not take {name}: {after.get(name)!r} is not {value!r}"
             )
     log.info("node_reconfigured", node=node.uid, member=node.member_name, directives=[*changes])
+
+
+async def _allow_clients(wanted: str | None, actual: str | None, adapter: ValkeyAdapter) -> None:
+    """Let in as many clients as the node type does, where the system has that many files.
+
+    At its start an engine takes as many as there are; while it runs it takes all or none.
+    """
+    if wanted is None or wanted == actual:
+        return
+    try:
+        await adapter.configure({CLIENTS: wanted})
+    except CommandRefused as error:
+        log.debug("clients_not_raised", reason=str(error))

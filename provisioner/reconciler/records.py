@@ -11,7 +11,7 @@ from cachefleet.engine.types import Endpoint, Engine, NodeRole
 from cachefleet.provisioner.planning.memcached import DiscoveryEntry, render_discovery
 from cachefleet.provisioner.state import lifecycle
 from cachefleet.provisioner.state.leases import Lease
-from cachefleet.provisioner.state.store import Transaction
+from cachefleet.provisioner.state.store import Store, Transaction
 from cachefleet.provisioner.state.tables import (
     CacheCluster,
     CacheNode,
@@ -133,3 +133,11 @@ async def load_subject(tx: Transaction, lease: Lease) -> SubjectRecord | None:
         addresses=addresses,
         user_parameters=dict(parameter_group.values) if parameter_group else {},
     )
+
+
+async def reload_subject(record: SubjectRecord, store: Store) -> SubjectRecord:
+    """Return the record as it is now; its lease is held, so that it is there."""
+    async with store.read(record.lease.scope) as tx:
+        fresh = await load_subject(tx, record.lease)
+    assert fresh is not None, "the lease is held, so the subject is there"
+    return fresh

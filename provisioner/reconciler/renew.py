@@ -18,11 +18,14 @@ from cachefleet.provisioner.planning.restarts import (
     RestartView,
     plan_restart,
 )
+from cachefleet.provisioner.reconciler.binaries import binary_for
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.launch import memcached_spec
-from cachefleet.provisioner.reconciler.records import SubjectRecord
+from cachefleet.provisioner.reconciler.records import SubjectRecord, reload_subject
 from cachefleet.provisioner.reconciler.stopping import end_node
 from cachefleet.provisioner.reconciler.switchover import switch_over
+from cachefleet.provisioner.state import leases, lifecycle
+from cachefleet.provisioner.state.parameters import IN_SYNC
 from cachefleet.provisioner.state.tables import CacheNode
 
 log = structlog.get_logger(__name__)
@@ -34,21 +37,35 @@ MEMCACHED_OPTIONS = ("-m", "-t", "--report-version")
 Converge = Callable[[SubjectRecord, Fleet], Awaitable[SubjectRecord]]
 
 
-async def renew(record: SubjectRecord, fleet: Fleet, converge: Converge) -> SubjectRecord:
-    """Restart what is stale, shard by shard; *converge* makes the subject whole in between."""
-    while True:
-        step = next(
-            (
-                step
-                for shard in shards(record)
-                if (step := plan_restart([_view(node, record, fleet) for node in shard]))
-            ),
-            None,
-        )
+async def renew(
+    record: SubjectRecord, fleet: Fleet, converge: Converge, *, steps_max: int | None = None
+) -> SubjectRecord:
+    """Restart what is stale, shard by shard; *converge* makes the subject whole in between.
+
+    With *steps_max* it returns after so many restarts, stale nodes or none.
+    """
+    taken = 0
+    while steps_max is None or taken < steps_max:
+        step = next_restart(record, fleet)
         if step is None:
-            return record
-        log.info("node_renewed", subject=record.settings.name, kind=step.kind, reason=step.reason)
-        record = await converge(await _take(step, record, fleet), fleet)
+            break
+        log.info(
+            "node_renewed",
+            subject=record.settings.name,
+            kind=step.kind.value,
+            node=step.uid,
+            reason=step.reason,
+        )
+        await converge(await _take(step, record, fleet), fleet)
+        record = await reload_subject(record, fleet.store)
+        taken += 1
+    return record
+
+
+def next_restart(record: SubjectRecord, fleet: Fleet) -> RestartStep | None:
+    """Return the next restart that the subject needs."""
+    steps = (plan_restart([_view(n, record, fleet) for n in shard]) for shard in shards(record))
+    return next((step for step in steps if step is not None), None)
 
 
 def shards(record: SubjectRecord) -> list[list[CacheNode]]:
@@ -63,14 +80,29 @@ def shards(record: SubjectRecord) -> list[list[CacheNode]]:
 
 async def _take(step: RestartStep, record: SubjectRecord, fleet: Fleet) -> SubjectRecord:
     node = next(node for node in record.live_nodes if node.uid == step.uid)
-    match step.kind:
-        case Restart.HAND_OVER:
-            return await switch_over(record, node, fleet)
-        case Restart.EMPTY:
-            await end_node(node, record.engine, fleet, save=False)
-        case Restart.SAVED:
-            await end_node(node, record.engine, fleet, save=True)
+    if step.kind is Restart.HAND_OVER:
+        primary = record.shard_primary(node)
+        assert primary is not None, "a primary is what hands over"
+        record = await switch_over(record, node, fleet)
+        # At once: what it runs may be too old to follow the new primary for long.
+        node = next(node for node in record.live_nodes if node.uid == primary.uid)
+    await end_node(node, record.engine, fleet, save=step.kind is Restart.SAVED)
+    if step.kind is not Restart.SAVED:
+        # In this pass's own picture only: its end is no loss, and not to be told as one.
+        node.status = lifecycle.NODE_REBOOTING
+    await _note_start(node, record, fleet)
     return record
+
+
+async def _note_start(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> None:
+    """Record that the node's next start, whoever makes it, brings all parameters into force."""
+    if node.parameter_group_status == IN_SYNC:
+        return
+    async with fleet.store.begin(record.lease.scope) as tx:
+        await leases.require(tx, record.lease, holder=fleet.holder)
+        row = await tx.session.get(CacheNode, node.uid)
+        assert row is not None, "the lease is held, so the node is there"
+        row.parameter_group_status = IN_SYNC
 
 
 def _view(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> RestartView:
@@ -84,7 +116,7 @@ def _view(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> RestartView:
 
 def _is_stale(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> bool:
     running = fleet.driver.command_line(node.uid)
-    binary = fleet.inventory.choose(record.engine, record.settings.engine_version)
+    binary = binary_for(record, fleet)
     if running[: len(binary.argv)] != binary.argv:
         return True
     if record.engine is not Engine.MEMCACHED:

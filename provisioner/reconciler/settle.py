@@ -133,10 +133,9 @@ async def _retire(nodes: Sequence[CacheNode], fleet: Fleet) -> None:
 
 async def _end(node: CacheNode, fleet: Fleet) -> None:
     fleet.watched.pop(node.uid, None)
-    fleet.ending.add(node.uid)
-    await fleet.forget(node.uid)
-    await fleet.driver.remove(node.uid)
-    fleet.ending.discard(node.uid)
+    with fleet.ending_node(node.uid):
+        await fleet.forget(node.uid)
+        await fleet.driver.remove(node.uid)
 
 
 async def _refused(record: SubjectRecord, fleet: Fleet, *, reason: str) -> Outcome:

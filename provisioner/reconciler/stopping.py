@@ -52,18 +52,17 @@ async def stop_nodes(fleet: Fleet, *, save: bool, on_node: OnNode = ignore_nodes
 async def end_node(node: CacheNode, engine: Engine, fleet: Fleet, *, save: bool) -> None:
     """End one node's process by order; with *save*, its data is there at its next start."""
     fleet.watched.pop(node.uid, None)
-    fleet.ending.add(node.uid)
     if await fleet.driver.find(node.uid) is None:
         return
-    if save:
-        try:
-            async with asyncio.timeout(fleet.settings.save_timeout_s):
-                await _save(node, engine, fleet)
-        except (NodeUnreachable, CommandRefused, TimeoutError) as error:
-            log.warning("node_not_saved", node=node.uid, reason=str(error))
-    await fleet.forget(node.uid)
-    await fleet.driver.kill(node.uid)
-    fleet.ending.discard(node.uid)
+    with fleet.ending_node(node.uid):
+        if save:
+            try:
+                async with asyncio.timeout(fleet.settings.save_timeout_s):
+                    await _save(node, engine, fleet)
+            except (NodeUnreachable, CommandRefused, TimeoutError) as error:
+                log.warning("node_not_saved", node=node.uid, reason=str(error))
+        await fleet.forget(node.uid)
+        await fleet.driver.kill(node.uid)
 
 
 async def _save(node: CacheNode, engine: Engine, fleet: Fleet) -> None:

@@ -7,11 +7,17 @@ both and a member may outlive its group.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
 from cachefleet.provisioner.state import ids, lifecycle
-from cachefleet.provisioner.state.layout import FIRST_NODE_ID, NodePlan, ShardPlan
+from cachefleet.provisioner.state.layout import (
+    FIRST_NODE_ID,
+    NodePlan,
+    ShardPlan,
+    free_node_ids,
+)
 from cachefleet.provisioner.state.tables import (
     CacheCluster,
     CacheNode,
@@ -105,3 +111,26 @@ def add_member(
     node_group.nodes.append(node)
     group.members.append(cluster)
     return cluster
+
+
+def add_cache_nodes(cluster: CacheCluster, zones: Sequence[str], *, now: datetime) -> None:
+    """Add one node in each of *zones* to a memcached cluster, under the lowest free ids."""
+    taken = {node.cache_node_id for node in cluster.nodes}
+    for node_id, zone in zip(free_node_ids(len(zones), taken), zones, strict=True):
+        cluster.nodes.append(
+            new_node(
+                subject_uid=cluster.uid,
+                member_name=cluster.name,
+                cache_node_id=node_id,
+                zone=zone,
+                role=None,
+                now=now,
+            )
+        )
+
+
+def retire_cache_nodes(cluster: CacheCluster, node_ids: Collection[str]) -> None:
+    """Mark nodes of a memcached cluster as on their way out."""
+    for node in cluster.nodes:
+        if node.cache_node_id in node_ids:
+            node.status = lifecycle.NODE_DELETING

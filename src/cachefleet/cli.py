@@ -9,7 +9,7 @@ import sys
 import tomllib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import structlog
 import typer
@@ -27,7 +27,7 @@ EXIT_UNUSABLE = 2
 EXIT_INTERRUPTED = 130
 PLAIN_WIDTH_CHARS = 180  # of tables that go to a file or a pipe
 # The root of what a wrong command line raises; typer names only its leaves.
-UsageFault = typer.BadParameter.__mro__[1]
+UsageFault = cast(type[typer.BadParameter], typer.BadParameter.__mro__[1])
 
 app = typer.Typer(
     name="cachefleet",

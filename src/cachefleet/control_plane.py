@@ -31,6 +31,7 @@ from cachefleet.provisioner.drivers.base import LaunchFailed
 from cachefleet.provisioner.drivers.local import LocalDriver
 from cachefleet.provisioner.health.monitor import Monitor
 from cachefleet.provisioner.health.readers import ReaderWatch
+from cachefleet.provisioner.maintenance.scheduler import Maintenance
 from cachefleet.provisioner.reconciler.endpoints import GATEWAY_UID, Endpoints
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.loop import SYSTEM_SCOPE, Provisioner
@@ -192,6 +193,9 @@ async def _running_provisioner(
         asyncio.create_task(provisioner.run()),
         asyncio.create_task(monitor.run()),
         asyncio.create_task(ReaderWatch(fleet, provisioner, endpoints).run()),
+        asyncio.create_task(
+            Maintenance(store, clock, holder=fleet.holder, held=lambda: provisioner.leases).run()
+        ),
     ]
     for task in tasks:
         # Neither ends by itself: without them the API would promise what nobody does.
@@ -271,7 +275,10 @@ async def _require_own_directory(store: Store, data_dir: Path) -> None:
         fleet_id = row.fleet_id
     note = data_dir / FLEET_FILE
     if not note.exists():
-        note.write_text(fleet_id + "\n")
+        # Whole or not at all: half a note would make the directory a stranger's for ever.
+        aside = note.with_name(FLEET_FILE + ".aside")
+        aside.write_text(fleet_id + "\n")
+        aside.replace(note)
     elif note.read_text().strip() != fleet_id:
         raise CannotStart(f"the nodes in {data_dir} belong to another database")
 

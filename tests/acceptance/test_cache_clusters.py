@@ -18,6 +18,7 @@ from tests.support.server import (
 
 if TYPE_CHECKING:
     from mypy_boto3_elasticache import ElastiCacheClient
+    from mypy_boto3_elasticache.type_defs import TagTypeDef
 
 pytestmark = pytest.mark.engine
 
@@ -143,7 +144,7 @@ def test_two_accounts_and_two_regions_never_meet(server: Server) -> None:
 
 
 def test_every_taggable_resource_keeps_its_tags(client: ElastiCacheClient, account: str) -> None:
-    tags = [{"Key": "team", "Value": "cache"}]
+    tags: list[TagTypeDef] = [{"Key": "team", "Value": "cache"}]
     subnet_group = client.create_cache_subnet_group(
         CacheSubnetGroupName="sg",
         CacheSubnetGroupDescription="sg",

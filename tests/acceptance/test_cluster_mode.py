@@ -104,7 +104,8 @@ def test_slots_in_the_answer_are_the_slots_of_the_engine(shared: ElastiCacheClie
 
 def owned_slots(node: redis.Redis) -> list[list[str]]:
     """Return the slots of each primary, read from CLUSTER NODES."""
-    lines = [line.split() for line in node.execute_command("CLUSTER", "NODES").splitlines()]
+    text: str = node.execute_command("CLUSTER", "NODES")  # type: ignore[no-untyped-call]
+    lines = [line.split() for line in text.splitlines()]
     return sorted(words[8:] for words in lines if "master" in words[2])
 
 

@@ -12,7 +12,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,35 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         available_group(client, "shown")
         available_cluster(client, "mem")
         yield server
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command printed, and the status it ended with."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Here = Callable[..., Said]
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
+    """Run a command in this process: starting Python costs more than what most of them do."""
+
+    def run(*words: str, env: dict[str, str] | None = None) -> Said:
+        monkeypatch.setattr(sys, "argv", ["cachefleet", *words])
+        for name, value in (env or {}).items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return Said(ended.value.code, said.out, said.err)
+
+    return run
 
 
 class Terminal:
@@ -118,32 +148,34 @@ def test_doctor_knows_a_running_server(own: Server) -> None:
     assert "in use by a running cachefleet" in done.stdout
 
 
-def test_doctor_fails_where_the_port_is_taken(tmp_path: Path) -> None:
+def test_doctor_fails_where_the_port_is_taken(tmp_path: Path, here: Here) -> None:
     with socket.create_server(("127.0.0.1", 0)) as squatter:
         port = str(squatter.getsockname()[1])
-        done = cachefleet("doctor", "--data-dir", str(tmp_path), "--port", port)
+        done = here("doctor", "--data-dir", str(tmp_path), "--port", port)
     assert done.returncode == 1
     assert "something listens there already" in done.stdout
     assert "--port" in done.stdout
 
 
-def test_doctor_fails_where_the_database_is_away_and_hides_its_password(tmp_path: Path) -> None:
+def test_doctor_fails_where_the_database_is_away_and_hides_its_password(
+    tmp_path: Path, here: Here
+) -> None:
     url = "postgresql://user:sesame@127.0.0.1:1/nowhere"
-    done = cachefleet("doctor", "--data-dir", str(tmp_path), "--port", "0", "--database-url", url)
+    done = here("doctor", "--data-dir", str(tmp_path), "--port", "0", "--database-url", url)
     assert done.returncode == 1
     assert "the database cannot be used" in done.stdout
     assert "sesame" not in done.stdout + done.stderr
 
 
-def test_doctor_fails_where_no_data_can_be_kept(tmp_path: Path) -> None:
+def test_doctor_fails_where_no_data_can_be_kept(tmp_path: Path, here: Here) -> None:
     (tmp_path / "file").write_text("")
-    done = cachefleet("doctor", "--data-dir", str(tmp_path / "file" / "data"), "--port", "0")
+    done = here("doctor", "--data-dir", str(tmp_path / "file" / "data"), "--port", "0")
     assert done.returncode == 1
     assert "is not a directory" in done.stdout
 
 
-def test_doctor_names_a_binary_that_does_not_work(tmp_path: Path) -> None:
-    done = cachefleet(
+def test_doctor_names_a_binary_that_does_not_work(tmp_path: Path, here: Here) -> None:
+    done = here(
         *("doctor", "--data-dir", str(tmp_path), "--port", "0"),
         env={"CACHEFLEET_MEMCACHED": "/nonexistent", "CACHEFLEET_VALKEY_SERVER": sys.executable},
     )
@@ -221,8 +253,8 @@ def test_status_without_a_server_and_progress_of_a_start_and_a_stop(tmp_path: Pa
             assert "Traceback" not in terminal.seen
 
 
-def test_status_where_nothing_has_run(tmp_path: Path) -> None:
-    done = cachefleet("status", "--data-dir", str(tmp_path))
+def test_status_where_nothing_has_run(tmp_path: Path, here: Here) -> None:
+    done = here("status", "--data-dir", str(tmp_path))
     assert done.returncode == 2
     assert one_line(done.stderr).startswith("cachefleet: no cachefleet has run in")
     assert not list(tmp_path.iterdir())
@@ -249,22 +281,13 @@ def one_line(text: str) -> str:
         pytest.param(["db"], "command", id="half-a-command"),
     ],
 )
-def test_unusable_options_are_told_in_one_line(
-    words: list[str],
-    told: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    # In this process: a second each is too much for so many.
-    monkeypatch.setattr(sys, "argv", ["cachefleet", *words])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert ended.value.code == 2
-    said = capsys.readouterr()
-    line = one_line(said.err)
+def test_unusable_options_are_told_in_one_line(words: list[str], told: str, here: Here) -> None:
+    done = here(*words)
+    assert done.returncode == 2
+    line = one_line(done.stderr)
     assert line.startswith("cachefleet: ")
     assert told in line
-    assert not said.out
+    assert not done.stdout
 
 
 def test_a_place_that_cannot_be_used_is_told_in_one_line() -> None:

@@ -41,13 +41,13 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ElastiCacheClie
 
 def why(client: ElastiCacheClient, name: str) -> str:
     """Return the event that tells of a failure."""
-    events = client.describe_events(SourceIdentifier=name, SourceType=kind(name), Duration=60)
+    events = client.describe_events(
+        SourceIdentifier=name,
+        SourceType="replication-group" if name.startswith("group") else "cache-cluster",
+        Duration=60,
+    )
     (message,) = [e["Message"] for e in events["Events"] if e["Message"].startswith("Failed")]
     return message
-
-
-def kind(name: str) -> str:
-    return "replication-group" if name.startswith("group") else "cache-cluster"
 
 
 def test_an_engine_that_is_not_here(client: ElastiCacheClient) -> None:

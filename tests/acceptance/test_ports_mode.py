@@ -32,14 +32,14 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ElastiCacheClie
     port_range = f"{FIRST_PORT}-{FIRST_PORT + 99}"
     with Server(directory, "--endpoint-mode", "ports", port_range=port_range) as server:
         client = server.client()
-        common = {"Engine": "valkey", "CacheNodeType": "cache.t3.micro"}
         client.create_replication_group(
             ReplicationGroupId="plain",
             ReplicationGroupDescription="two nodes",
             NumCacheClusters=2,
             AutomaticFailoverEnabled=True,
             Port=FIRST_PORT + 7,
-            **common,
+            Engine="valkey",
+            CacheNodeType="cache.t3.micro",
         )
         client.create_replication_group(
             ReplicationGroupId="sharded",
@@ -47,7 +47,8 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ElastiCacheClie
             NumNodeGroups=2,
             ReplicasPerNodeGroup=1,
             AutomaticFailoverEnabled=True,
-            **common,
+            Engine="valkey",
+            CacheNodeType="cache.t3.micro",
         )
         client.create_cache_cluster(
             CacheClusterId="mem",

@@ -47,8 +47,8 @@ OPTIONS: Mapping[str, str] = {
     "valkey_server": "A `valkey-server` to use before those that are found.",
     "redis_server": "A `redis-server` to use before those that are found.",
     "memcached": "A `memcached` to use before the one that is found.",
-    "memcached_flavor": "`bundled`: cachefleet's own memcached server, which has auto discovery. "
-    "`stock`: the `memcached` binary, which has not.",
+    "memcached_flavor": "`bundled`: cachefleet's own memcached server. `stock`: the `memcached` "
+    "binary, which is not connected yet: a cluster on it fails to be created.",
     "failover_timeout_s": "How long a node may be silent before it is taken for hung and ended.",
 }
 

@@ -637,23 +637,12 @@ ALONE = "Cluster mode updates are not supported while attempting to update addit
 SECOND = "arn:aws:sns:us-east-1:000000000000:t"
 
 UNBUILT_CHANGES: tuple[tuple[str, str, dict[str, Any]], ...] = (
-    ("version", "sixes", {"EngineVersion": "7.1"}),
-    ("valkey", "pair", {"Engine": "valkey", "EngineVersion": "8.0"}),
-    ("rollback", "valkey72", {"Engine": "redis", "EngineVersion": "7.1"}),
-    ("node-type", "pair", {"CacheNodeType": "cache.r6g.large"}),
-    ("parameter-group", "pair", {"CacheParameterGroupName": "off7"}),
-    ("promote", "pair", {"PrimaryClusterId": "pair-002"}),
     ("mode", "auto", {"ClusterMode": "compatible"}),
     ("retention", "shards", {"SnapshotRetentionLimit": 1}),
     (
         "tls",
         "pair",
         {"TransitEncryptionEnabled": True, "TransitEncryptionMode": "preferred"},
-    ),
-    (
-        "failover-later",
-        "pair",
-        {"AutomaticFailoverEnabled": True, "ApplyImmediately": False},
     ),
 )
 
@@ -733,6 +722,22 @@ MODIFY_GROUP = [
         "valkey parameter group is not applicable to engine redis",
     ),
     row("lower-version", change("pair", EngineVersion="6.2"), COMBINATION),
+    row(
+        "same-custom-group-other-engine",
+        change("custom", Engine="valkey", CacheParameterGroupName="off7"),
+        COMBINATION,
+        "redis parameter group is not applicable to engine valkey",
+    ),
+    row(
+        "type-and-version-later",
+        {
+            **change("pair", CacheNodeType="cache.r6g.large", Engine="valkey"),
+            "ApplyImmediately": False,
+        },
+        COMBINATION,
+    ),
+    row("not-the-way-back", change("valkey", Engine="redis", EngineVersion="7.1"), COMBINATION),
+    row("old-node-type", change("pair", CacheNodeType="cache.m1.large"), VALUE),
     row(
         "no-version",
         change("pair", EngineVersion="7.4"),
@@ -908,18 +913,43 @@ MODIFY_CLUSTER = [
         },
         COMBINATION,
     ),
-    row("later", {"CacheClusterId": "mem", "NumCacheNodes": 4}, "NotImplemented", status=501),
     row(
-        "type",
-        {"CacheClusterId": "mem", "CacheNodeType": "cache.r6g.large"},
-        "NotImplemented",
-        status=501,
+        "scale-percentage",
+        {
+            "CacheClusterId": "mem",
+            "CacheNodeType": "cache.r6g.large",
+            "ScaleConfig": {"ScalePercentage": 101},
+        },
+        VALUE,
     ),
     row(
-        "version", {"CacheClusterId": "mem", "EngineVersion": "1.6.6"}, "NotImplemented", status=501
+        "scale-interval",
+        {
+            "CacheClusterId": "mem",
+            "CacheNodeType": "cache.r6g.large",
+            "ScaleConfig": {"ScaleIntervalMinutes": -1},
+        },
+        VALUE,
     ),
     row(
-        "upgrade", {"CacheClusterId": "old5", "EngineVersion": "7.1"}, "NotImplemented", status=501
+        "type-and-version-later",
+        {
+            "CacheClusterId": "old5",
+            "EngineVersion": "7.1",
+            "CacheNodeType": "cache.r6g.large",
+        },
+        COMBINATION,
+    ),
+    row(
+        "item-too-big-for-the-group",
+        {"CacheClusterId": "mem", "CacheParameterGroupName": "mem16"},
+        COMBINATION,
+        "slab_chunk_max",
+    ),
+    row(
+        "valkey-for-one-node",
+        {"CacheClusterId": "single", "Engine": "valkey", "EngineVersion": "8.0"},
+        VALUE,
     ),
 ]
 

@@ -88,7 +88,7 @@ class Server:
         self, data_dir: Path, *options: str, path: str | None = None, **settings: str
     ) -> None:
         self.data_dir = data_dir
-        self.network = settings.pop("endpoint_network", None) or own_network()
+        self.network = settings.pop("endpoint_network", "") or own_network()
         self.options = options
         self.settings = settings
         self._path = path

@@ -1,0 +1,119 @@
+"""Caches of each kind, made and used the way a customer does."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from tests.support.server import Server, available_group, group_of
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from mypy_boto3_elasticache import ElastiCacheClient
+
+NODE = "cache.t3.micro"
+CONNECT_TIMEOUT_S = 1.0
+ANSWER_TIMEOUT_S = 2.0
+AWAY = (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError)
+
+
+def create_group(
+    client: ElastiCacheClient, name: str, *, members: int = 2, **more: Any
+) -> dict[str, Any]:
+    """Make a replication group of one shard, and wait until it is available."""
+    client.create_replication_group(
+        ReplicationGroupId=name,
+        ReplicationGroupDescription="faults",
+        Engine="valkey",
+        CacheNodeType=NODE,
+        NumCacheClusters=members,
+        AutomaticFailoverEnabled=members > 1,
+        **more,
+    )
+    return available_group(client, name)
+
+
+def primary_address(client: ElastiCacheClient, name: str) -> tuple[str, int]:
+    """Return the primary endpoint of a group."""
+    endpoint = group_of(client, name)["NodeGroups"][0]["PrimaryEndpoint"]
+    return endpoint["Address"], endpoint["Port"]
+
+
+def reader_address(client: ElastiCacheClient, name: str) -> tuple[str, int]:
+    """Return the reader endpoint of a group."""
+    endpoint = group_of(client, name)["NodeGroups"][0]["ReaderEndpoint"]
+    return endpoint["Address"], endpoint["Port"]
+
+
+def roles(client: ElastiCacheClient, name: str) -> dict[str, str]:
+    """Return the role of each member as the API tells it."""
+    members = group_of(client, name)["NodeGroups"][0]["NodeGroupMembers"]
+    return {member["CacheClusterId"]: member["CurrentRole"] for member in members}
+
+
+def primary_of(client: ElastiCacheClient, name: str) -> str:
+    """Return the name of the member that the API calls primary."""
+    [primary] = [member for member, role in roles(client, name).items() if role == "primary"]
+    return primary
+
+
+@contextlib.contextmanager
+def connected(address: tuple[str, int]) -> Iterator[redis.Redis]:
+    """Give a client that gives up soon and repeats nothing by itself."""
+    client = redis.Redis(
+        host=address[0],
+        port=address[1],
+        socket_connect_timeout=CONNECT_TIMEOUT_S,
+        socket_timeout=ANSWER_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
+        decode_responses=True,
+    )
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def write_numbers(address: tuple[str, int], first: int, count: int, *, replicas: int) -> None:
+    """Write ``n:<number>`` keys, and wait until every replica has acknowledged them."""
+    with connected(address) as client:
+        for number in range(first, first + count):
+            client.set(f"n:{number}", number)
+        reached = client.execute_command("WAIT", replicas, int(ANSWER_TIMEOUT_S * 900))
+        assert int(reached) >= replicas, f"{reached} of {replicas} replicas are in sync"
+
+
+def missing_numbers(address: tuple[str, int], count: int) -> list[int]:
+    """Return which of the first *count* numbers cannot be read."""
+    with connected(address) as client:
+        values = client.mget([f"n:{number}" for number in range(count)])
+    return [number for number, value in enumerate(values) if value != str(number)]
+
+
+def write_again(address: tuple[str, int], *, timeout_s: float = 15.0) -> None:
+    """Wait until the address takes a write, as a client does that connects again and again."""
+
+    def write() -> object:
+        with connected(address) as client:
+            return client.set("after", "it")
+
+    wait_until(write, what="a write is served", passing=AWAY, timeout_s=timeout_s)
+
+
+def pid_of(server: Server, member: str) -> int:
+    """Return the pid of a member of a group."""
+    return server.node_pids()[f"{member}/0001"]
+
+
+def kill_node(server: Server, member: str) -> int:
+    """End a node's process the hard way; return its pid."""
+    pid = pid_of(server, member)
+    os.kill(pid, signal.SIGKILL)
+    return pid

@@ -1,0 +1,102 @@
+"""A primary's process ends: a replica takes over, and what was in sync is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.faults.caches import (
+    create_group,
+    kill_node,
+    missing_numbers,
+    primary_address,
+    primary_of,
+    roles,
+    write_again,
+    write_numbers,
+)
+from tests.support.audit import events, require_agreement
+from tests.support.server import Server, available_group, group_of
+
+pytestmark = pytest.mark.engine
+
+WRITES = 300
+FAILOVERS = 3
+
+
+def test_what_was_in_sync_survives_one_primary_after_another(tmp_path: Path) -> None:
+    with Server(tmp_path / "data") as server:
+        client = server.client()
+        create_group(client, "g", members=3)
+        address = primary_address(client, "g")
+        for round_ in range(FAILOVERS):
+            before = primary_of(client, "g")
+            write_numbers(address, round_ * WRITES, WRITES, replicas=2)
+            kill_node(server, before)
+            write_again(address)
+            assert missing_numbers(address, (round_ + 1) * WRITES) == []
+            require_agreement(server)
+            after = primary_of(client, "g")
+            assert after != before
+            assert sorted(roles(client, "g").values()) == ["primary", "replica", "replica"]
+            assert primary_address(client, "g") == address
+            completed = f"Failover from primary node {before} to replica node {after} completed"
+            assert completed in events(server, "g")
+            assert "Recovering cache nodes 0001" in events(server, before)
+            assert events(server, before)[-1] == "Finished recovery for cache nodes 0001"
+        assert sum("Failover" in message for message in events(server, "g")) == FAILOVERS
+
+
+def test_without_automatic_failover_the_primary_comes_back_where_it_was(tmp_path: Path) -> None:
+    with Server(tmp_path / "data") as server:
+        client = server.client()
+        client.create_replication_group(
+            ReplicationGroupId="g",
+            ReplicationGroupDescription="faults",
+            Engine="valkey",
+            CacheNodeType="cache.t3.micro",
+            NumCacheClusters=2,
+            AutomaticFailoverEnabled=False,
+        )
+        available_group(client, "g")
+        address = primary_address(client, "g")
+        before = primary_of(client, "g")
+        kill_node(server, before)
+        write_again(address)
+        require_agreement(server)
+        assert primary_of(client, "g") == before
+        assert primary_address(client, "g") == address
+
+
+def test_a_cluster_shards_primary_is_replaced_before_the_cluster_would_do_it(
+    tmp_path: Path,
+) -> None:
+    with Server(tmp_path / "data") as server:
+        client = server.client()
+        client.create_replication_group(
+            ReplicationGroupId="c",
+            ReplicationGroupDescription="faults",
+            Engine="valkey",
+            CacheNodeType="cache.t3.micro",
+            NumNodeGroups=1,
+            ReplicasPerNodeGroup=1,
+            AutomaticFailoverEnabled=True,
+            CacheParameterGroupName="default.valkey8.cluster.on",
+        )
+        shard = available_group(client, "c")["NodeGroups"][0]
+        members = [member["CacheClusterId"] for member in shard["NodeGroupMembers"]]
+        pids = server.node_pids()
+        [first, second] = sorted(members)
+        endpoint = group_of(client, "c")["ConfigurationEndpoint"]
+        address = endpoint["Address"], endpoint["Port"]
+        write_numbers(address, 0, WRITES, replicas=1)
+        kill_node(server, first)
+        require_agreement(server)
+        write_again(address)
+        assert missing_numbers(address, WRITES) == []
+        after = server.node_pids()
+        assert after[f"{second}/0001"] == pids[f"{second}/0001"]
+        assert after[f"{first}/0001"] != pids[f"{first}/0001"]
+        assert server.node(second).role == "primary"
+        assert server.node(first).role == "replica"
