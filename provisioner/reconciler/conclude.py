@@ -15,6 +15,7 @@ from cachefleet.provisioner.reconciler.records import LIVE, SubjectRecord, load_
 from cachefleet.provisioner.state import leases, lifecycle
 from cachefleet.provisioner.state.lifecycle import Event
 from cachefleet.provisioner.state.operations import (
+    OPEN_STATES,
     OperationKind,
     OperationState,
     finish,

@@ -376,7 +376,7 @@ async def _conclude(
 ) -> Outcome:
     failure = None
     if operation.payload.get("stuck"):
-        failure = f"{len(operation.payload['stuck'])} slots hold values that are too big to move"
+        failure = f"values in {len(operation.payload['stuck'])} of the slots are too big to move"
     missing = set(operation.payload.get("add", ())) - shards.keys()
     if missing:
         failure = f"node groups {', '.join(sorted(missing))} could not be added"

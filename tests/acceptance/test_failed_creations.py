@@ -88,13 +88,13 @@ def test_a_port_that_is_taken(client: ElastiCacheClient) -> None:
 
 
 def test_addresses_that_are_used_up(client: ElastiCacheClient) -> None:
-    for number in (1, 2):  # each needs two endpoints and two nodes; there are six addresses
+    for number in (1, 2):  # each needs two endpoints and three nodes; there are six addresses
         client.create_replication_group(
             ReplicationGroupId=f"group-{number}",
-            ReplicationGroupDescription="four addresses",
+            ReplicationGroupDescription="five addresses",
             Engine="valkey",
             CacheNodeType="cache.t3.micro",
-            NumCacheClusters=2,
+            NumCacheClusters=3,
         )
         status = available_group(client, f"group-{number}")["Status"]
         assert status == ("available" if number == 1 else "create-failed")

@@ -82,7 +82,7 @@ def test_a_cluster_shards_primary_is_replaced_before_the_cluster_would_do_it(
             NumNodeGroups=1,
             ReplicasPerNodeGroup=1,
             AutomaticFailoverEnabled=True,
-            CacheParameterGroupName="default.valkey8.cluster.on",
+            CacheParameterGroupName="default.valkey9.cluster.on",
         )
         shard = available_group(client, "c")["NodeGroups"][0]
         members = [member["CacheClusterId"] for member in shard["NodeGroupMembers"]]

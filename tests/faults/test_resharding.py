@@ -16,6 +16,7 @@ import pytest
 
 from cachefleet.engine.types import Engine
 from cachefleet.engine.valkey.cluster import check_partition, parse_slots, slot_count
+from cachefleet.provisioner.reconciler.slot_moves import VALUE_BYTES_MAX
 from tests.conformance.engines import find_binary
 from tests.support.numbered import NumberedValues
 from tests.support.server import Server, available_group, group_of
@@ -97,8 +98,36 @@ def test_a_new_primary_dies_while_it_is_given_slots(
         assert values.audit() == []
 
 
+@pytest.mark.skipif(find_binary(Engine.REDIS, "7.0") is None, reason="no Redis OSS on this machine")
+def test_a_value_that_is_too_big_to_move_keeps_its_shard(tmp_path: Path) -> None:
+    with Server(tmp_path / "data") as server:
+        client, values = make_group(server, "redis", "7.0", replicas=0)
+        with contextlib.closing(values.connect()) as cluster:
+            # Both in one slot of the first shard.
+            big = next(f"{{{n}}}big" for n in range(100) if cluster.keyslot(f"{{{n}}}") < 8192)
+            small = big.removesuffix("big") + "small"
+            cluster.set(small, "here")
+            cluster.setrange(big, VALUE_BYTES_MAX + 1, b"x")
+        change(client, 1, NodeGroupsToRemove=["0001"])
+        left = available_group(client, "demo")
+        assert [shard["NodeGroupId"] for shard in left["NodeGroups"]] == ["0001", "0002"]
+        slots = [parse_slots(shard["Slots"]) for shard in left["NodeGroups"]]
+        check_partition(slots)
+        with contextlib.closing(values.connect()) as cluster:
+            slot = cluster.keyslot(big)
+            assert [(piece.first, piece.last) for piece in slots[0]] == [(slot, slot)]
+            assert cluster.strlen(big) == VALUE_BYTES_MAX + 2
+            assert cluster.get(small) == "here"
+            assert cluster.set(small, "still")
+        assert values.audit() == []
+        assert messages(client)[-1] == (
+            "Failed to change the shards of replication group demo: values in 1 of the slots are "
+            "too big to move"
+        )
+
+
 def make_group(
-    server: Server, engine: str, version: str
+    server: Server, engine: str, version: str, *, replicas: int = 1
 ) -> tuple[ElastiCacheClient, NumberedValues]:
     client = server.client()
     client.create_replication_group(
@@ -108,7 +137,7 @@ def make_group(
         EngineVersion=version,
         CacheNodeType="cache.t3.small",
         NumNodeGroups=2,
-        ReplicasPerNodeGroup=1,
+        ReplicasPerNodeGroup=replicas,
         AutomaticFailoverEnabled=True,
     )
     endpoint = available_group(client, "demo")["ConfigurationEndpoint"]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import redis
 from pymemcache.client.base import Client as MemcachedClient
 
 from tests.faults.caches import NODE, connected, create_group, missing_numbers, write_numbers
 from tests.support.audit import Audit, audit, node_processes, require_agreement
 from tests.support.server import Server, available_cluster, available_group
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from mypy_boto3_elasticache import ElastiCacheClient
@@ -37,7 +42,7 @@ def create_all(client: ElastiCacheClient) -> None:
         NumNodeGroups=3,
         ReplicasPerNodeGroup=0,
         AutomaticFailoverEnabled=True,
-        CacheParameterGroupName="default.valkey8.cluster.on",
+        CacheParameterGroupName="default.valkey9.cluster.on",
     )
     create_group(client, "plain")
     available_cluster(client, "single")
@@ -71,7 +76,7 @@ class Caches:
             client.set("mortal", "1", ex=LATER_S)
             client.rpush("list", "a", "b")
         for number, address in enumerate(self.mem):
-            with MemcachedClient(address) as memcached:
+            with contextlib.closing(MemcachedClient(address)) as memcached:
                 memcached.set("kept", f"value-{number}", noreply=False)
         with sharded(self.sharded) as cluster:
             for number in range(WRITES):
@@ -84,7 +89,7 @@ class Caches:
             assert LATER_S - 120 < int(str(client.ttl("mortal"))) <= LATER_S
             assert client.lrange("list", 0, -1) == ["a", "b"]
         for number, address in enumerate(self.mem):
-            with MemcachedClient(address) as memcached:
+            with contextlib.closing(MemcachedClient(address)) as memcached:
                 assert memcached.get("kept") == f"value-{number}".encode()
         with sharded(self.sharded) as cluster:
             assert [cluster.get(f"n:{number}") for number in range(WRITES)] == [
@@ -93,8 +98,6 @@ class Caches:
 
 
 def sharded(address: tuple[str, int]) -> Any:
-    import redis
-
     return redis.RedisCluster(host=address[0], port=address[1], socket_timeout=5)
 
 
@@ -139,17 +142,12 @@ def test_data_of_an_orderly_stop_is_loaded_once(tmp_path: Path) -> None:
         require_agreement(server)
         assert missing_numbers(address, WRITES) == []
         [[pid]] = node_processes(server.data_dir).values()
-        import os
-        import signal
-
         os.kill(pid, signal.SIGKILL)  # a crash starts empty, as on the service
         require_agreement_after_loss(server, pid)
         assert missing_numbers(address, WRITES) == list(range(WRITES))
 
 
 def require_agreement_after_loss(server: Server, pid: int) -> None:
-    from tests.support.waiting import wait_until
-
     wait_until(
         lambda: node_processes(server.data_dir),
         lambda found: [pids for pids in found.values() if pids != [pid]],

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from redis.cluster import ClusterNode, RedisCluster
+from redis.cluster import RedisCluster
 from redis.exceptions import RedisError
 
 KEYS_PER_PIPELINE = 500
@@ -37,7 +37,8 @@ class NumberedValues:
     def connect(self) -> Any:
         """Return a cluster client that begins at the configuration endpoint."""
         return RedisCluster(
-            startup_nodes=[ClusterNode(self._host, self._port)],
+            host=self._host,
+            port=self._port,
             socket_timeout=SOCKET_TIMEOUT_S,
             decode_responses=True,
         )
