@@ -78,7 +78,7 @@ class Connection:
             self.close()
             return
         self.session = session
-        self.server.handlers[self.fd] = self.on_ready
+        self.server.handlers[self.fd] = self.server.quick_way(self) or self.on_ready
         self.stats.bytes_read += len(data)
         session.receive(data)
         self._turn_done(len(data))
@@ -103,6 +103,11 @@ class Connection:
             return
         self.stats.bytes_read += len(data)
         self.last_at = self.store.now
+        self.on_data(data)
+
+    def on_data(self, data: bytes) -> None:
+        """Answer what was received."""
+        session = self.session
         if session.idle:
             reply = session.answer(data)
             if reply:
@@ -115,7 +120,7 @@ class Connection:
                     return
                 self.stats.bytes_written += sent
                 if sent != len(reply):
-                    self._keep(reply, sent)
+                    self.keep(reply, sent)
                 return
             if reply is None:
                 session.receive(data)
@@ -177,9 +182,9 @@ class Connection:
             return
         self.stats.bytes_written += sent
         if sent < len(payload):
-            self._keep(payload, sent)
+            self.keep(payload, sent)
 
-    def _keep(self, payload: bytes, sent: int) -> None:
+    def keep(self, payload: bytes, sent: int) -> None:
         """Hold what was not taken, and read no more until it is."""
         self.unsent.append(memoryview(payload)[sent:])
         self.server.poller.modify(self.fd, WRITE)

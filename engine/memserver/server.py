@@ -26,6 +26,7 @@ from cachefleet.engine.memserver.listener import (
     PollAdapter,
     parse_address,
 )
+from cachefleet.engine.memserver.lru import NEVER, Item
 from cachefleet.engine.memserver.session import CommandTable, Session
 from cachefleet.engine.memserver.settings import Settings
 from cachefleet.engine.memserver.store import Store
@@ -34,6 +35,7 @@ from cachefleet.engine.memserver.text import text_commands
 TYPE_CHECKING = False  # importing typing for it would take longer than the rest
 if TYPE_CHECKING:
     from ssl import SSLContext
+    from types import ModuleType
 
     from cachefleet.engine.memserver.auth import Credentials
     from cachefleet.engine.memserver.binary import BinarySession
@@ -46,6 +48,7 @@ SHELLS_MAX = 10_000  # so many queue entries without an item are not worth a wal
 BALANCE_STEPS = 64
 SHED_STEPS = 64
 RESIDENT_SLACK_BYTES = 16 << 20  # the process without items, and room for buffers
+PURE_VARIABLE = "CACHEFLEET_PURE"  # set to anything: no C module, everything in Python
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -56,6 +59,17 @@ def resident_bytes() -> int:
             return int(file.read().split()[1]) * PAGE_BYTES
     except OSError:
         return 0
+
+
+def quick_module() -> ModuleType | None:
+    """The C module, where it was built and nobody asked to do without it."""
+    if os.environ.get(PURE_VARIABLE):
+        return None
+    try:
+        from cachefleet.engine.memserver import _quick
+    except ImportError:
+        return None
+    return _quick
 
 
 class Server(Host):
@@ -70,6 +84,9 @@ class Server(Host):
         self.stats = self.store.stats
         self.poller = select.epoll() if hasattr(select, "epoll") else PollAdapter()
         self.handlers: dict[int, Callable[[int], None]] = {}
+        quick = quick_module()
+        self._channel = quick.Channel if quick is not None else None
+        self._pump = quick.Pump(self.store, NEVER, Item, Connection, Session) if quick else None
         self.listeners: dict[str, Listener] = {}
         self.conns: dict[int, Connection] = {}
         self.waiting: list[Connection] = []  # have complete requests left from their last turn
@@ -293,6 +310,12 @@ class Server(Host):
         if protocol == "binary":
             return None
         return Session(self.store, self, self._first_commands)
+
+    def quick_way(self, conn: Connection) -> Callable[[int], None] | None:
+        """What takes a connection's plain requests off Python's hands; None where nothing may."""
+        if self._channel is None or self._pump is None or conn.listener.kind == "tls":
+            return None
+        return self._channel(self._pump, conn, conn.fd).on_ready
 
     def pause_accepting(self) -> None:
         """Let who else comes wait in the backlog until somebody leaves."""

@@ -125,9 +125,14 @@ class Session:
             return item.blob + b"END\r\n"
         if verb != b"set ":
             return None
-        pos = data.find(b"\r\n")
-        words = data[:pos].split(b" ")
-        if pos < 0 or len(words) != 5:
+        line, _, chunk = data.partition(b"\r\n")
+        words = line.split(b" ")
+        if len(words) != 5:
+            return None
+        if store.renew(words, chunk):
+            return b"STORED\r\n"
+        pos = len(line)
+        if pos == len(data):
             return None
         stop = self._quick_set(words, data, pos + 2, len(data))
         if stop == len(data):
@@ -298,12 +303,11 @@ class Session:
             if not exptime.isdigit() or len(exptime) > 10:
                 return 0
             exp = store.expiry(int(exptime))
-            store.timed_sets += 1
         if flags != b"0" and (not flags.isdigit() or flags[0] == 48 or len(flags) > 9):
             return 0
         head = b"".join((b"VALUE ", key, b" ", flags, b" ", size, b"\r\n"))
         chunk = data[pos:stop]
-        if not store.overwrite(key, head, chunk, exp) and store.link(key, head, chunk, exp) is None:
+        if store.link(key, head, chunk, exp) is None:
             return 0
         store.stats.cmd_set += 1
         return stop

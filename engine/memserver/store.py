@@ -64,6 +64,42 @@ NOT_NUMERIC = 5
 class Store:
     """The items of one server."""
 
+    # Slots, because ``_quick.c`` reads them where they are.
+    __slots__ = (
+        "_class_limits",
+        "_item_base",
+        "_trash",
+        "_trash_bytes",
+        "bytes",
+        "cas_id",
+        "class_evicted",
+        "class_mem",
+        "class_sets",
+        "classes",
+        "config",
+        "counts",
+        "crawling",
+        "dead",
+        "flush_at",
+        "limit",
+        "now",
+        "oldest_live",
+        "on_evict",
+        "plain_keys",
+        "prefixes",
+        "process_started",
+        "quick_bytes_max",
+        "segments",
+        "settings",
+        "shadow_since",
+        "special_segments",
+        "stats",
+        "table",
+        "timed_sets",
+        "used",
+        "with_cas",
+    )
+
     def __init__(self, settings: Settings, *, started_at: int) -> None:
         self.settings = settings
         self.stats = Counters()
@@ -82,7 +118,7 @@ class Store:
         self._class_limits = self.classes.sizes[:-1]  # what exceeds the others is in the last
         self._item_base = ITEM_HEADER_BYTES + 1 + (CAS_BYTES if settings.cas else 0)
         self.quick_bytes_max = settings.item_size_max - QUICK_MARGIN_BYTES
-        self._cas = settings.cas
+        self.with_cas = settings.cas
         self.special_segments = settings.temp_lru or not settings.lru_segmented
         self.counts = [0] * (4 << 6)  # items by segment and class
         self.class_mem = [0] * 65
@@ -187,24 +223,35 @@ class Store:
         head = b"VALUE %b %d %d\r\n" % (key, flags, len(chunk) - 2)
         return self.link(key, head, chunk, exp, bits)
 
-    def overwrite(self, key: bytes, head: bytes, chunk: bytes, exp: int) -> bool:
-        """As ``link``, where there is an item of the same size and flags; False where not.
+    def renew(self, words: list[bytes], chunk: bytes) -> bool:
+        """Carry out a ``set`` over an item of the same size and flags; False where it is not one.
 
-        Most of what is stored is: then no sum changes, and no room is needed.
+        *words* are the five of its line, *chunk* all that came after it. Most sets are of this
+        kind: no sum changes, no room is needed, and what the item is like says that the line
+        was well-formed.
         """
+        _, key, flags, exptime, size = words
         item = self.table.get(key)
-        if item is None:
+        if item is None or exptime != b"0" or not self.with_cas:
             return False
-        old = item.blob
-        if len(old) != len(head) + len(chunk) or not old.startswith(head) or not self._cas:
+        old, value_len = item.blob, len(chunk) - 2
+        blob = b"VALUE %b %b %b\r\n%b" % (key, flags, size, chunk)
+        if (
+            len(old) != len(blob)
+            or size != b"%d" % value_len
+            or not old.startswith(blob[: -2 - value_len])
+            or chunk[-2:] != b"\r\n"
+        ):
             return False
-        item.blob = head + chunk
-        item.exp = exp
+        item.blob = blob
+        item.exp = NEVER
         item.cas = self.cas_id = self.cas_id + 1
         item.time = self.now
         item.bits &= SEGMENT_MASK
         self.class_sets[item.slab] += 1
-        self.stats.total_items += 1
+        stats = self.stats
+        stats.total_items += 1
+        stats.cmd_set += 1
         return True
 
     def link(self, key: bytes, head: bytes, chunk: bytes, exp: int, bits: int = 0) -> Item | None:

@@ -111,11 +111,14 @@ class Monitor:
         return 0.0
 
     async def _connect(self, uid: str) -> None:
-        question = QUESTIONS[self._fleet.watched[uid].engine]
-        path = self._fleet.driver.socket_path(uid)
         try:
+            node = self._fleet.watched.get(uid)
+            if node is None:
+                return
             self._pulses[uid] = await Pulse.connect(
-                path, question=question, timeout_s=CONNECT_TIMEOUT_S
+                node.asked_at or self._fleet.driver.socket_path(uid),
+                question=QUESTIONS[node.engine],
+                timeout_s=CONNECT_TIMEOUT_S,
             )
         except (OSError, TimeoutError):
             # Not up yet, or ended: the driver tells the latter, and the next round asks again.

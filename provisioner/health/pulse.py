@@ -10,7 +10,7 @@ import asyncio
 from pathlib import Path
 from typing import cast
 
-from cachefleet.engine.types import Engine
+from cachefleet.engine.types import Endpoint, Engine
 
 QUESTIONS = {
     Engine.VALKEY: b"PING\r\n",
@@ -28,16 +28,19 @@ class Pulse(asyncio.Protocol):
         self.owed_since_s: float | None = None
 
     @classmethod
-    async def connect(cls, path: Path, *, question: bytes, timeout_s: float) -> Pulse:
-        """Connect to a node's control socket.
+    async def connect(cls, where: Path | Endpoint, *, question: bytes, timeout_s: float) -> Pulse:
+        """Connect to a node's control socket, or to its port where it has none.
 
         Raises:
             OSError, TimeoutError: nobody listens, or nobody accepts.
         """
+        loop = asyncio.get_running_loop()
+        pulse = cls(question)
         async with asyncio.timeout(timeout_s):
-            _, pulse = await asyncio.get_running_loop().create_unix_connection(
-                lambda: cls(question), str(path)
-            )
+            if isinstance(where, Path):
+                await loop.create_unix_connection(lambda: pulse, str(where))
+            else:
+                await loop.create_connection(lambda: pulse, where.host, where.port)
         return pulse
 
     def ask(self, now_s: float) -> None:

@@ -1,7 +1,8 @@
 """Decide which endpoints the gateway serves, and from which nodes.
 
-Pure. In loopback mode only the reader endpoint needs the gateway: all other endpoints are bound by
-the nodes themselves. In ports mode every endpoint that can move is a route.
+Pure. In loopback mode that is the reader endpoint, and the configuration endpoint of stock
+memcached, which knows no auto discovery: all other endpoints are bound by the nodes themselves. In
+ports mode every endpoint that can move is a route.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cachefleet.engine.gateway.routes import Address, Route, RouteKind
+from cachefleet.engine.gateway.routes import Address, Route, RouteKind, RouteOptions
 from cachefleet.engine.types import Endpoint
 
 
@@ -24,6 +25,8 @@ class RoutedSubject:
     primary_endpoint: Endpoint | None
     reader_endpoint: Endpoint | None
     configuration_endpoint: Endpoint | None
+    # What the gateway tells memcached clients of the cluster, where the nodes cannot.
+    discovery: str | None = None
 
 
 def plan_routes(subjects: Sequence[RoutedSubject], *, endpoints_are_bound: bool) -> list[Route]:
@@ -41,6 +44,16 @@ def plan_routes(subjects: Sequence[RoutedSubject], *, endpoints_are_bound: bool)
                     fallback=fallback,
                 )
             )
+        if subject.configuration_endpoint is not None and subject.discovery is not None:
+            routes.append(
+                Route(
+                    name=f"{subject.uid}-discovery",
+                    listen=_addresses((subject.configuration_endpoint,)),
+                    kind=RouteKind.MEMCACHED_DISCOVERY,
+                    backends=_addresses(subject.nodes),
+                    options=RouteOptions(cluster_config=subject.discovery),
+                )
+            )
         if endpoints_are_bound:
             continue
         if subject.primary_endpoint is not None:
@@ -52,7 +65,7 @@ def plan_routes(subjects: Sequence[RoutedSubject], *, endpoints_are_bound: bool)
                     backends=fallback,
                 )
             )
-        if subject.configuration_endpoint is not None:
+        if subject.configuration_endpoint is not None and subject.discovery is None:
             routes.append(
                 Route(
                     name=f"{subject.uid}-configuration",

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -20,13 +21,16 @@ from cachefleet.engine.errors import NodeUnreachable
 from cachefleet.engine.gateway.control import GatewayControl
 from cachefleet.engine.gateway.reports import ReloadReport
 from cachefleet.engine.gateway.routes import Route, RouteTable, render_routes
-from cachefleet.engine.types import Endpoint, NodeRole
+from cachefleet.engine.types import Endpoint, Engine, NodeRole
 from cachefleet.provisioner.drivers.base import LaunchFailed, ProcessSpec
 from cachefleet.provisioner.planning.routes import RoutedSubject, plan_routes
 from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.records import load_subject
 from cachefleet.provisioner.state import lifecycle
+from cachefleet.provisioner.state.leases import Lease
 from cachefleet.provisioner.state.scope import Scope
-from cachefleet.provisioner.state.tables import CacheNode, EndpointAddress
+from cachefleet.provisioner.state.store import Transaction
+from cachefleet.provisioner.state.tables import CacheCluster, CacheNode, EndpointAddress
 
 log = structlog.get_logger(__name__)
 
@@ -144,10 +148,34 @@ class Endpoints:
                     )
                 )
             ).all()
+            discovery = await self._discovery(tx, addresses, settled)
+        subjects = [
+            replace(subject, discovery=discovery.get(subject.uid))
+            for subject in _subjects(addresses, nodes, unfit=self._fleet.unfit_readers)
+        ]
         return plan_routes(
-            _subjects(addresses, nodes, unfit=self._fleet.unfit_readers),
+            subjects,
             endpoints_are_bound=self._fleet.settings.endpoints_are_bound,
         )
+
+    async def _discovery(
+        self, tx: Transaction, addresses: Sequence[EndpointAddress], settled: str | None
+    ) -> dict[str, str]:
+        """Return what clients of stock memcached clusters are told, by subject."""
+        if not self._fleet.stock_memcached:
+            return {}
+        uids = {row.subject_uid for row in addresses if row.kind == "configuration"}
+        query = select(CacheCluster).where(
+            CacheCluster.uid.in_(uids), CacheCluster.engine == Engine.MEMCACHED
+        )
+        told = {}
+        for cluster in (await tx.session.scalars(query)).all():
+            record = await load_subject(
+                tx, Lease(cluster.uid, cluster.resource, cluster.scope, epoch=0)
+            )
+            if record is not None and (not record.is_creating or cluster.uid == settled):
+                told[cluster.uid] = record.discovery_payload().decode()
+        return told
 
 
 def _subjects(

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from cachefleet.engine.catalog import Catalog
 from cachefleet.engine.discovery import Inventory
 from cachefleet.engine.memcached.adapter import MemcachedAdapter
-from cachefleet.engine.types import Engine
+from cachefleet.engine.types import Endpoint, Engine
 from cachefleet.engine.valkey.adapter import ValkeyAdapter
 from cachefleet.engine.valkey.config import hidden_renames
 from cachefleet.provisioner.clock import Clock
 from cachefleet.provisioner.drivers.base import Driver
-from cachefleet.provisioner.reconciler.records import SubjectRecord
+from cachefleet.provisioner.reconciler.records import SubjectRecord, own_endpoint
 from cachefleet.provisioner.settings import ProvisionerSettings
 from cachefleet.provisioner.state.store import Store
 from cachefleet.provisioner.state.tables import CacheNode
@@ -35,6 +35,8 @@ class WatchedNode:
 
     subject_uid: str
     engine: Engine
+    # Where it is asked for a sign of life, if it has no control socket.
+    asked_at: Endpoint | None = None
 
 
 def command_prefix(node: CacheNode) -> str:
@@ -64,6 +66,11 @@ class Fleet:
     _valkey: dict[str, ValkeyAdapter] = field(default_factory=dict)
     _memcached: dict[str, MemcachedAdapter] = field(default_factory=dict)
 
+    @property
+    def stock_memcached(self) -> bool:
+        """Tell whether memcached nodes are stock ones, which have no control socket."""
+        return self.inventory.memcached_flavor == "stock"
+
     def valkey(self, node: CacheNode) -> ValkeyAdapter:
         """Return the adapter of a Valkey or Redis node; it connects at first use."""
         adapter = self._valkey.get(node.uid)
@@ -83,8 +90,10 @@ class Fleet:
         """Return the adapter of a memcached node."""
         adapter = self._memcached.get(node.uid)
         if adapter is None:
+            control = None if self.stock_memcached else str(self.driver.socket_path(node.uid))
             adapter = MemcachedAdapter(
-                unix_socket=str(self.driver.socket_path(node.uid)),
+                unix_socket=control,
+                endpoint=own_endpoint(node),
                 timeout_s=self.settings.command_timeout_s,
             )
             self._memcached[node.uid] = adapter
@@ -92,7 +101,10 @@ class Fleet:
 
     def watch(self, node: CacheNode, record: SubjectRecord) -> None:
         """Have the node's end or silence noticed from now on."""
-        self.watched[node.uid] = WatchedNode(record.lease.subject_uid, record.engine)
+        stock = record.engine is Engine.MEMCACHED and self.stock_memcached
+        self.watched[node.uid] = WatchedNode(
+            record.lease.subject_uid, record.engine, own_endpoint(node) if stock else None
+        )
 
     @contextlib.contextmanager
     def ending_node(self, uid: str) -> Iterator[None]:

@@ -174,7 +174,8 @@ async def _ready(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> None:
 
 async def _answers(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> bool:
     adapter = fleet.memcached(node) if record.engine is Engine.MEMCACHED else fleet.valkey(node)
-    if not fleet.driver.socket_path(node.uid).exists():
+    stock = record.engine is Engine.MEMCACHED and fleet.stock_memcached
+    if not stock and not fleet.driver.socket_path(node.uid).exists():
         return False
     try:
         await adapter.ping()

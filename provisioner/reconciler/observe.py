@@ -46,7 +46,8 @@ async def observe_memcached(record: SubjectRecord, fleet: Fleet) -> list[Memcach
     """Return the nodes of a memcached cluster."""
     nodes = record.live_nodes
     views = await asyncio.gather(*(_observe_memcached(node, record, fleet) for node in nodes))
-    holder = _configuration_holder(record, {view.uid: view.binds for view in views if view.running})
+    running = {view.uid: view.binds for view in views if view.running}
+    holder = None if fleet.stock_memcached else _configuration_holder(record, running)
     return [
         replace(view, wanted_binds=wanted_binds(node, record, fleet, configuration_holder=holder))
         for node, view in zip(nodes, views, strict=True)
@@ -160,8 +161,13 @@ async def _observe_memcached(
         fleet.watch(node, record)  # before it is asked, as above
         adapter = fleet.memcached(node)
         try:
-            announced = await adapter.config_get_cluster()
-            binds = await adapter.binds()
+            if fleet.stock_memcached:
+                # It announces nothing and listens where it began to: the gateway does the rest.
+                await adapter.ping()
+                announced, binds = record.discovery_payload(), (own_endpoint(node).host,)
+            else:
+                announced = await adapter.config_get_cluster()
+                binds = await adapter.binds()
             serving = True
         except NodeUnreachable:
             serving = False

@@ -120,7 +120,8 @@ async def _release_endpoints(record: SubjectRecord, fleet: Fleet) -> None:
             continue
         try:
             if record.engine is Engine.MEMCACHED:
-                await fleet.memcached(node).set_binds((node.host,), port=record.settings.port)
+                if not fleet.stock_memcached:
+                    await fleet.memcached(node).set_binds((node.host,), port=record.settings.port)
             else:
                 await fleet.valkey(node).set_binds((node.host,))
         except (NodeUnreachable, CommandRefused):

@@ -67,7 +67,8 @@ async def end_node(node: CacheNode, engine: Engine, fleet: Fleet, *, save: bool)
 
 async def _save(node: CacheNode, engine: Engine, fleet: Fleet) -> None:
     if engine is Engine.MEMCACHED:
-        await fleet.memcached(node).save()
+        if not fleet.stock_memcached:  # a stock one keeps nothing
+            await fleet.memcached(node).save()
         return
     await fleet.valkey(node).shutdown(save=True)
     if not await fleet.driver.wait_gone(node.uid, timeout_s=fleet.settings.save_timeout_s):

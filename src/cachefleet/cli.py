@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 EXIT_PROBLEM = 1
 EXIT_UNUSABLE = 2
+LOOPBACK_NAMES = frozenset({"127.0.0.1", "::1", "localhost"})
 EXIT_INTERRUPTED = 130
 PLAIN_WIDTH_CHARS = 180  # of tables that go to a file or a pipe
 # The root of what a wrong command line raises; typer names only its leaves.
@@ -83,6 +84,7 @@ def serve(
         log_format=log_format,
     )
     with ProgressLine() as report:
+        _warn_of_open_doors(settings)
         _run(settings, lambda: run_everything(settings, on_ready=_say_ready, report=report))
 
 
@@ -107,6 +109,7 @@ def api(
         log_format=log_format,
     )
     _require_database(settings)
+    _warn_of_open_doors(settings)
     _run(settings, lambda: run_api(settings, on_ready=_say_ready))
 
 
@@ -297,6 +300,16 @@ def _configure_logging(settings: Settings) -> None:
 def _console() -> Console:
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=PLAIN_WIDTH_CHARS)
+
+
+def _warn_of_open_doors(settings: Settings) -> None:
+    """Say so where everybody who reaches the API may create and delete caches."""
+    if settings.auth == "off" and settings.host not in LOOPBACK_NAMES:
+        print(
+            f"cachefleet: warning: the API listens on {settings.host} with auth off: "
+            "whoever reaches it can create and delete caches",
+            file=sys.stderr,
+        )
 
 
 def _say_ready(host: str, port: int) -> None:

@@ -266,21 +266,24 @@ async def _make_fleet(settings: Settings, store: Store, clock: Clock) -> tuple[F
 
 
 async def _require_own_directory(store: Store, data_dir: Path) -> None:
-    """Refuse a directory whose nodes belong to another database: they would look like orphans."""
+    """Refuse a directory of another database, whose nodes would look like orphans, and an empty
+    one for a database whose nodes run elsewhere, which would look lost.
+    """
     async with store.begin(SYSTEM_SCOPE) as tx:
         row = (await tx.session.scalars(select(FleetRow))).one_or_none()
         if row is None:
             row = FleetRow(fleet_id=new_uid(), created_at=tx.now)
             tx.session.add(row)
         fleet_id = row.fleet_id
+        has_nodes = (await tx.session.scalars(select(CacheNode.uid).limit(1))).first() is not None
     note = data_dir / FLEET_FILE
-    if not note.exists():
-        # Whole or not at all: half a note would make the directory a stranger's for ever.
-        aside = note.with_name(FLEET_FILE + ".aside")
-        aside.write_text(fleet_id + "\n")
-        aside.replace(note)
-    elif note.read_text().strip() != fleet_id:
-        raise CannotStart(f"the nodes in {data_dir} belong to another database")
+    if note.exists():
+        if note.read_text().strip() != fleet_id:
+            raise CannotStart(f"the nodes in {data_dir} belong to another database")
+    elif has_nodes and not store.is_sqlite:
+        raise CannotStart(f"the nodes of this database do not live in {data_dir}")
+    else:
+        note.write_text(fleet_id + "\n")
 
 
 async def _sweep(store: Store, driver: LocalDriver) -> None:

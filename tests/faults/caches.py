@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 NODE = "cache.t3.micro"
 CONNECT_TIMEOUT_S = 1.0
 ANSWER_TIMEOUT_S = 2.0
-AWAY = (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError)
+AWAY = (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, redis.ResponseError)
 
 
 def create_group(
@@ -82,18 +82,18 @@ def connected(address: tuple[str, int]) -> Iterator[redis.Redis]:
 
 
 def write_numbers(address: tuple[str, int], first: int, count: int, *, replicas: int) -> None:
-    """Write ``n:<number>`` keys, and wait until every replica has acknowledged them."""
+    """Write keys ``{n}:<number>``, all of one slot, and wait until every replica has them."""
     with connected(address) as client:
         for number in range(first, first + count):
-            client.set(f"n:{number}", number)
-        reached = client.execute_command("WAIT", replicas, int(ANSWER_TIMEOUT_S * 900))
-        assert int(reached) >= replicas, f"{reached} of {replicas} replicas are in sync"
+            client.set(f"{{n}}:{number}", number)
+        reached = int(str(client.wait(replicas, int(ANSWER_TIMEOUT_S * 900))))
+        assert reached >= replicas, f"{reached} of {replicas} replicas are in sync"
 
 
 def missing_numbers(address: tuple[str, int], count: int) -> list[int]:
     """Return which of the first *count* numbers cannot be read."""
     with connected(address) as client:
-        values = client.mget([f"n:{number}" for number in range(count)])
+        values = client.mget([f"{{n}}:{number}" for number in range(count)])
     return [number for number, value in enumerate(values) if value != str(number)]
 
 
@@ -102,7 +102,7 @@ def write_again(address: tuple[str, int], *, timeout_s: float = 15.0) -> None:
 
     def write() -> object:
         with connected(address) as client:
-            return client.set("after", "it")
+            return client.set("{n}:after", "it")
 
     wait_until(write, what="a write is served", passing=AWAY, timeout_s=timeout_s)
 

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.engine
 
 def readable(address: tuple[str, int]) -> bool:
     with connected(address) as client:
-        return bool(client.get("n:0") == "0")
+        return bool(client.get("{n}:0") == "0")
 
 
 def test_the_reader_endpoint_comes_back(tmp_path: Path) -> None:

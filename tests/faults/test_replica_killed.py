@@ -38,7 +38,7 @@ def test_writes_go_on_and_the_replica_catches_up(tmp_path: Path) -> None:
         with connected(address) as connection:
             killed = kill_node(server, replica)
             for number in range(WRITES, 2 * WRITES):
-                connection.set(f"n:{number}", number)  # on one connection, without a failure
+                connection.set(f"{{n}}:{number}", number)  # on one connection, without a failure
         require_agreement(server)
         assert roles(client, "g") == before
         assert pid_of(server, primary) == pid

@@ -125,6 +125,17 @@ class Server:
 
     def start(self) -> None:
         """Start it, and return once it takes requests."""
+        self.spawn()
+        assert self._process is not None
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line.startswith(READY_PREFIX):
+            self.kill()
+            raise AssertionError(f"the server did not start: {line!r}\n{self.log}")
+        self.url = line.removeprefix(READY_PREFIX).strip()
+
+    def spawn(self) -> None:
+        """Start it, without waiting for anything."""
         assert not self.running
         environment = clean_environment(
             CACHEFLEET_ENDPOINT_NETWORK=self.network,
@@ -142,12 +153,6 @@ class Server:
                 cwd=self.data_dir.parent,  # where no settings file of a developer lies
                 start_new_session=True,
             )
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line.startswith(READY_PREFIX):
-            self.kill()
-            raise AssertionError(f"the server did not start: {line!r}\n{self.log}")
-        self.url = line.removeprefix(READY_PREFIX).strip()
 
     def stop(self) -> int:
         """Stop it as an operator does; returns its exit status."""
