@@ -64,10 +64,15 @@ async def owner(at: Peer) -> str | None:
     return next((row.id for row in rows if SLOT in slots_of(row.slots)), None)
 
 
-async def test_a_move_that_was_cut_off_is_taken_up() -> None:
+@pytest.mark.parametrize("forgotten", [False, True], ids=["known", "nobodys"])
+async def test_a_move_that_was_cut_off_is_taken_up(forgotten: bool) -> None:
+    """The slot is nobody's to the target once a former owner of it is back as a replica."""
     async with AsyncExitStack() as stack:
         source, target = await begin_move(stack)
         assert not await moves_atomically(source)
+        if forgotten:
+            await target.adapter.cluster_delslots([SlotRange(first=SLOT, last=SLOT)])
+            assert await owner(target) is None
         await move_key_by_key(source, target, [SlotRange(first=SLOT, last=SLOT + 40)], [])
         assert [await count(source), await count(target)] == [0, len(KEYS)]
         for node in (source, target):

@@ -48,7 +48,8 @@ OPTIONS: Mapping[str, str] = {
     "redis_server": "A `redis-server` to use before those that are found.",
     "memcached": "A `memcached` to use before the one that is found.",
     "memcached_flavor": "`bundled`: cachefleet's own memcached server. `stock`: the `memcached` "
-    "binary, with auto discovery by the gateway at the configuration endpoint; its data is gone after a stop.",
+    "binary, with auto discovery by the gateway at the configuration endpoint; its data is gone "
+    "after a stop.",
     "failover_timeout_s": "How long a node may be silent before it is taken for hung and ended.",
 }
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from cachefleet.engine.gateway.routes import Address, RouteKind
 from cachefleet.engine.types import Endpoint
 from cachefleet.provisioner.planning.routes import RoutedSubject, plan_routes
@@ -72,3 +76,13 @@ def test_subject_without_moving_endpoints_has_no_route() -> None:
 def test_order_is_that_of_the_subjects() -> None:
     routes = plan_routes([subject("h"), subject("g")], endpoints_are_bound=True)
     assert [route.name for route in routes] == ["h-reader", "g-reader"]
+
+
+@pytest.mark.parametrize("bound", [True, False], ids=["loopback", "ports"])
+def test_a_cluster_whose_nodes_know_no_discovery_gets_it_from_the_gateway(bound: bool) -> None:
+    told = "1\na|a|6379 b|b|6379\n"
+    stock = replace(subject(primary=None, endpoints="configuration"), discovery=told)
+    [route] = plan_routes([stock], endpoints_are_bound=bound)
+    assert route.kind is RouteKind.MEMCACHED_DISCOVERY
+    assert route.options.cluster_config == told
+    assert route.backends == (Address("a", 6379), Address("b", 6379))
