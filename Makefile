@@ -27,7 +27,7 @@ run: install ## Serve in the foreground: API and nodes
 	$(BIN)/cachefleet serve $(ARGS)
 
 test: install system-packages ## Run all tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(if $(ARGS),$(BIN)/python -m pytest $(ARGS),@bash tests/run.sh)
 
 test-fast: install ## Run the tests that take milliseconds
 	$(BIN)/python -m pytest -m "not engine and not slow" $(ARGS)

@@ -1,6 +1,6 @@
 """The bundled memcached against memcached itself: same load, same machine, same minutes.
 
-    python bench/memcached.py [--pairs 5] [--scale 1.0] [get set ...]
+    python bench/memcached.py [--pairs 5] [--scale 1.0] [--pure] [get set ...]
 
 Builds ``mcload`` with the C compiler, starts both servers (memcached with one thread, as
 ours has), and runs each load on one and then the other, as many pairs as asked. Printed are
@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cachefleet.engine.memserver.launch import command
+from cachefleet.engine.memserver.server import PURE_VARIABLE, quick_module
 
 START_S_MAX = 10.0
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -146,7 +147,11 @@ def main() -> int:
     parser.add_argument("loads", nargs="*", help=", ".join(load.name for load in LOADS))
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--scale", type=float, default=1.0, help="of the number of requests")
+    parser.add_argument("--pure", action="store_true", help="ours without its C module")
     options = parser.parse_args()
+    if options.pure:
+        os.environ[PURE_VARIABLE] = "1"
+    print(f"ours {'with' if quick_module() else 'without'} the C module", flush=True)
     memcached, compiler = shutil.which("memcached"), shutil.which("cc")
     if memcached is None or compiler is None:
         print("needs memcached and cc", file=sys.stderr)

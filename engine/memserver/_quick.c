@@ -191,7 +191,7 @@ static int digits(const char *at, const char *stop, int most, long long *number)
     return (int)len;
 }
 
-/* Count a store in the class of the item, as store.overwrite does. */
+/* Count a store in the class of the item, as store.renew does. */
 static int count_set(pump *p, PyObject *item) {
     long long slab;
     PyObject *sets = look(p->store, p->of_store[CLASS_SETS]);

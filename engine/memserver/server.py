@@ -315,7 +315,8 @@ class Server(Host):
         """What takes a connection's plain requests off Python's hands; None where nothing may."""
         if self._channel is None or self._pump is None or conn.listener.kind == "tls":
             return None
-        return self._channel(self._pump, conn, conn.fd).on_ready
+        on_ready: Callable[[int], None] = self._channel(self._pump, conn, conn.fd).on_ready
+        return on_ready
 
     def pause_accepting(self) -> None:
         """Let who else comes wait in the backlog until somebody leaves."""

@@ -305,8 +305,10 @@ class Session:
             exp = store.expiry(int(exptime))
         if flags != b"0" and (not flags.isdigit() or flags[0] == 48 or len(flags) > 9):
             return 0
-        head = b"".join((b"VALUE ", key, b" ", flags, b" ", size, b"\r\n"))
         chunk = data[pos:stop]
+        if store.renew(words, chunk):
+            return stop
+        head = b"".join((b"VALUE ", key, b" ", flags, b" ", size, b"\r\n"))
         if store.link(key, head, chunk, exp) is None:
             return 0
         store.stats.cmd_set += 1

@@ -232,7 +232,7 @@ class Store:
         """
         _, key, flags, exptime, size = words
         item = self.table.get(key)
-        if item is None or exptime != b"0" or not self.with_cas:
+        if item is None or exptime != b"0" or not self.with_cas or not self.plain_keys:
             return False
         old, value_len = item.blob, len(chunk) - 2
         blob = b"VALUE %b %b %b\r\n%b" % (key, flags, size, chunk)

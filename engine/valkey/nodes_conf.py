@@ -50,13 +50,18 @@ def render_nodes_conf(
     binary: EngineBinary,
     epoch: int | None = None,
     placeholder: bool = False,
+    rejoins: bool = False,
 ) -> str:
     """The file as the node with id *me* would have saved it; *epoch* defaults to the highest.
 
     With *placeholder* a primary begins as a replica and needs ``cluster_begin``; a replica's file
-    is the same either way.
+    is the same either way. With *rejoins* the cluster is there and knows the node, which hears of
+    slots and of the other nodes from those it is told of here.
     """
     _require_cluster(nodes, me)
+    # A node that is to be met later begins alone, without a slot.
+    if any(seat.slots for seat in nodes) or (len(nodes) > 1 and not rejoins):
+        check_partition(seat.slots for seat in nodes)
     current_epoch = max(seat.epoch for seat in nodes) if epoch is None else epoch
     with_shard_ids = binary.kind is Engine.VALKEY or binary.version >= SHARD_IDS_SINCE
     lines = []
@@ -126,6 +131,3 @@ def _require_cluster(nodes: Sequence[ClusterSeat], me: str) -> None:
     epochs = [seat.epoch for seat in nodes if seat.primary_id is None]
     if len(set(epochs)) != len(epochs):
         raise BadConfiguration("two primaries have the same epoch: they would fight over slots")
-    # A node that is to be met later begins alone, without a slot.
-    if any(seat.slots for seat in nodes) or len(nodes) > 1:
-        check_partition(seat.slots for seat in nodes)

@@ -69,7 +69,10 @@ async def _lost_nodes(record: SubjectRecord, fleet: Fleet) -> list[CacheNode]:
     for node in record.live_nodes:
         if node.status != lifecycle.NODE_AVAILABLE:
             continue
-        if await fleet.driver.find(node.uid) is None and not _saved(node, fleet):
+        if await fleet.driver.find(node.uid) is not None:
+            # From the first look on: it may hang, and then nobody else finds it out.
+            fleet.watch(node, record)
+        elif not _saved(node, fleet):
             lost.append(node)
     return lost
 

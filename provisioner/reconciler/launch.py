@@ -19,7 +19,7 @@ from cachefleet.engine.errors import CommandRefused, NodeUnreachable
 from cachefleet.engine.memcached.config import MemcachedConfig, render_argv
 from cachefleet.engine.types import Endpoint, Engine, EngineBinary, NodeRole
 from cachefleet.engine.valkey.acl import ADMIN_RULES, OPEN_RULES, closed_rules, default_line
-from cachefleet.engine.valkey.cluster import parse_slots
+from cachefleet.engine.valkey.cluster import parse_cluster_nodes, parse_slots
 from cachefleet.engine.valkey.config import (
     CLUSTER_CONFIG_FILE,
     DUMP_FILE,
@@ -77,7 +77,7 @@ def valkey_spec(
     directory = fleet.driver.directory(node.uid)
     _prepare_dump(directory)
     files = {CONFIG_FILE: render_config(valkey_config(node, record, fleet, binary))}
-    if record.cluster_enabled and not (directory / CLUSTER_CONFIG_FILE).exists():
+    if record.cluster_enabled and not _keeps_picture(node, record, directory):
         files[CLUSTER_CONFIG_FILE] = _nodes_conf(node, record, binary)
     return ProcessSpec(uid=node.uid, argv=(*binary.argv, str(directory / CONFIG_FILE)), files=files)
 
@@ -208,27 +208,55 @@ def _replica_of(node: CacheNode, record: SubjectRecord) -> Endpoint | None:
     return own_endpoint(primary)
 
 
+def _keeps_picture(node: CacheNode, record: SubjectRecord, directory: Path) -> bool:
+    """Tell whether the node's own file is what it may start with.
+
+    A primary that was lost may have written down slots which it was just being given, and told
+    nobody. Back as a replica, and empty, it would claim them against those who have their keys.
+    """
+    file = directory / CLUSTER_CONFIG_FILE
+    if not file.exists():
+        return False
+    if record.is_creating or node.role != NodeRole.REPLICA:
+        return True
+    myself = next((peer for peer in parse_cluster_nodes(file.read_text()) if peer.myself), None)
+    return myself is not None and myself.role is NodeRole.REPLICA
+
+
 def _nodes_conf(node: CacheNode, record: SubjectRecord, binary: EngineBinary) -> str:
     """Return the node's first picture of the cluster.
 
-    A cluster that is being created is written whole. A node that joins later, or that lost its
-    directory, begins alone under its old id; it is met and given its role by the next steps.
+    A cluster that is being created is written whole. A replica that the cluster knows begins as
+    one. Any other node begins alone; it is met and given its role by the next steps.
     """
     assert record.group is not None
     if record.is_creating:
         return render_nodes_conf(
             first_seats(record), node.engine_node_id, binary=binary, placeholder=True
         )
+    primary = record.shard_primary(node)
+    known = node.status != lifecycle.NODE_CREATING
+    if known and primary is not None and primary.uid != node.uid:
+        seats = [
+            _seat(primary, record, primary_id=None),
+            _seat(node, record, primary_id=primary.engine_node_id),
+        ]
+        return render_nodes_conf(seats, node.engine_node_id, binary=binary, rejoins=True)
+    alone = _seat(node, record, primary_id=None)
+    return render_nodes_conf([alone], node.engine_node_id, binary=binary)
+
+
+def _seat(node: CacheNode, record: SubjectRecord, *, primary_id: str | None) -> ClusterSeat:
+    assert record.group is not None
     shard = next(s for s in record.group.node_groups if s.uid == node.node_group_uid)
-    alone = ClusterSeat(
+    return ClusterSeat(
         id=node.engine_node_id,
         endpoint=own_endpoint(node),
         bus_port=node.bus_port or 0,
-        primary_id=None,
+        primary_id=primary_id,
         shard_id=shard.engine_shard_id,
         epoch=0,
     )
-    return render_nodes_conf([alone], node.engine_node_id, binary=binary)
 
 
 def first_seats(record: SubjectRecord) -> list[ClusterSeat]:

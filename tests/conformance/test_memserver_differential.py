@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from cachefleet.engine.memserver.server import PURE_VARIABLE
 from tests.unit.engine.memserver.processes import (
     connect,
     exchange,
@@ -27,9 +28,16 @@ pytestmark = pytest.mark.engine
 
 SEEDS = range(12)
 REQUESTS = 150
+PLAIN_REQUESTS = 300
 KEYS = [b"a", b"b", b"counter", b"key:1", b"K" * 250, b"\xc3\xa9", b"n"]
 LAPSING = re.compile(rb"[ TN](-|25920|1x?[ \r]|5[ \r]|007|[+]3|6[ \r])|gats 0")
 BAD_SIZES = [b"-1", b"x", b"0", b"1x", b"18446744073709551616"]  # none waits for more data
+COUNTED = [
+    b"curr_items", b"total_items", b"cmd_get", b"cmd_set", b"cmd_flush", b"cmd_touch", b"cmd_meta",
+    b"get_hits", b"get_misses", b"delete_misses", b"delete_hits", b"incr_misses", b"incr_hits",
+    b"decr_misses", b"decr_hits", b"cas_misses", b"cas_hits", b"cas_badval", b"touch_hits",
+    b"touch_misses", b"bytes", b"limit_maxbytes", b"store_too_large", b"get_expired",
+]  # fmt: skip
 TIMES = re.compile(rb"( t| l|exp=|la=)-?\d+")
 
 
@@ -200,6 +208,53 @@ def test_text_replies_are_memcacheds(seed: int, kind: str) -> None:
         compare((ours, theirs), requests, b"mn\r\n", b"MN\r\n")
 
 
+def plain_request(dice: random.Random) -> bytes:
+    """A well-formed request of the kind most caches see, with a reply that has an end."""
+    k = dice.choice(KEYS)
+    kind = dice.randrange(20)
+    if kind < 8:
+        return (
+            b"get " + b" ".join(dice.choices(KEYS, k=dice.choice([1, 1, 1, 2, 5, 20]))) + b"\r\n"
+        )
+    if kind < 17:
+        data = b"v" * dice.choice([0, 3, 3, 3, 3, 12, 3000, 20_000])
+        flags = dice.choice([b"0", b"0", b"0", b"7", b"12", b"007", b"4294967295"])
+        exptime = dice.choice([b"0", b"0", b"0", b"1000", b"2592000", b"0005000"])
+        size = dice.choice([b"%d", b"%d", b"%d", b"0%d"]) % len(data)
+        return b" ".join([b"set", k, flags, exptime, size]) + b"\r\n" + data + b"\r\n"
+    if kind == 17:
+        return b"delete %b\r\n" % k
+    if kind == 18:
+        return b"ms %b S3 F0 I\r\nabc\r\n" % k
+    return b"gets %b\r\n" % k
+
+
+@pytest.mark.parametrize("pure", ["", "1"], ids=["with-c-module", "without"])
+@pytest.mark.parametrize("options", [(), ("-C",)], ids=["cas", "no-cas"])
+@pytest.mark.parametrize("seed", SEEDS[:3])
+def test_lone_requests_are_answered_as_memcached_does(
+    seed: int, options: tuple[str, ...], pure: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each request alone, its reply awaited: what goes the short ways."""
+    monkeypatch.setenv(PURE_VARIABLE, pure)
+    dice = random.Random(f"plain-{seed}")
+    requests = [plain_request(dice) for _ in range(PLAIN_REQUESTS)]
+    replies: list[list[bytes]] = []
+    with our_server(*options) as ours, memcached(*options) as theirs:
+        for port in (ours, theirs):
+            got = []
+            with connect(port) as sock:
+                for request in requests:
+                    sock.sendall(request)
+                    got.append(read_until(sock, b"END\r\n" if request[:3] == b"get" else b"\r\n"))
+            lines = exchange(port, b"stats\r\n", b"END\r\n").split(b"\r\n")
+            rows = dict(line.split(b" ")[1:] for line in lines if line.startswith(b"STAT"))
+            got += [name + b" " + rows[name] for name in COUNTED]
+            replies.append(got)
+    for request, one, another in zip([*requests, *COUNTED], *replies, strict=True):
+        assert one == another, request[:100]
+
+
 HEADER = struct.Struct(">BBHBBHIIQ")
 NOOP = HEADER.pack(0x80, 0x0A, 0, 0, 0, 0, 0, 0xFEEDBEEF, 0)
 NOOP_REPLY = HEADER.pack(0x81, 0x0A, 0, 0, 0, 0, 0, 0xFEEDBEEF, 0)
@@ -288,14 +343,6 @@ def test_stats_have_the_same_names_in_the_same_order(ports: tuple[int, int], kin
     if kind == b" items":
         names = [[name for name in some if name.startswith(b"items:1:")] for some in names]
     assert names[0] == names[1]
-
-
-COUNTED = [
-    b"curr_items", b"total_items", b"cmd_get", b"cmd_set", b"cmd_flush", b"cmd_touch", b"cmd_meta",
-    b"get_hits", b"get_misses", b"delete_misses", b"delete_hits", b"incr_misses", b"incr_hits",
-    b"decr_misses", b"decr_hits", b"cas_misses", b"cas_hits", b"cas_badval", b"touch_hits",
-    b"touch_misses", b"bytes", b"limit_maxbytes", b"store_too_large", b"get_expired",
-]  # fmt: skip
 
 
 @pytest.mark.parametrize("seed", SEEDS)

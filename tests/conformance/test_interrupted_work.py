@@ -1,0 +1,220 @@
+"""Work that breaks off between two writes is picked up, and what is gone leaves nothing open.
+
+A fleet without engines: only what needs none is done here (deletion, and looking at nothing).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
+
+from cachefleet.engine.catalog import Catalog
+from cachefleet.engine.discovery import Inventory
+from cachefleet.engine.types import Engine
+from cachefleet.provisioner.drivers.base import ProcessSpec
+from cachefleet.provisioner.drivers.fake import FakeDriver
+from cachefleet.provisioner.reconciler.fleet import Fleet, WatchedNode
+from cachefleet.provisioner.reconciler.loop import SYSTEM_SCOPE, Provisioner
+from cachefleet.provisioner.reconciler.outcomes import Done
+from cachefleet.provisioner.reconciler.settle import settle
+from cachefleet.provisioner.reconciler.stopping import end_node
+from cachefleet.provisioner.settings import ProvisionerSettings
+from cachefleet.provisioner.state import leases, operations
+from cachefleet.provisioner.state.addresses import PortsPool
+from cachefleet.provisioner.state.leases import Lease
+from cachefleet.provisioner.state.scope import Scope
+from cachefleet.provisioner.state.store import Store, Transaction
+from cachefleet.provisioner.state.tables import CacheCluster, CacheNode, Operation, Subject
+from tests.builders.groups import cache_cluster, replication_group
+from tests.unit.api.driver import SteppedClock
+
+HERE = Scope("000000000000", "us-east-1")
+DEADLINE_S = 10.0
+
+
+class BreakingStore(Store):
+    """Loses its database for one transaction of the provisioner's own."""
+
+    breaks_at: int | None = None  # counts down with each
+
+    @contextlib.asynccontextmanager
+    async def begin(self, scope: Scope) -> AsyncIterator[Transaction]:
+        if scope == SYSTEM_SCOPE and self.breaks_at is not None:
+            self.breaks_at -= 1
+            if self.breaks_at == 0:
+                self.breaks_at = None
+                raise OperationalError("BEGIN", None, Exception("the connection is gone"))
+        async with super().begin(scope) as tx:
+            yield tx
+
+
+@pytest.fixture
+async def store(database_url: str, clock: SteppedClock) -> AsyncIterator[BreakingStore]:
+    opened = BreakingStore.open(database_url, clock=clock)
+    assert isinstance(opened, BreakingStore)
+    yield opened
+    await opened.aclose()
+
+
+@pytest.fixture
+def fleet(store: BreakingStore, clock: SteppedClock, tmp_path: Path) -> Fleet:
+    """Give a fleet whose processes are fakes and which finds no engine."""
+    return Fleet(
+        store=store,
+        driver=FakeDriver(tmp_path),
+        inventory=Inventory(binaries=()),
+        catalog=Catalog.load(),
+        clock=clock,
+        settings=ProvisionerSettings(
+            data_dir=tmp_path, pool=PortsPool("127.0.0.1", 20_000, 20_999)
+        ),
+        holder="us",
+    )
+
+
+async def deleting_cluster(store: Store) -> str:
+    """File the deletion of a cluster of one node; return its uid."""
+    async with store.begin(HERE) as tx:
+        cluster = await cache_cluster(tx, "demo", engine="memcached", status="deleting")
+        for node in cluster.nodes:
+            node.status = "deleting"
+        tx.enqueue("settle", subject_uid=cluster.uid)
+        return cluster.uid
+
+
+async def claimed(store: Store) -> tuple[Lease, Operation]:
+    async with store.begin(SYSTEM_SCOPE) as tx:
+        [lease] = await leases.acquire_free(tx, holder="us")
+        [operation] = await operations.claim(tx, subject_uids=[lease.subject_uid])
+    return lease, operation
+
+
+async def states(store: Store) -> list[str]:
+    async with store.read(SYSTEM_SCOPE) as tx:
+        return list((await tx.session.scalars(select(Operation.state))).all())
+
+
+async def test_what_is_gone_leaves_no_operation_open(store: Store, fleet: Fleet) -> None:
+    uid = await deleting_cluster(store)
+    lease, operation = await claimed(store)
+    outcome = await settle(lease, fleet, operation_id=operation.id)
+    # Here the control plane may end: the outcome is never recorded.
+    assert isinstance(outcome, Done)
+    assert await states(store) == ["done"]
+    async with store.read(HERE) as tx:
+        assert await tx.count(CacheCluster) == 0
+        assert await tx.session.get(Subject, uid) is None
+
+
+async def test_a_group_that_is_gone_leaves_no_operation_open(store: Store, fleet: Fleet) -> None:
+    async with store.begin(HERE) as tx:
+        group = await replication_group(tx, status="deleting")
+        uid = group.uid
+    async with store.begin(HERE) as tx:
+        for node in (await tx.session.scalars(select(CacheNode))).all():
+            node.status = "deleting"
+        tx.enqueue("settle", subject_uid=uid)
+    lease, operation = await claimed(store)
+    await settle(lease, fleet, operation_id=operation.id)
+    assert await states(store) == ["done"]
+    async with store.read(HERE) as tx:
+        assert await tx.session.get(Subject, uid) is None
+        assert await tx.count(CacheCluster) == 0
+
+
+@contextlib.asynccontextmanager
+async def running(provisioner: Provisioner) -> AsyncIterator[None]:
+    task = asyncio.create_task(provisioner.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def nothing() -> None:
+    """Have no endpoints to look after."""
+
+
+async def until_done(store: Store) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while {*await states(store)} != {"done"}:
+            await asyncio.sleep(0.01)
+
+
+# The renewal, the claim, the record of the outcome.
+@pytest.mark.parametrize("breaks_at", [1, 2, 3], ids=["renewing", "claiming", "recording"])
+async def test_a_database_that_is_away_for_a_moment_stops_no_work(
+    store: BreakingStore, fleet: Fleet, breaks_at: int
+) -> None:
+    async with store.begin(HERE) as tx:
+        cluster = await cache_cluster(tx, "demo", engine="memcached", node_count=0)
+        tx.enqueue("settle", subject_uid=cluster.uid)
+    store.breaks_at = breaks_at
+    async with running(Provisioner(fleet, after_work=nothing)):
+        await until_done(store)
+    assert store.breaks_at is None
+
+
+async def test_two_losses_at_once_are_repaired_by_one_pass_at_a_time(
+    store: BreakingStore, fleet: Fleet
+) -> None:
+    async with store.begin(HERE) as tx:
+        cluster = await cache_cluster(tx, "demo", engine="memcached", node_count=0)
+    at_once, most = 0, 0
+    hold = asyncio.Event()
+
+    async def sync(settled: str | None) -> None:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        try:
+            await hold.wait()
+        finally:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.shield(asyncio.sleep(0.01))  # a pass takes time to unwind
+            at_once -= 1
+
+    fleet.sync_endpoints = sync
+    provisioner = Provisioner(fleet, after_work=nothing)
+    async with running(provisioner):
+        async with asyncio.timeout(DEADLINE_S):
+            while not at_once:
+                await asyncio.sleep(0.01)
+        provisioner.preempt(cluster.uid)
+        provisioner.preempt(cluster.uid)  # before the first repair has begun
+        provisioner.preempt(cluster.uid)
+        hold.set()
+        await until_done(store)
+    assert most == 1
+
+
+@pytest.fixture
+def heard(fleet: Fleet) -> list[str]:
+    """Collect the ends that are nobody's doing, as the monitor tells them apart."""
+    ends: list[str] = []
+    fleet.driver.listen(lambda uid: None if uid in fleet.ending else ends.append(uid))
+    return ends
+
+
+async def test_ending_a_node_that_does_not_run_hides_no_later_loss(
+    store: Store, fleet: Fleet, heard: list[str]
+) -> None:
+    async with store.begin(HERE) as tx:
+        [node] = (await cache_cluster(tx, "demo", engine="memcached")).nodes
+    await end_node(node, Engine.MEMCACHED, fleet, save=False)
+    assert heard == []
+    await fleet.driver.ensure(ProcessSpec(uid=node.uid, argv=("engine",)))
+    fleet.watched[node.uid] = WatchedNode("subject", Engine.MEMCACHED)
+    await end_node(node, Engine.MEMCACHED, fleet, save=False)
+    assert heard == []
+    await fleet.driver.ensure(ProcessSpec(uid=node.uid, argv=("engine",)))
+    assert isinstance(fleet.driver, FakeDriver)
+    fleet.driver.machine.end(node.uid)
+    assert heard == [node.uid]
