@@ -58,7 +58,7 @@ def create(api: Any, groups: int) -> list[str]:
 def settled(api: Any, names: list[str]) -> bool:
     """Tell whether all groups are available."""
     groups = api.describe_replication_groups()["ReplicationGroups"]
-    return sum(group["Status"] == "available" for group in groups) == len(names)
+    return len([group for group in groups if group["Status"] == "available"]) == len(names)
 
 
 def change(api: Any, value: str) -> float:

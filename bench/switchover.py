@@ -7,6 +7,7 @@ other. At the end every number that was acknowledged has to be there.
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from typing import Any
 
 import redis
@@ -61,20 +62,25 @@ def switchovers(api: Any, engine: str, version: str, runs: int) -> tuple[list[fl
     gaps = []
     for run in range(runs):
         writer.gap_ms_max = 0.0
-        before = len(writer.acknowledged)
+        seen = len(writer.acknowledged)
         api.modify_replication_group(
             ReplicationGroupId=name,
             PrimaryClusterId=f"{name}-{2 - run % 2:03d}",
             ApplyImmediately=True,
         )
         seconds_until(lambda: available(api, name))
-        seconds_until(lambda seen=before: len(writer.acknowledged) > seen)
+        seconds_until(partial(wrote_more, writer, seen))
         gaps.append(writer.gap_ms_max)
     writer.stop.set()
     writer.join()
     lost = missing(connect(host), writer.acknowledged)
     api.delete_replication_group(ReplicationGroupId=name)
     return gaps, len(writer.acknowledged), lost
+
+
+def wrote_more(writer: Writer, seen: int) -> bool:
+    """Tell whether the writer has had more than *seen* numbers acknowledged."""
+    return len(writer.acknowledged) > seen
 
 
 def missing(link: redis.Redis, numbers: list[int]) -> int:

@@ -23,7 +23,7 @@ from cachefleet.api.validation.refusals import not_built, wrong_combination, wro
 from cachefleet.api.views.cache_clusters import cache_cluster_view
 from cachefleet.engine.catalog import EngineVersion
 from cachefleet.engine.types import Engine
-from cachefleet.provisioner.state import lifecycle
+from cachefleet.provisioner.state import events, lifecycle
 from cachefleet.provisioner.state.members import add_cache_nodes, retire_cache_nodes
 from cachefleet.provisioner.state.operations import OperationKind
 from cachefleet.provisioner.state.store import Transaction
@@ -78,7 +78,7 @@ async def modify_cache_cluster(ctx: RequestContext, params: Params) -> Result:
                 token=ctx.request_id,
             )
         if due:
-            _resize(tx, cluster)
+            _resize(ctx, tx, cluster)
         await tx.session.flush()
         endpoints = await references.read_endpoints(tx, [cluster.uid])
         view = cache_cluster_view(
@@ -228,13 +228,13 @@ async def _check_growth(
     return pending.more_nodes(count, [*waiting, *zones]), az_mode
 
 
-def _resize(tx: Transaction, cluster: CacheCluster) -> None:
+def _resize(ctx: RequestContext, tx: Transaction, cluster: CacheCluster) -> None:
     """Add or retire the rows of nodes for a number of nodes that is due; it stays shown as pending
     until the provisioner has brought it about.
     """
     added = cluster.pending.get("NewAvailabilityZones", ())
     if added:
-        tx.emit("cache-cluster", cluster.name, "Increasing number of requested nodes")
+        events.record(tx, ctx.catalog, "node_count_increase_requested", cluster.name)
     add_cache_nodes(cluster, added, now=tx.now)
     retire_cache_nodes(cluster, cluster.pending.get("CacheNodeIdsToRemove", ()))
     cluster.pending = {k: v for k, v in cluster.pending.items() if k != "NewAvailabilityZones"}

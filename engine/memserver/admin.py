@@ -191,7 +191,7 @@ def _silent(store_walk: Iterator[object]) -> Iterator[bytes]:
 
 
 def watch(session: Session, words: list[bytes]) -> None:
-    """``watch``: the log is joined, though nothing is written to it."""
+    """``watch``: evictions are told; of the rest of the log nothing is."""
     if not session.store.settings.watch:
         session.reply(b"CLIENT_ERROR watch commands not allowed\r\n")
     elif session.out:
@@ -200,6 +200,8 @@ def watch(session: Session, words: list[bytes]) -> None:
         session.reply(wire.ERROR)
     else:
         session.reply(wire.OK)
+        if b"evictions" in words:
+            session.host.watch_evictions(session)
 
 
 def refresh_certs(session: Session, words: list[bytes]) -> None:

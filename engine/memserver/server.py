@@ -31,6 +31,7 @@ from cachefleet.engine.memserver.session import CommandTable, Session
 from cachefleet.engine.memserver.settings import Settings
 from cachefleet.engine.memserver.store import Store
 from cachefleet.engine.memserver.text import text_commands
+from cachefleet.engine.memserver.watching import Watchers
 
 TYPE_CHECKING = False  # importing typing for it would take longer than the rest
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class Server(Host):
         self.listeners: dict[str, Listener] = {}
         self.conns: dict[int, Connection] = {}
         self.waiting: list[Connection] = []  # have complete requests left from their last turn
+        self._watchers = Watchers(self.store, clock)
         self._stopping = False
         self._save_at_stop = False
         self.commands: CommandTable = text_commands(settings)
@@ -318,6 +320,13 @@ class Server(Host):
         on_ready: Callable[[int], None] = self._channel(self._pump, conn, conn.fd).on_ready
         return on_ready
 
+    def watch_evictions(self, session: object) -> None:
+        """Tell the client of *session* of every eviction from now on."""
+        for conn in self.conns.values():
+            if conn.session is session:
+                self._watchers.add(conn)
+                return
+
     def pause_accepting(self) -> None:
         """Let who else comes wait in the backlog until somebody leaves."""
         if not self.accepting:
@@ -341,6 +350,7 @@ class Server(Host):
         del self.conns[conn.fd]
         del self.handlers[conn.fd]
         self.poller.unregister(conn.fd)
+        self._watchers.remove(conn)
         if conn.listener.kind != "control":
             self.curr_connections -= 1
             if not self.accepting:
@@ -351,14 +361,17 @@ class Server(Host):
     def run(self) -> None:
         """Serve until stopped."""
         handlers, poll = self.handlers, self.poller.poll
-        clock = self._clock
-        next_tick = next_chores = 0.0
+        clock, watchers = self._clock, self._watchers.conns
+        next_tick = next_chores = next_look = 0.0
         while not self._stopping:
             now = clock()
             if now >= next_chores or now < next_chores - 2:
                 if now >= next_tick or now < next_tick - 2:
                     self._tick(now)
                     next_tick = int(now) + 1.0
+                if now >= next_look or now < next_look - 2:
+                    self._watch_memory()
+                    next_look = now + CHORES_PERIOD_S
                 next_chores = 0.0 if self._housekeeping() else min(next_tick, now + CHORES_PERIOD_S)
             idle_s = 0.0 if self.waiting else max(next_chores - now, 0.0)
             for descriptor, events in poll(idle_s):
@@ -369,11 +382,12 @@ class Server(Host):
                 turn, self.waiting = self.waiting, []
                 for conn in turn:
                     conn.go_on()
+            if watchers:
+                self._watchers.send()
         self._close()
 
     def _tick(self, now: float) -> None:
         self.store.tick(int(now))
-        self._watch_memory()
         if self.settings.idle_timeout_s:
             self._kick_idle()
         if not self.accepting and self.curr_connections < self.settings.connections_max:
@@ -399,7 +413,7 @@ class Server(Host):
         if resident > allowed:
             store.limit = max(store.limit - (resident - allowed), asked // 4)
         elif store.limit < asked and resident < allowed - allowed // 16:
-            store.limit = min(store.limit + asked // 64, asked)
+            store.limit = min(store.limit + asked // 256, asked)
 
     def _kick_idle(self) -> None:
         oldest = self.store.now - self.settings.idle_timeout_s

@@ -11,6 +11,7 @@ import asyncio
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from cachefleet.engine.errors import CommandRefused, NodeUnreachable
@@ -139,8 +140,8 @@ async def _record(
         if fresh.group is not None:
             _change_failover(fresh.group, pending)
             _promote(tx, fresh.group, pending.get("PrimaryClusterId"))
-        else:
-            _change_node_count(fresh.clusters[0], tx)
+        elif change_node_count(fresh.clusters[0], now=tx.now):
+            events.record(tx, fleet.catalog, "node_count_increase_requested", fresh.settings.name)
         stored = await tx.session.get(Operation, operation.id)
         assert stored is not None, "the operation is running"
         if changes or pending.get("ScaleConfig"):
@@ -218,17 +219,21 @@ def _promote(tx: Transaction, group: ReplicationGroup, member: str | None) -> No
     )
 
 
-def _change_node_count(cluster: CacheCluster, tx: Transaction) -> None:
-    """Add or retire nodes where the request left that to the maintenance window."""
+def change_node_count(cluster: CacheCluster, *, now: datetime) -> bool:
+    """Add or retire nodes where the request left that to the maintenance window.
+
+    Tells whether nodes were added. A second call changes nothing.
+    """
     wanted = cluster.pending.get("NumCacheNodes")
     staying = [node for node in cluster.nodes if node.status != lifecycle.NODE_DELETING]
     if wanted is None or wanted == len(staying):
-        return
+        return False
     if wanted < len(staying):
         retire_cache_nodes(cluster, cluster.pending.get("CacheNodeIdsToRemove", ()))
-        return
-    add_cache_nodes(cluster, cluster.pending["NewAvailabilityZones"], now=tx.now)
+        return False
+    add_cache_nodes(cluster, cluster.pending["NewAvailabilityZones"], now=now)
     cluster.pending = {k: v for k, v in cluster.pending.items() if k != "NewAvailabilityZones"}
+    return True
 
 
 # -- afterwards ------------------------------------------------------------------------------------

@@ -213,9 +213,7 @@ def plain_request(dice: random.Random) -> bytes:
     k = dice.choice(KEYS)
     kind = dice.randrange(20)
     if kind < 8:
-        return (
-            b"get " + b" ".join(dice.choices(KEYS, k=dice.choice([1, 1, 1, 2, 5, 20]))) + b"\r\n"
-        )
+        return b"get " + b" ".join(dice.choices(KEYS, k=dice.choice([1, 1, 1, 2, 5, 20]))) + b"\r\n"
     if kind < 17:
         data = b"v" * dice.choice([0, 3, 3, 3, 3, 12, 3000, 20_000])
         flags = dice.choice([b"0", b"0", b"0", b"7", b"12", b"007", b"4294967295"])

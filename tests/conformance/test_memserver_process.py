@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import re
 import resource
 import signal
 import socket
@@ -383,6 +384,37 @@ def test_a_bad_certificate_is_said_at_the_start(tmp_path: Path) -> None:
     result = subprocess.run(run, capture_output=True, timeout=STOP_S_MAX, check=False)
     assert result.returncode == 71
     assert b"certificate" in result.stderr
+
+
+def test_who_watches_evictions_is_told() -> None:
+    value = b"x" * 100_000
+    with our_server("-m", "4") as port, connect(port) as watcher, connect(port) as sock:
+        watcher.sendall(b"watch evictions\r\n")
+        assert read_until(watcher, b"\r\n") == b"OK\r\n"
+        for number in range(60):
+            sock.sendall(b"set k\xc3%d 0 500 %d\r\n%b\r\n" % (number, len(value), value))
+            assert read_until(sock, b"\r\n") == b"STORED\r\n"
+            if not number:
+                sock.sendall(b"get k\xc30\r\n")
+                read_until(sock, b"END\r\n")
+        stats = exchange(port, b"stats\r\n", b"END\r\n")
+        evictions = int(stats.split(b"STAT evictions ")[1].split(b"\r\n")[0])
+        told = b""
+        while told.count(b"\n") < evictions:
+            told += watcher.recv(1 << 16)
+        lines = told.splitlines()
+        assert evictions > 10
+        assert len(lines) == evictions
+        form = (
+            rb"ts=\d+\.\d+ gid=%d type=eviction key=k%%C3%d fetch=%b ttl=\d+ la=\d clsid=32 size=%d"
+        )
+        for number, line in enumerate(lines):
+            fetched = b"no" if number else b"yes"
+            assert re.fullmatch(form % (number + 1, number, fetched, len(value)), line), line
+        # Once it has gone, evicting goes on without it.
+        watcher.close()
+        sock.sendall(b"set last 0 0 %d\r\n%b\r\n" % (len(value), value))
+        assert read_until(sock, b"\r\n") == b"STORED\r\n"
 
 
 @pytest.mark.slow

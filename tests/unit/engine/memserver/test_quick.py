@@ -139,6 +139,10 @@ def test_the_rest_is_pythons(line: Line, request_: bytes, reply: bytes | None) -
     assert got == ask(other, request_)
 
 
+def fields_of(item: Item | None) -> list[object]:
+    return [getattr(item, name) for name in Item.__slots__]
+
+
 def test_what_is_counted_and_noted_is_what_python_notes(quick: ModuleType) -> None:
     """The same conversation with the C module and without: every item and counter alike."""
     dice = random.Random(5)
@@ -164,6 +168,8 @@ def test_what_is_counted_and_noted_is_what_python_notes(quick: ModuleType) -> No
         session.out.clear()
         assert line.ask(request) == expected, request
         quickly += len(line.conn.left) == before
+        pair = [one.table.get(key) for one in (line.conn.store, plain)]
+        assert pair[0] is None or fields_of(pair[0]) == fields_of(pair[1]), request
         if dice.random() < 0.02:
             later(line.conn.store, 1)
             later(plain, 1)
@@ -171,11 +177,7 @@ def test_what_is_counted_and_noted_is_what_python_notes(quick: ModuleType) -> No
     names = [name for name in type(some.stats).__slots__ if not name.startswith("bytes_")]
     counters = [{n: getattr(one.stats, n) for n in names} for one in (some, plain)]
     assert counters[0] == counters[1]
-    fields = Item.__slots__
-    items = [
-        {key: [getattr(item, n) for n in fields] for key, item in one.table.items()}
-        for one in (some, plain)
-    ]
+    items = [{k: fields_of(item) for k, item in one.table.items()} for one in (some, plain)]
     assert items[0] == items[1]
     assert (some.cas_id, some.bytes, some.used) == (plain.cas_id, plain.bytes, plain.used)
     assert (some.class_sets, some.timed_sets) == (plain.class_sets, plain.timed_sets)

@@ -349,3 +349,12 @@ def test_sums_stay_right_whatever_happens(dice: random.Random, evictions: bool) 
                 some.update(mode, key, dice.choice([0, 9]), exp, value + b"\r\n", cas=some.cas_id)
         assert some.used <= some.limit
     check(some)
+
+
+def test_other_flags_of_the_same_length_are_counted_anew() -> None:
+    some, fresh = store(), store()
+    ask(some, b"set a 0 0 3\r\nabc\r\n")
+    assert ask(some, b"set a 7 0 3\r\nabc\r\n") == b"STORED\r\n"
+    ask(fresh, b"set a 7 0 3\r\nabc\r\n")
+    assert (some.bytes, some.class_mem) == (fresh.bytes, fresh.class_mem)
+    assert ask(some, b"get a\r\n") == b"VALUE a 7 3\r\nabc\r\nEND\r\n"
