@@ -158,6 +158,11 @@ class Provisioner:
     async def _renew(self, now_s: float) -> None:
         async with self._fleet.store.begin(SYSTEM_SCOPE) as tx:
             ours = await leases.renew_all(tx, holder=self._fleet.holder)
+            # Given up after a clash with another transaction, and still in our name: nobody works
+            # on these until they are free again.
+            given_up = ours - self._held.keys()
+            if given_up:
+                await leases.release(tx, holder=self._fleet.holder, subject_uids=given_up)
         for uid in [uid for uid in self._held if uid not in ours]:
             await self._drop(uid)
         for held in self._held.values():

@@ -6,7 +6,7 @@ live (:data:`TRUSTED_S`), so that it has stopped acting before anybody else can 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -78,6 +78,15 @@ async def release_all(tx: Transaction, *, holder: str) -> None:
     await tx.session.execute(
         update(Subject)
         .where(Subject.lease_holder == holder)
+        .values(lease_holder=None, lease_expires_at=None)
+    )
+
+
+async def release(tx: Transaction, *, holder: str, subject_uids: Collection[str]) -> None:
+    """Give back the leases of *holder* on these subjects."""
+    await tx.session.execute(
+        update(Subject)
+        .where(Subject.lease_holder == holder, Subject.uid.in_(subject_uids))
         .values(lease_holder=None, lease_expires_at=None)
     )
 

@@ -27,6 +27,7 @@ from cachefleet.provisioner.reconciler.stopping import end_node
 from cachefleet.provisioner.settings import ProvisionerSettings
 from cachefleet.provisioner.state import leases, operations
 from cachefleet.provisioner.state.addresses import PortsPool
+from cachefleet.provisioner.state.errors import Stale
 from cachefleet.provisioner.state.leases import Lease
 from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.store import Store, Transaction
@@ -160,6 +161,27 @@ async def test_a_database_that_is_away_for_a_moment_stops_no_work(
     async with running(Provisioner(fleet, after_work=nothing)):
         await until_done(store)
     assert store.breaks_at is None
+
+
+async def test_a_clash_with_another_transaction_is_no_loss_of_the_subject(
+    store: BreakingStore, fleet: Fleet, clock: SteppedClock
+) -> None:
+    async with store.begin(HERE) as tx:
+        cluster = await cache_cluster(tx, "demo", engine="memcached", node_count=0)
+        tx.enqueue("settle", subject_uid=cluster.uid)
+    clashes = 0
+
+    async def clash(settled: str | None) -> None:
+        nonlocal clashes
+        clashes += 1
+        if clashes == 1:
+            clock.advance(leases.RENEW_EVERY_S + 1)  # the next renewal is due
+            raise Stale("another transaction was there first")
+
+    fleet.sync_endpoints = clash
+    async with running(Provisioner(fleet, after_work=nothing)):
+        await until_done(store)
+    assert clashes > 1
 
 
 async def test_two_losses_at_once_are_repaired_by_one_pass_at_a_time(

@@ -8,10 +8,9 @@ from datetime import UTC
 
 import pytest
 from sqlalchemy import delete, select, update
-from sqlalchemy.exc import IntegrityError
 
 from cachefleet.provisioner.state import ids
-from cachefleet.provisioner.state.errors import AlreadyExists, NotFound
+from cachefleet.provisioner.state.errors import AlreadyExists, NotFound, Stale
 from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.store import Store, Transaction
 from cachefleet.provisioner.state.tables import (
@@ -307,7 +306,7 @@ async def test_deleting_a_resource_takes_its_children_along(store: Store) -> Non
         assert await tx.count(CacheCluster) == 0
 
 
-async def test_every_tag_of_a_resource_has_its_own_key(store: Store) -> None:
+async def test_whoever_comes_second_is_told_that_another_was_first(store: Store) -> None:
     def tag() -> Tag:
         return Tag(
             account=HERE.account,
@@ -320,7 +319,7 @@ async def test_every_tag_of_a_resource_has_its_own_key(store: Store) -> None:
 
     async with store.begin(HERE) as tx:
         tx.session.add(tag())
-    with pytest.raises(IntegrityError):
+    with pytest.raises(Stale, match="was there first"):
         async with store.begin(HERE) as tx:
             tx.session.add(tag())
 
