@@ -36,6 +36,7 @@ from cachefleet.provisioner.reconciler.records import SubjectRecord, load_subjec
 from cachefleet.provisioner.reconciler.settle import Permanent, converge, settle
 from cachefleet.provisioner.reconciler.slot_moves import (
     ValueTooBig,
+    adopt_orphans,
     migrations_ended,
     move_atomically,
     move_key_by_key,
@@ -138,7 +139,8 @@ async def _read_shards(record: SubjectRecord, fleet: Fleet) -> Shards:
     """Ask every primary what it owns.
 
     Raises:
-        NodeUnreachable: one did not answer, or they do not agree in time; look again.
+        NodeUnreachable: one did not answer, or they do not agree in time; look again. Slots that
+            nobody claims have been given to those who have their keys by then.
     """
     primaries = _primaries(record)
     names = _shard_names(record)
@@ -160,8 +162,12 @@ async def _read_shards(record: SubjectRecord, fleet: Fleet) -> Shards:
         if len(owned) == len(set(owned)) == SLOT_COUNT:
             return shards
         if fleet.clock.monotonic_s() > ends_at_s:
-            raise NodeUnreachable("the primaries do not agree on who owns what")
+            break
         await asyncio.sleep(AGREE_POLL_S)
+    orphans = sorted(set(range(SLOT_COUNT)) - set(owned))
+    if orphans:
+        await adopt_orphans(orphans, [peer_of(node, fleet) for node in primaries.values()])
+    raise NodeUnreachable("the primaries do not agree on who owns what")
 
 
 def _shard_slots(myself: ClusterNodeView, names: Mapping[str, str]) -> ShardSlots:

@@ -166,6 +166,31 @@ async def readdress_imports(peers: Sequence[Peer]) -> None:
             log.info("imports_not_readdressed", node=peer.node_id, reason=str(error))
 
 
+async def adopt_orphans(slots: Sequence[int], peers: Sequence[Peer]) -> None:
+    """Give slots that no primary claims to the one that has their keys.
+
+    A target that dies while it tells of slots it was given leaves such slots: the source has let go
+    of them, and the target's successor has their keys but has not heard of it.
+    """
+    counts = await asyncio.gather(
+        *(
+            peer.adapter.commands([("CLUSTER", "COUNTKEYSINSLOT", slot) for slot in slots])
+            for peer in peers
+        )
+    )
+    given: dict[int, list[int]] = {}
+    for number, slot in enumerate(slots):
+        held = [int(counts[index][number]) for index in range(len(peers))]
+        given.setdefault(held.index(max(held)), []).append(slot)
+    for index, its in given.items():
+        owner = peers[index]
+        log.warning("orphaned_slots_adopted", node=owner.node_id, slots=its)
+        # Whoever remembers a former owner believes the higher epoch.
+        await owner.adapter.command("CLUSTER", "BUMPEPOCH")
+        await owner.adapter.commands(_setslot(its, "NODE", owner))
+        await _tell(its, owner, [peer for peer in peers if peer is not owner])
+
+
 async def _move_batch(
     slots: Sequence[int], source: Peer, target: Peer, others: Sequence[Peer]
 ) -> set[int]:
@@ -184,10 +209,14 @@ async def _move_batch(
     for peer in (target, source):
         await peer.adapter.commands(_setslot(moved, "NODE", target))
     # The rest would hear by gossip, a little later.
-    await asyncio.gather(
-        *(peer.adapter.commands(_setslot(moved, "NODE", target)) for peer in others)
-    )
+    await _tell(moved, target, others)
     return stuck
+
+
+async def _tell(slots: Sequence[int], owner: Peer, others: Sequence[Peer]) -> None:
+    await asyncio.gather(
+        *(peer.adapter.commands(_setslot(slots, "NODE", owner)) for peer in others)
+    )
 
 
 def _setslot(slots: Sequence[int], state: str, peer: Peer) -> list[tuple[str | int, ...]]:

@@ -22,6 +22,7 @@ from fastapi import FastAPI
 from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
 
+from cachefleet import migrations
 from cachefleet.api.app import create_app
 from cachefleet.engine.catalog import Catalog
 from cachefleet.engine.discovery import discover
@@ -128,8 +129,6 @@ async def upgrade(store: Store, url: str) -> None:
     Raises:
         NewerSchema: its revision is not one of ours.
     """
-    from cachefleet import migrations  # a second of imports that most starts do not need
-
     revision = await current_revision(store)
     known = migrations.known_revisions()
     if revision == known[0]:

@@ -232,3 +232,8 @@ def test_a_port_in_use_ends_the_start_in_one_line(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         line = refusal("serve", "--port", str(port), "--data-dir", str(tmp_path))
     assert line.startswith(f"cannot listen on 127.0.0.1:{port}: Address already in use")
+
+
+def test_each_revision_is_named_as_its_file_is() -> None:
+    scripts = ScriptDirectory.from_config(migrations.config("sqlite://"))
+    assert migrations.known_revisions() == tuple(s.revision for s in scripts.walk_revisions())

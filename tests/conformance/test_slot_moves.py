@@ -12,6 +12,7 @@ from cachefleet.provisioner.planning.resharding import slots_of
 from cachefleet.provisioner.reconciler.slot_moves import (
     Login,
     Peer,
+    adopt_orphans,
     move_key_by_key,
     moves_atomically,
     put_back,
@@ -114,3 +115,22 @@ async def test_after_a_failover_of_the_source_the_target_hears_of_the_new_owner(
         assert await owner(target) == successor.node_id
         await move_key_by_key(successor, target, [SlotRange(first=SLOT, last=SLOT)], [])
         assert [await count(successor), await count(target)] == [0, len(KEYS)]
+
+
+async def test_slots_that_nobody_claims_go_to_who_has_their_keys() -> None:
+    async with AsyncExitStack() as stack:
+        source, target = await begin_move(stack)
+        await source.adapter.migrate_keys(
+            target.endpoint, [key.encode() for key in KEYS], username=ADMIN, password=PASSWORD
+        )
+        await target.adapter.cluster_setslot(SLOT, "STABLE")
+        for node in (source, target):
+            await node.adapter.cluster_delslots([SlotRange(first=SLOT, last=SLOT + 1)])
+            assert await owner(node) is None
+        await adopt_orphans([SLOT, SLOT + 1], [source, target])
+        for node in (source, target):
+            assert await owner(node) == target.node_id
+        # A slot without keys is owned by somebody, too.
+        owned = [slots_of((await myself(node)).slots) for node in (source, target)]
+        assert sum(SLOT + 1 in slots for slots in owned) == 1
+        assert await target.adapter.command("GET", KEYS[0]) == KEYS[0]
