@@ -173,7 +173,9 @@ class Endpoints:
             record = await load_subject(
                 tx, Lease(cluster.uid, cluster.resource, cluster.scope, epoch=0)
             )
-            if record is not None and (not record.is_creating or cluster.uid == settled):
+            if record is None or not any(node.host for node in record.live_nodes):
+                continue  # nobody is left to tell of, or nobody ever was
+            if not record.is_creating or cluster.uid == settled:
                 told[cluster.uid] = record.discovery_payload().decode()
         return told
 

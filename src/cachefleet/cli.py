@@ -84,8 +84,9 @@ def serve(
         log_format=log_format,
     )
     with ProgressLine() as report:
-        _warn_of_open_doors(settings)
-        _run(settings, lambda: run_everything(settings, on_ready=_say_ready, report=report))
+        _run(
+            settings, lambda: run_everything(settings, on_ready=_say_ready(settings), report=report)
+        )
 
 
 @app.command()
@@ -109,8 +110,7 @@ def api(
         log_format=log_format,
     )
     _require_database(settings)
-    _warn_of_open_doors(settings)
-    _run(settings, lambda: run_api(settings, on_ready=_say_ready))
+    _run(settings, lambda: run_api(settings, on_ready=_say_ready(settings)))
 
 
 @app.command()
@@ -302,7 +302,7 @@ def _console() -> Console:
     return console if console.is_terminal else Console(highlight=False, width=PLAIN_WIDTH_CHARS)
 
 
-def _warn_of_open_doors(settings: Settings) -> None:
+def warn_of_open_doors(settings: Settings) -> None:
     """Say so where everybody who reaches the API may create and delete caches."""
     if settings.auth == "off" and settings.host not in LOOPBACK_NAMES:
         print(
@@ -312,9 +312,15 @@ def _warn_of_open_doors(settings: Settings) -> None:
         )
 
 
-def _say_ready(host: str, port: int) -> None:
-    shown = f"[{host}]" if ":" in host else host
-    print(f"cachefleet is ready on http://{shown}:{port}", flush=True)
+def _say_ready(settings: Settings) -> Callable[[str, int], None]:
+    """Return what tells people, and scripts that wait for the line, where the API is."""
+
+    def say(host: str, port: int) -> None:
+        warn_of_open_doors(settings)
+        shown = f"[{host}]" if ":" in host else host
+        print(f"cachefleet is ready on http://{shown}:{port}", flush=True)
+
+    return say
 
 
 def _fail(message: str) -> NoReturn:
