@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import redis
 from redis.cluster import RedisCluster
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from bench.fleet import client, percentile, running, seconds_until
 
@@ -155,7 +155,7 @@ def written(write: Any) -> bool:
     """Tell whether a write was taken."""
     try:
         write()
-    except (RedisError, OSError):
+    except (RedisError, RedisClusterException, OSError):
         return False
     return True
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from cachefleet.engine.errors import NodeUnreachable
 from cachefleet.engine.types import ClusterInfoView, ClusterNodeView, NodeRole
+from cachefleet.engine.valkey.cluster import SLOT_COUNT
 from cachefleet.provisioner.planning.cluster import ClusterMemberView
 from cachefleet.provisioner.planning.memcached import MemcachedNodeView
 from cachefleet.provisioner.planning.replication import NodeView
@@ -35,7 +36,10 @@ async def observe_cluster(record: SubjectRecord, fleet: Fleet) -> list[ClusterMe
     """Return the nodes of a group in cluster mode."""
     nodes = record.live_nodes
     views = await asyncio.gather(*(_observe_member(node, record, fleet) for node in nodes))
-    holder = _configuration_holder(record, {view.uid: view.binds for view in views if view.running})
+    running = [view for view in views if view.running]
+    # Clients learn the cluster from the endpoint: a node that has just come back knows half of it.
+    knowing = [view for view in running if view.info and view.info.slots_assigned == SLOT_COUNT]
+    holder = _configuration_holder(record, {view.uid: view.binds for view in knowing or running})
     return [
         replace(view, wanted_binds=wanted_binds(node, record, fleet, configuration_holder=holder))
         for node, view in zip(nodes, views, strict=True)
