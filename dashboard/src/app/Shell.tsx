@@ -74,7 +74,7 @@ export function usePage(...crumbs: Crumb[]): void {
   useEffect(() => {
     const parsed = JSON.parse(key) as Crumb[];
     set(parsed);
-    document.title = [...parsed.map((crumb) => crumb.text).reverse(), "cachefleet"].join(" - ");
+    document.title = [...parsed.map((crumb) => crumb.text).toReversed(), "cachefleet"].join(" - ");
   }, [key, set]);
 }
 
@@ -89,9 +89,6 @@ export function Shell({ children }: { children: ReactNode }) {
   const frame = useMemo(() => ({ set: setCrumbs }), []);
   const section = `#/${pathname.split("/")[1] ?? ""}`;
   useEffect(() => {
-    if (!window.matchMedia(NAVIGATION_FITS).matches) {
-      setNavigationOpen(false);
-    }
     window.scrollTo(0, 0);
   }, [pathname]);
   const go = (event: CustomEvent<{ href?: string; external?: boolean }>) => {
@@ -99,6 +96,9 @@ export function Shell({ children }: { children: ReactNode }) {
     if (href?.startsWith("#") && !external) {
       event.preventDefault();
       void navigate(href.slice(1));
+      if (!window.matchMedia(NAVIGATION_FITS).matches) {
+        setNavigationOpen(false);
+      }
     }
   };
   return (

@@ -1,4 +1,3 @@
-import Box from "@cloudscape-design/components/box";
 import CopyToClipboard from "@cloudscape-design/components/copy-to-clipboard";
 
 import "./code.css";
@@ -34,11 +33,11 @@ export function CodeBlock({ code, label }: { code: string; label: string }) {
           copyErrorText="The browser refused; select the text instead"
         />
       </div>
-      {/* A scrollable region has to be reachable by keyboard. */}
+      {/* What scrolls has to be reachable by keyboard. */}
       {/* oxlint-disable-next-line jsx-a11y/no-noninteractive-tabindex */}
-      <pre tabIndex={0} role="region" aria-label={label}>
-        <Box variant="code">{code}</Box>
-      </pre>
+      <section tabIndex={0} aria-label={label}>
+        <pre>{code}</pre>
+      </section>
     </div>
   );
 }

@@ -10,7 +10,7 @@ import PropertyFilter from "@cloudscape-design/components/property-filter";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import Table, { type TableProps } from "@cloudscape-design/components/table";
 import TextFilter from "@cloudscape-design/components/text-filter";
-import { useMemo, useState, type ReactNode } from "react";
+import { useEffect, useMemo, useRef, useState, type ReactNode } from "react";
 
 import { ErrorAlert } from "./ErrorAlert";
 
@@ -114,13 +114,15 @@ export function ResourceTable<T>(props: ResourceTableProps<T>) {
       </SpaceBetween>
     </Box>
   );
+  const clearFilter = useRef<() => void>(() => undefined);
+  const noMatch = <NoMatch noun={props.noun} onClear={() => clearFilter.current()} />;
   const { items: shown, actions, filteredItemsCount, collectionProps, filterProps, propertyFilterProps, paginationProps } =
     useCollection<Row>(rows, {
       ...(props.simpleFilter
         ? {
             filtering: {
               empty: nothing,
-              noMatch: <NoMatch noun={props.noun} onClear={() => actions.setFiltering("")} />,
+              noMatch,
               filteringFunction: (row: Row, typed: string) =>
                 columns.some((column) =>
                   String(column.value?.(row.item) ?? "").toLowerCase().includes(typed.toLowerCase()),
@@ -131,18 +133,17 @@ export function ResourceTable<T>(props: ResourceTableProps<T>) {
             propertyFiltering: {
               filteringProperties: filterable,
               empty: nothing,
-              noMatch: (
-                <NoMatch
-                  noun={props.noun}
-                  onClear={() => actions.setPropertyFiltering({ tokens: [], operation: "and" })}
-                />
-              ),
+              noMatch,
             },
           }),
       pagination: { pageSize: preferences.pageSize },
       sorting: {},
       selection: {},
     });
+  useEffect(() => {
+    clearFilter.current = () =>
+      props.simpleFilter ? actions.setFiltering("") : actions.setPropertyFiltering({ tokens: [], operation: "and" });
+  });
   const selected = items.filter((item) => selectedKeys.includes(keyOf(item)));
   const selection = props.selection ?? (props.actions ? "single" : "none");
   const clear = () => setSelectedKeys([]);

@@ -48,16 +48,16 @@ export async function collect<T>(
   read: (marker: string | undefined) => Promise<Page<T>>,
   onPage?: (items: T[]) => void,
 ): Promise<T[]> {
-  let all: T[] = [];
+  const all: T[] = [];
   let marker: string | undefined;
   for (let count = 0; count < PAGES_MAX; count++) {
     const page = await read(marker);
-    all = [...all, ...page.items];
+    all.push(...page.items);
     marker = page.marker;
     if (!marker) {
       return all;
     }
-    onPage?.(all);
+    onPage?.([...all]);
   }
   return all;
 }

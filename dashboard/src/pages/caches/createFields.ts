@@ -91,7 +91,7 @@ export function settingsFields(engine: string, values: Values, choices: Choices)
   const memcached = engine === "memcached";
   const clustered = text(values, "clusterMode") === "enabled";
   const families = familiesOf(engine, values, choices);
-  const versions = (choices.versions ?? []).filter((version) => version.Engine === engine).reverse();
+  const versions = (choices.versions ?? []).filter((version) => version.Engine === engine).toReversed();
   return [
     {
       key: "source",
