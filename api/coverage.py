@@ -61,6 +61,7 @@ EFFECTS: Mapping[str, str] = MappingProxyType(
         "primary is replaced (`AutomaticFailover`). Other settings are the record's alone.",
         "ModifyReplicationGroupShardConfiguration": "Starts new shards, moves slots with their "
         "keys while clients read and write, ends shards that were emptied.",
+        "PurchaseReservedCacheNodesOffering": "None: it changes the bill, as on the service.",
         "RebootCacheCluster": "Restarts the processes of the named nodes. What was in their "
         "memory is lost.",
         "RemoveTagsFromResource": "None. A group is `modifying` for a moment, as on the service.",

@@ -364,3 +364,30 @@ def upgrade() -> None:
         )
 
     # ### end Alembic commands ###
+
+    # -- reserved nodes ----------------------------------------------------------------------
+    op.create_table(
+        "reserved_nodes",
+        sa.Column("offering_id", sa.String(length=255), nullable=False),
+        sa.Column("node_type", sa.String(length=255), nullable=False),
+        sa.Column("duration_s", sa.Integer(), nullable=False),
+        sa.Column("fixed_price", sa.Double(), nullable=False),
+        sa.Column("usage_price", sa.Double(), nullable=False),
+        sa.Column("product", sa.String(length=255), nullable=False),
+        sa.Column("offering_type", sa.String(length=255), nullable=False),
+        sa.Column("recurring_hourly", sa.Double(), nullable=True),
+        sa.Column("node_count", sa.Integer(), nullable=False),
+        sa.Column(
+            "started_at",
+            cachefleet.provisioner.state.tables.UtcDateTime(timezone=True),
+            nullable=False,
+        ),
+        sa.Column("uid", sa.String(length=16), nullable=False),
+        sa.Column("account", sa.String(length=12), nullable=False),
+        sa.Column("region", sa.String(length=32), nullable=False),
+        sa.Column("name", sa.String(length=255), nullable=False),
+        sa.PrimaryKeyConstraint("uid", name=op.f("pk_reserved_nodes")),
+        sa.UniqueConstraint(
+            "account", "region", "name", name=op.f("uq_reserved_nodes_account_region_name")
+        ),
+    )
