@@ -46,6 +46,14 @@ OFFERINGS = "DescribeReservedCacheNodesOfferings"
 BAD_VALUE = "InvalidParameterValue"
 TAG = {"Key": "k", "Value": "v"}
 
+LISTINGS: list[tuple[str, dict[str, Any], str]] = [
+    ("duration", {"Duration": "2"}, "Duration"),
+    ("offering-type", {"OfferingType": "Upfront"}, "OfferingType"),
+    ("small-page", {"MaxRecords": 19}, "MaxRecords"),
+    ("large-page", {"MaxRecords": 101}, "MaxRecords"),
+    ("marker", {"Marker": "nonsense"}, "Marker"),
+]
+
 ROWS = [
     row(
         "unknown-offering",
@@ -110,13 +118,7 @@ ROWS = [
 ] + [
     row(f"{what}-{operation}", operation, params, BAD_VALUE, fragment)
     for operation in (LIST, OFFERINGS)
-    for what, params, fragment in [
-        ("duration", {"Duration": "2"}, "Duration"),
-        ("offering-type", {"OfferingType": "Upfront"}, "OfferingType"),
-        ("small-page", {"MaxRecords": 19}, "MaxRecords"),
-        ("large-page", {"MaxRecords": 101}, "MaxRecords"),
-        ("marker", {"Marker": "nonsense"}, "Marker"),
-    ]
+    for what, params, fragment in LISTINGS
 ]
 
 

@@ -44,7 +44,7 @@ def test_what_has_no_price_is_offered_as_it_was_seen() -> None:
         )
         assert key in offered
         if row["recurring_hourly"] is None:
-            assert offered[key].usage_price == row["UsagePrice"] > 0  # type: ignore[index]
+            assert offered[key].usage_price == row["UsagePrice"] > 0
 
 
 def test_ids_are_of_a_region_and_in_order() -> None:
