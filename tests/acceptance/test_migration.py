@@ -122,13 +122,13 @@ def test_everything_written_outside_is_here_afterwards(
             assert own.llen("list") == 100
             assert own.get("mine") is None
     with connected(primary_address(client, name)) as own:
-        assert own.info("replication")["role"] == "master"  # type: ignore[index]
+        assert own.info("replication")["role"] == "master"
         own.set("after", "1")
         assert own.wait(1, 5000) == 1
     with source.client() as there:
         assert there.get("after") is None
         wait_until(
-            lambda: there.info("replication")["connected_slaves"],  # type: ignore[index]
+            lambda: there.info("replication")["connected_slaves"],
             lambda count: count == 0,
             what="the source is let go",
         )
@@ -166,14 +166,14 @@ def test_a_source_that_does_not_do_is_refused_and_the_group_serves_on(
     server: Server,
     client: ElastiCacheClient,
     account: str,
-    options: dict[str, str],
+    options: dict[str, Any],
     reason: str,
 ) -> None:
     name = f"bad{account[-4:]}"
     create(client, name)
     with connected(primary_address(client, name)) as own:
         own.set("mine", "stays")
-    with OutsideServer(**options) as source:
+    with OutsideServer(Engine.VALKEY, **options) as source:
         client.start_migration(ReplicationGroupId=name, CustomerNodeEndpointList=source.endpoints)
         assert reason in told(server, name, "Migration failed")
     available_group(client, name)

@@ -63,7 +63,14 @@ BAD_VALUE, BAD_STATE = "InvalidParameterValue", "InvalidReplicationGroupState"
 BEGINNINGS: list[tuple[str, str, Any, str, str, int]] = [
     ("missing", "nobody", SOURCE, "ReplicationGroupNotFoundFault", "nobody", 404),
     ("moving", "moving", SOURCE * 2, "ReplicationGroupAlreadyUnderMigrationFault", "moving", 400),
-    ("testing", "testing", SOURCE * 2, "ReplicationGroupAlreadyUnderMigrationFault", "testing", 400),
+    (
+        "testing",
+        "testing",
+        SOURCE * 2,
+        "ReplicationGroupAlreadyUnderMigrationFault",
+        "testing",
+        400,
+    ),
     ("busy", "busy", SOURCE, BAD_STATE, "available", 400),
     ("old", "old", SOURCE, BAD_VALUE, "5.0.6", 400),
     ("tls", "tls", SOURCE, BAD_VALUE, "in-transit", 400),
@@ -78,6 +85,17 @@ BEGINNINGS: list[tuple[str, str, Any, str, str, int]] = [
     ("no-port", "ready", source(port=None), BAD_VALUE, "Port", 400),
     ("port-0", "ready", source(port=0), BAD_VALUE, "Port", 400),
     ("port-65536", "ready", source(port=65536), BAD_VALUE, "Port", 400),
+]
+
+MEANWHILE: list[tuple[str, dict[str, Any], str]] = [
+    ("ModifyReplicationGroup", {"ReplicationGroupId": "moving"}, BAD_STATE),
+    ("DeleteReplicationGroup", {"ReplicationGroupId": "moving"}, BAD_STATE),
+    (
+        "IncreaseReplicaCount",
+        {"ReplicationGroupId": "moving", "NewReplicaCount": 3, "ApplyImmediately": True},
+        BAD_STATE,
+    ),
+    ("TestFailover", {"ReplicationGroupId": "moving", "NodeGroupId": "0001"}, BAD_STATE),
 ]
 
 ROWS = (
@@ -147,16 +165,7 @@ ROWS = (
     ]
     + [
         row(f"{operation}-while-migrating", operation, params, code, "")
-        for operation, params, code in [
-            ("ModifyReplicationGroup", {"ReplicationGroupId": "moving"}, BAD_STATE),
-            ("DeleteReplicationGroup", {"ReplicationGroupId": "moving"}, BAD_STATE),
-            (
-                "IncreaseReplicaCount",
-                {"ReplicationGroupId": "moving", "NewReplicaCount": 3, "ApplyImmediately": True},
-                BAD_STATE,
-            ),
-            ("TestFailover", {"ReplicationGroupId": "moving", "NodeGroupId": "0001"}, BAD_STATE),
-        ]
+        for operation, params, code in MEANWHILE
     ]
 )
 

@@ -7,13 +7,16 @@ import subprocess
 import tempfile
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import redis
 
 from cachefleet.engine.discovery import discover
 from cachefleet.engine.types import Engine
 from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from mypy_boto3_elasticache.type_defs import CustomerNodeEndpointTypeDef
 
 STOP_TIMEOUT_S = 10.0
 PORT_MAX = 55_000
@@ -74,7 +77,7 @@ class OutsideServer:
         )
 
     @property
-    def endpoints(self) -> list[dict[str, str | int]]:
+    def endpoints(self) -> list[CustomerNodeEndpointTypeDef]:
         """What a request names it by."""
         return [{"Address": self.host, "Port": self.port}]
 
