@@ -45,6 +45,9 @@ CONCLUDED_BY_THEMSELVES = (
     OperationKind.MODIFY,
     OperationKind.CHANGE_PRIMARY,
     OperationKind.RESHARD,
+    OperationKind.TEST_MIGRATION,
+    OperationKind.START_MIGRATION,
+    OperationKind.COMPLETE_MIGRATION,
 )
 
 
@@ -58,7 +61,7 @@ async def conclude(record: SubjectRecord, fleet: Fleet, *, operation_id: int | N
         seen = {node.uid for node in record.nodes}
         if await _superseded(tx, record, operation_id):
             return
-        ended = not await _is_part(tx, record, operation_id)
+        ended = not (fresh.is_held_open or await _is_part(tx, record, operation_id))
         await _conclude_nodes(tx, fresh, seen)
         for cluster in list(fresh.clusters):
             await _conclude_cluster(tx, cluster, fresh, ended=ended)
