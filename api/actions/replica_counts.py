@@ -9,7 +9,11 @@ from cachefleet.api.context import RequestContext
 from cachefleet.api.faults import Fault
 from cachefleet.api.registry import Params, Result, action
 from cachefleet.api.validation import replicas
-from cachefleet.api.validation.group_changes import nodes_of, require_available
+from cachefleet.api.validation.group_changes import (
+    nodes_of,
+    refuse_while_compatible,
+    require_available,
+)
 from cachefleet.api.validation.shards import CLUSTER_NODES_MAX
 from cachefleet.api.views.replication_groups import replication_group_view
 from cachefleet.engine.types import NodeRole
@@ -29,6 +33,7 @@ async def increase_replica_count(ctx: RequestContext, params: Params) -> Result:
     async with ctx.begin() as tx:
         group = await tx.get(ReplicationGroup, params["ReplicationGroupId"], lock=True)
         require_available(group)
+        refuse_while_compatible(group, "The number of replicas")
         chosen = await references.zones_for(tx, group.subnet_group_name, name=group.name)
         wanted = replicas.targets(group, params, zones=chosen.zones)
         replicas.check_grows(wanted)
@@ -62,6 +67,7 @@ async def decrease_replica_count(ctx: RequestContext, params: Params) -> Result:
     async with ctx.begin() as tx:
         group = await tx.get(ReplicationGroup, params["ReplicationGroupId"], lock=True)
         require_available(group)
+        refuse_while_compatible(group, "The number of replicas")
         if by == "ReplicasToRemove":
             names = replicas.check_named_removals(group, params["ReplicasToRemove"])
         else:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cachefleet.api import references
-from cachefleet.api.actions.engine_changes import engine_changes
+from cachefleet.api.actions.engine_changes import cluster_mode_changes, engine_changes
 from cachefleet.api.context import RequestContext
 from cachefleet.api.registry import Params, Result, action
 from cachefleet.api.validation import group_changes as checks
@@ -59,9 +59,16 @@ async def _check_engine_changes(
     ctx: RequestContext, tx: Transaction, group: ReplicationGroup, params: Params
 ) -> tuple[dict[str, Any], str | None]:
     """Check all that would change an engine; return it, and why it cannot be done yet."""
-    reasons = [checks.check_cluster_mode(ctx.catalog, group, params)]
+    reasons = []
+    mode = checks.check_cluster_mode(ctx.catalog, group, params)
     version = checks.check_version(ctx.catalog, group, params)
-    waiting = await engine_changes(ctx, tx, group, version, params)
+    if mode in (None, group.cluster_mode):
+        waiting = await engine_changes(ctx, tx, group, version, params)
+        if any(waiting.get(name) for name in ("CacheNodeType", "EngineVersion", "Engine")):
+            checks.refuse_while_compatible(group, "The node type and the engine")
+    else:
+        waiting = {}
+    waiting |= await cluster_mode_changes(ctx, tx, group, mode, params)
     pending.check_separate_upgrade(
         group.pending, waiting, immediately=bool(params.get("ApplyImmediately"))
     )

@@ -43,6 +43,7 @@ GROUP = "replication-group"
 # While one of these is open, ``modifying`` is true, whatever else has been settled.
 CONCLUDED_BY_THEMSELVES = (
     OperationKind.MODIFY,
+    OperationKind.CHANGE_CLUSTER_MODE,
     OperationKind.CHANGE_PRIMARY,
     OperationKind.RESHARD,
 )
@@ -118,6 +119,14 @@ async def abandon_growth(record: SubjectRecord, fleet: Fleet, *, reason: str) ->
             if shard.status == lifecycle.CREATING:
                 shard.status = lifecycle.DELETING
         tx.enqueue(OperationKind.SETTLE, subject_uid=fresh.lease.subject_uid)
+
+
+async def tell_refusal(record: SubjectRecord, fleet: Fleet, *, reason: str) -> None:
+    """Say that engines do not take a value of the parameter group."""
+    async with fleet.store.begin(record.lease.scope) as tx:
+        await leases.require(tx, record.lease, holder=fleet.holder)
+        for cluster in record.clusters:
+            tx.emit(CLUSTER, cluster.name, f"Failed to apply parameters: {reason}")
 
 
 async def _superseded(tx: Transaction, record: SubjectRecord, operation_id: int | None) -> bool:

@@ -177,6 +177,7 @@ async def learn_primary(
     """
     adapter = fleet.valkey(successor)
     primary.role, successor.role = NodeRole.REPLICA.value, NodeRole.PRIMARY.value
+    endpoint = record.endpoint("primary")
     if not record.cluster_enabled:
         runs = await fleet.driver.find(primary.uid) is not None
         if runs:
@@ -184,6 +185,11 @@ async def learn_primary(
         await adapter.set_binds(wanted_binds(successor, record, fleet, configuration_holder=None))
         if runs:
             await _cut_writers(primary, record, fleet)
+    elif endpoint is not None and fleet.settings.endpoints_are_bound:
+        # Cluster mode "compatible": clients that know nothing of clusters have to be led, too.
+        if await fleet.driver.find(primary.uid) is not None:
+            await release_endpoint(primary, record, fleet)
+        await adapter.set_binds(tuple(dict.fromkeys([*await adapter.binds(), endpoint.host])))
     text = (
         f"Failover from primary node {primary.member_name} to replica node "
         f"{successor.member_name} completed"
@@ -210,7 +216,11 @@ async def release_endpoint(node: CacheNode, record: SubjectRecord, fleet: Fleet)
     if endpoint is None or not fleet.settings.endpoints_are_bound:
         return
     adapter = fleet.valkey(node)
-    await adapter.set_binds((own_endpoint(node).host,))
+    if record.cluster_enabled:  # it may stand for the configuration endpoint as well
+        binds = await adapter.binds()
+        await adapter.set_binds(tuple(host for host in binds if host != endpoint.host))
+    else:
+        await adapter.set_binds((own_endpoint(node).host,))
     await adapter.kill_clients(endpoint)
 
 

@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from cachefleet.provisioner.reconciler.apply_parameters import apply_parameters
 from cachefleet.provisioner.reconciler.change_primary import change_primary, end_primary
+from cachefleet.provisioner.reconciler.cluster_mode import change_cluster_mode
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.modify import modify
 from cachefleet.provisioner.reconciler.outcomes import Done, GiveUp, Outcome, Requeue
@@ -48,6 +49,7 @@ HANDLERS: Mapping[str, Handler] = {
     OperationKind.SETTLE: _settle,
     OperationKind.APPLY_PARAMETERS: apply_parameters,
     OperationKind.MODIFY: modify,
+    OperationKind.CHANGE_CLUSTER_MODE: change_cluster_mode,
     OperationKind.CHANGE_PRIMARY: change_primary,
     OperationKind.TEST_FAILOVER: end_primary,
     OperationKind.RESHARD: reshard,
