@@ -186,15 +186,19 @@ async def _running_provisioner(
     settings: Settings, store: Store, clock: Clock, stopping: asyncio.Event, report: Reporter
 ) -> AsyncIterator[Fleet]:
     fleet, endpoints = await _make_fleet(settings, store, clock)
-    provisioner = Provisioner(fleet, after_work=endpoints.sync)
+
+    async def after_work() -> None:
+        await endpoints.sync()
+        maintenance.look()
+
+    provisioner = Provisioner(fleet, after_work=after_work)
+    maintenance = Maintenance(store, clock, holder=fleet.holder, held=lambda: provisioner.leases)
     monitor = Monitor(fleet, provisioner, endpoints)
     tasks = [
         asyncio.create_task(provisioner.run()),
         asyncio.create_task(monitor.run()),
         asyncio.create_task(ReaderWatch(fleet, provisioner, endpoints).run()),
-        asyncio.create_task(
-            Maintenance(store, clock, holder=fleet.holder, held=lambda: provisioner.leases).run()
-        ),
+        asyncio.create_task(maintenance.run()),
     ]
     for task in tasks:
         # Neither ends by itself: without them the API would promise what nobody does.

