@@ -16,7 +16,7 @@ from cachefleet.api.context import RequestContext
 from cachefleet.api.registry import Params, Result, action
 from cachefleet.api.validation import group_changes as checks
 from cachefleet.api.validation import pending, settings
-from cachefleet.api.validation.changes import setting_changes
+from cachefleet.api.validation.changes import announcements, setting_changes
 from cachefleet.api.validation.refusals import not_built
 from cachefleet.api.views.replication_groups import replication_group_view
 from cachefleet.provisioner.state import lifecycle
@@ -50,7 +50,8 @@ async def modify_replication_group(ctx: RequestContext, params: Params) -> Resul
         _set_pending(group, waiting)
         due = pending.is_due(group.pending, immediately=immediately)
         _write(group, shared, own, due=due)
-        _file(tx, group, ctx.request_id, due=due, settles=bool(shared or own))
+        announced = announcements(shared, group.members)
+        _file(tx, group, ctx.request_id, due=due, settles=bool(shared or own), announced=announced)
         endpoints = await references.read_endpoints(tx, [group.uid])
         return {"ReplicationGroup": replication_group_view(group, endpoints=endpoints)}
 
@@ -131,17 +132,23 @@ def _write(
 
 
 def _file(
-    tx: Transaction, group: ReplicationGroup, token: str, *, due: bool, settles: bool
+    tx: Transaction,
+    group: ReplicationGroup,
+    token: str,
+    *,
+    due: bool,
+    settles: bool,
+    announced: Mapping[str, Any],
 ) -> None:
     """File what brings the change about."""
     if due and group.pending.keys() != {"PrimaryClusterId"}:
-        tx.enqueue(OperationKind.MODIFY, subject_uid=group.uid, token=token)
+        tx.enqueue(OperationKind.MODIFY, subject_uid=group.uid, payload=announced, token=token)
     elif due:
         tx.enqueue(
             OperationKind.CHANGE_PRIMARY,
             subject_uid=group.uid,
-            payload={"cache_cluster_id": group.pending["PrimaryClusterId"]},
+            payload={"cache_cluster_id": group.pending["PrimaryClusterId"], **announced},
             token=token,
         )
     elif settles:
-        tx.enqueue(OperationKind.SETTLE, subject_uid=group.uid, token=token)
+        tx.enqueue(OperationKind.SETTLE, subject_uid=group.uid, payload=announced, token=token)

@@ -364,3 +364,23 @@ def upgrade() -> None:
         )
 
     # ### end Alembic commands ###
+
+    op.create_table(
+        "notifications",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("account", sa.String(length=12), nullable=False),
+        sa.Column("region", sa.String(length=32), nullable=False),
+        sa.Column("topic_arn", sa.String(length=255), nullable=False),
+        sa.Column("message", sa.Text(), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column(
+            "created_at",
+            cachefleet.provisioner.state.tables.UtcDateTime(timezone=True),
+            nullable=False,
+        ),
+        sa.Column(
+            "due_at", cachefleet.provisioner.state.tables.UtcDateTime(timezone=True), nullable=False
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_notifications")),
+    )
+    op.create_index(op.f("ix_notifications_due_at"), "notifications", ["due_at"], unique=False)

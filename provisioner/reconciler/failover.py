@@ -30,7 +30,7 @@ from cachefleet.provisioner.reconciler.records import (
     own_endpoint,
 )
 from cachefleet.provisioner.reconciler.slot_moves import peer_of, readdress_imports
-from cachefleet.provisioner.state import leases, lifecycle
+from cachefleet.provisioner.state import events, leases, lifecycle
 from cachefleet.provisioner.state.tables import CacheNode
 
 log = structlog.get_logger(__name__)
@@ -190,10 +190,7 @@ async def learn_primary(
         if await fleet.driver.find(primary.uid) is not None:
             await release_endpoint(primary, record, fleet)
         await adapter.set_binds(tuple(dict.fromkeys([*await adapter.binds(), endpoint.host])))
-    text = (
-        f"Failover from primary node {primary.member_name} to replica node "
-        f"{successor.member_name} completed"
-    )
+    nodes = {"old": primary.member_name, "new": successor.member_name}
     async with fleet.store.begin(record.lease.scope) as tx:
         await leases.require(tx, record.lease, holder=fleet.holder)
         for node, role in ((primary, NodeRole.REPLICA), (successor, NodeRole.PRIMARY)):
@@ -201,8 +198,9 @@ async def learn_primary(
             assert row is not None, "the lease is held, so the node is there"
             row.role = role.value
         assert record.group is not None
-        tx.emit("cache-cluster", primary.member_name, text)
-        tx.emit("replication-group", record.group.name, text)
+        catalog = fleet.catalog
+        events.record(tx, catalog, "member_failed_over", primary.member_name, **nodes)
+        events.record(tx, catalog, "failed_over", record.group.name, **nodes)
     if record.endpoint("primary") is not None and not fleet.settings.endpoints_are_bound:
         await fleet.sync_endpoints(record.lease.subject_uid)
 
@@ -242,8 +240,10 @@ async def _write_losses(record: SubjectRecord, fleet: Fleet, lost: Sequence[Cach
             row = await tx.session.get(CacheNode, node.uid)
             if row is not None and not row.recovering:
                 row.recovering = True
-                tx.emit(
-                    "cache-cluster",
+                events.record(
+                    tx,
+                    fleet.catalog,
+                    "cache_nodes_recovering",
                     row.member_name,
-                    f"Recovering cache nodes {row.cache_node_id}",
+                    nodes=row.cache_node_id,
                 )

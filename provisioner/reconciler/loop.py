@@ -23,7 +23,7 @@ from cachefleet.provisioner.reconciler.modify import modify
 from cachefleet.provisioner.reconciler.outcomes import Done, GiveUp, Outcome, Requeue
 from cachefleet.provisioner.reconciler.reshard import reshard
 from cachefleet.provisioner.reconciler.settle import settle
-from cachefleet.provisioner.state import leases, operations
+from cachefleet.provisioner.state import events, leases, operations
 from cachefleet.provisioner.state.errors import Stale
 from cachefleet.provisioner.state.leases import Lease
 from cachefleet.provisioner.state.operations import OperationKind, OperationState
@@ -246,7 +246,11 @@ class Provisioner:
             outcome=type(outcome).__name__,
             token=operation.token,
         )
-        async with self._fleet.store.begin(SYSTEM_SCOPE) as tx:
+        announcements = operation.payload.get("announce", ())
+        told = announcements and isinstance(outcome, Done)
+        async with self._fleet.store.begin(operation.scope if told else SYSTEM_SCOPE) as tx:
+            if told:
+                events.record_announcements(tx, self._fleet.catalog, announcements)
             match outcome:
                 case Done(summary=text):
                     await operations.finish(tx, operation.id, OperationState.DONE, text)

@@ -1,4 +1,4 @@
-"""A group without cluster mode becomes one with it, and back: data, endpoints, clients of both kinds.
+"""A group gets into cluster mode, and back: its data, its endpoints, and both kinds of clients.
 
 One server for all; each test has an account of its own.
 """
@@ -150,7 +150,9 @@ def test_through_compatible_into_cluster_mode(
     ) as cluster:
         require_filled(cluster)
     # It is a group like any in cluster mode.
-    client.decrease_replica_count(ReplicationGroupId="way", NewReplicaCount=1, ApplyImmediately=True)
+    client.decrease_replica_count(
+        ReplicationGroupId="way", NewReplicaCount=1, ApplyImmediately=True
+    )
     group = available_group(client, "way")
     assert len(group["MemberClusters"]) == 2
 
@@ -217,7 +219,9 @@ def test_survives_the_end_of_the_control_plane_at_any_point(tmp_path_factory: An
             client.modify_replication_group(
                 ReplicationGroupId="killed", ClusterMode=mode, ApplyImmediately=True
             )
-            threading.Event().wait(0.05 * number + 0.02)  # the instant is the point, not a condition
+            threading.Event().wait(
+                0.05 * number + 0.02
+            )  # the instant is the point, not a condition
             server.kill()
             server.start()
             client = server.client()

@@ -1,4 +1,4 @@
-"""What waits for the maintenance window waits, over a stop of cachefleet too, and is applied once."""
+"""What waits for a maintenance window waits, over a stop of cachefleet too; then it acts, once."""
 
 from __future__ import annotations
 
