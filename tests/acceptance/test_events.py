@@ -52,15 +52,16 @@ def sns_url() -> Iterator[str]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        wait_until(
-            lambda: socket.create_connection(("127.0.0.1", port)).close() or True,
-            what="moto listens",
-            passing=(OSError,),
-        )
+        wait_until(lambda: _listens(port), what="moto listens")
         yield f"http://127.0.0.1:{port}"
     finally:
         process.kill()
         process.wait()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.fixture(scope="module")

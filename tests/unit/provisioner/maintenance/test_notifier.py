@@ -38,7 +38,7 @@ class FakeTopic:
     """Takes messages, unless it is told not to."""
 
     taken: list[dict[str, str]] = field(default_factory=list)
-    error: Exception | None = None
+    error: BaseException | None = None
     asked: int = 0
 
     async def publish(self, notification: Notification) -> None:
