@@ -140,7 +140,7 @@ async def _observe_member(
         wanted_primary_id=primary.engine_node_id if primary else None,
         wanted_binds=plain.wanted_binds,
         running=plain.running,
-        begins=record.is_creating and plain.wanted_role is NodeRole.PRIMARY,
+        begins=(record.is_creating or record.is_forming) and plain.wanted_role is NodeRole.PRIMARY,
         replication=plain.replication,
         binds=plain.binds,
         info=info,

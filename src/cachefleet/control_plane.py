@@ -35,6 +35,7 @@ from cachefleet.provisioner.drivers.local import LocalDriver
 from cachefleet.provisioner.health.monitor import Monitor
 from cachefleet.provisioner.health.readers import ReaderWatch
 from cachefleet.provisioner.health.reports import FleetReports
+from cachefleet.provisioner.maintenance.notifier import Notifier, publisher_of
 from cachefleet.provisioner.maintenance.scheduler import Maintenance
 from cachefleet.provisioner.reconciler.endpoints import GATEWAY_UID, Endpoints
 from cachefleet.provisioner.reconciler.fleet import Fleet
@@ -195,15 +196,20 @@ async def _running_provisioner(
     settings: Settings, store: Store, clock: Clock, stopping: asyncio.Event, report: Reporter
 ) -> AsyncIterator[Ports]:
     fleet, endpoints = await _make_fleet(settings, store, clock)
-    provisioner = Provisioner(fleet, after_work=endpoints.sync)
+
+    async def after_work() -> None:
+        await endpoints.sync()
+        maintenance.look()
+
+    provisioner = Provisioner(fleet, after_work=after_work)
+    maintenance = Maintenance(store, clock, holder=fleet.holder, held=lambda: provisioner.leases)
     monitor = Monitor(fleet, provisioner, endpoints)
     tasks = [
         asyncio.create_task(provisioner.run()),
         asyncio.create_task(monitor.run()),
         asyncio.create_task(ReaderWatch(fleet, provisioner, endpoints).run()),
-        asyncio.create_task(
-            Maintenance(store, clock, holder=fleet.holder, held=lambda: provisioner.leases).run()
-        ),
+        asyncio.create_task(maintenance.run()),
+        asyncio.create_task(Notifier(store, clock, publisher_of(settings.sns_endpoint_url)).run()),
     ]
     for task in tasks:
         # Neither ends by itself: without them the API would promise what nobody does.
