@@ -7,6 +7,7 @@ from typing import Any
 from alembic import context
 from sqlalchemy import Connection, NullPool, create_engine, event, make_url, text
 
+from cachefleet.provisioner.state import fault_tables  # noqa: F401  (its tables are Base's)
 from cachefleet.provisioner.state.tables import Base
 
 LOCK_TIMEOUT_MS = 5_000
