@@ -29,7 +29,9 @@ async def take(steps: Sequence[Step], record: SubjectRecord, fleet: Fleet) -> No
     Raises:
         LaunchFailed, NoEngineBinary: a node cannot be started.
         NodeUnreachable, CommandRefused: an engine did not do what it was asked.
+        Stale: the lease is too old to act under.
     """
+    fleet.require_trusted(record.lease)
     nodes = {node.uid: node for node in record.nodes}
     acts = [step for step in steps if step.verb is not Verb.WAIT]
     if not acts:
@@ -54,6 +56,9 @@ async def take(steps: Sequence[Step], record: SubjectRecord, fleet: Fleet) -> No
 
 async def _take(step: Step, node: CacheNode, record: SubjectRecord, fleet: Fleet) -> None:
     if step.verb is Verb.LAUNCH:
+        if node.uid in fleet.held_down:
+            await asyncio.sleep(WAIT_S)
+            return
         await launch(node, record, fleet)
         return
     if record.engine is Engine.MEMCACHED:

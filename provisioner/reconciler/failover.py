@@ -8,6 +8,7 @@ record's primary is gone and that one of its replicas is primary.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 
 import structlog
@@ -73,14 +74,18 @@ async def _lost_nodes(record: SubjectRecord, fleet: Fleet) -> list[CacheNode]:
         if await fleet.driver.find(node.uid) is not None:
             # From the first look on: it may hang, and then nobody else finds it out.
             fleet.watch(node, record)
-        elif not _saved(node, fleet):
+        elif _saved_at_s(node, fleet) is None:
             lost.append(node)
     return lost
 
 
-def _saved(node: CacheNode, fleet: Fleet) -> bool:
+def _saved_at_s(node: CacheNode, fleet: Fleet) -> float | None:
+    """Return when the node wrote what it is to start with, or None where there is nothing."""
     directory = fleet.driver.directory(node.uid)
-    return any((directory / name).exists() for name in (SAVED_DUMP_FILE, SAVED_ITEMS_FILE))
+    for name in (SAVED_DUMP_FILE, SAVED_ITEMS_FILE):
+        with contextlib.suppress(FileNotFoundError):
+            return (directory / name).stat().st_mtime
+    return None
 
 
 async def _fail_over_shards(record: SubjectRecord, fleet: Fleet, lost: Sequence[CacheNode]) -> bool:
@@ -111,6 +116,7 @@ async def _fail_over_shards(record: SubjectRecord, fleet: Fleet, lost: Sequence[
             verdict=decision.verdict.value,
             reason=decision.reason,
         )
+        fleet.require_trusted(record.lease)
         await _fail_over(decision, primary, successor, record, fleet)
         changed = True
     return changed
@@ -127,7 +133,7 @@ async def _is_primary(node: CacheNode, fleet: Fleet) -> bool:
 async def _candidate(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> Candidate:
     running = await fleet.driver.find(node.uid) is not None
     role, offset, owns_slots = None, 0, False
-    if running:
+    if running and node.uid not in fleet.unreachable:
         adapter = fleet.valkey(node)
         try:
             view = await adapter.replication()
@@ -144,6 +150,7 @@ async def _candidate(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> Ca
         is_recorded_primary=node.role == NodeRole.PRIMARY,
         is_new=node.status == lifecycle.NODE_CREATING,
         running=running,
+        saved_at_s=None if running else _saved_at_s(node, fleet),
         role=role,
         owns_slots=owns_slots,
         offset=offset,
@@ -157,6 +164,9 @@ async def _fail_over(
     record: SubjectRecord,
     fleet: Fleet,
 ) -> None:
+    if decision.verdict is Verdict.INHERIT:
+        await _write_roles(primary, successor, record, fleet)
+        return
     if decision.verdict is Verdict.PROMOTE:
         if record.cluster_enabled:
             await _take_over(primary, successor, record, fleet)
@@ -200,6 +210,14 @@ async def learn_primary(
         await adapter.set_binds(wanted_binds(successor, record, fleet, configuration_holder=None))
         if runs:
             await _cut_writers(primary, record, fleet)
+    await _write_roles(primary, successor, record, fleet)
+    if record.endpoint("primary") is not None and not fleet.settings.endpoints_are_bound:
+        await fleet.sync_endpoints(record.lease.subject_uid)
+
+
+async def _write_roles(
+    primary: CacheNode, successor: CacheNode, record: SubjectRecord, fleet: Fleet
+) -> None:
     text = (
         f"Failover from primary node {primary.member_name} to replica node "
         f"{successor.member_name} completed"
@@ -213,8 +231,6 @@ async def learn_primary(
         assert record.group is not None
         tx.emit("cache-cluster", primary.member_name, text)
         tx.emit("replication-group", record.group.name, text)
-    if record.endpoint("primary") is not None and not fleet.settings.endpoints_are_bound:
-        await fleet.sync_endpoints(record.lease.subject_uid)
 
 
 async def release_endpoint(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> None:

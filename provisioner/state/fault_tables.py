@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, String, Text
+from sqlalchemy import Double, ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from cachefleet.provisioner.state.scope import Scope
@@ -24,8 +24,10 @@ class InjectedFault(Base):
     kind: Mapped[str] = mapped_column(String(16))  # kill | stop | slow | partition
     target: Mapped[dict[str, Any]]  # as it was asked for
     cut: Mapped[str] = mapped_column(String(16), default="")  # partition: all | nodes
-    run_share: Mapped[float] = mapped_column(default=1.0)  # slow: part of the time that it runs
-    duration_s: Mapped[float]
+    run_share: Mapped[float] = mapped_column(
+        Double, default=1.0
+    )  # slow: part of the time that it runs
+    duration_s: Mapped[float] = mapped_column(Double)
     created_at: Mapped[datetime]
     ends_at: Mapped[datetime]
 
@@ -60,7 +62,7 @@ class FaultHit(Base):
     undone: Mapped[bool] = mapped_column(default=False)
     # The process that was hit. The one that comes after it is left alone.
     pid: Mapped[int | None]
-    started_at_s: Mapped[float | None]
+    started_at_s: Mapped[float | None] = mapped_column(Double)
     began_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
     note: Mapped[str] = mapped_column(Text, default="")

@@ -173,9 +173,7 @@ async def faults_of(tx: Transaction, *, limit: int) -> Sequence[InjectedFault]:
     """Return the newest faults of this scope, newest first."""
     query = (
         select(InjectedFault)
-        .where(
-            InjectedFault.account == tx.scope.account, InjectedFault.region == tx.scope.region
-        )
+        .where(InjectedFault.account == tx.scope.account, InjectedFault.region == tx.scope.region)
         .order_by(InjectedFault.created_at.desc(), InjectedFault.uid)
         .limit(limit)
     )

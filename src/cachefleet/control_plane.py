@@ -30,6 +30,7 @@ from cachefleet.progress import SAVING, STARTING, Reporter, no_report
 from cachefleet.provisioner.clock import Clock, SystemClock
 from cachefleet.provisioner.drivers.base import LaunchFailed
 from cachefleet.provisioner.drivers.local import LocalDriver
+from cachefleet.provisioner.health.faults import FaultKeeper
 from cachefleet.provisioner.health.monitor import Monitor
 from cachefleet.provisioner.health.readers import ReaderWatch
 from cachefleet.provisioner.maintenance.scheduler import Maintenance
@@ -188,9 +189,12 @@ async def _running_provisioner(
     fleet, endpoints = await _make_fleet(settings, store, clock)
     provisioner = Provisioner(fleet, after_work=endpoints.sync)
     monitor = Monitor(fleet, provisioner, endpoints)
+    keeper = FaultKeeper(fleet, provisioner)
+    await keeper.adopt()
     tasks = [
         asyncio.create_task(provisioner.run()),
         asyncio.create_task(monitor.run()),
+        asyncio.create_task(keeper.run()),
         asyncio.create_task(ReaderWatch(fleet, provisioner, endpoints).run()),
         asyncio.create_task(
             Maintenance(store, clock, holder=fleet.holder, held=lambda: provisioner.leases).run()
@@ -216,6 +220,7 @@ async def _running_provisioner(
         for outcome in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(outcome, Exception):
                 log.error("task_broke", error=repr(outcome), exc_info=outcome)
+        await keeper.lift_all()
         await stop_nodes(
             fleet, save=not settings.ephemeral, on_node=functools.partial(report, SAVING)
         )
