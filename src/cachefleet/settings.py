@@ -142,6 +142,7 @@ class Settings(BaseSettings):
             account_id=self.account_id,
             default_region=self.default_region,
             allow_faults=self.allow_faults or self.ephemeral,
+            allow_reset=self.allow_reset or self.ephemeral,
         )
 
     def _pool(self) -> LoopbackPool | PortsPool:
