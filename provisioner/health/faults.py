@@ -90,7 +90,16 @@ class FaultKeeper:
         for outcome in outcomes:
             if isinstance(outcome, BaseException) and not isinstance(outcome, Stale):
                 raise outcome
-        await self._partition([hit for hit in mine if _is_active(hit, FaultKind.PARTITION)])
+        over = [hit for hit, lifted in zip(mine, outcomes, strict=True) if lifted is True]
+        lasting = [hit for hit in mine if _is_active(hit, FaultKind.PARTITION) and hit not in over]
+        await self._partition(lasting)
+        # What is written down is true by now: it has taken effect, or it is taken back.
+        for hit in mine:
+            with contextlib.suppress(Stale):
+                if hit in over:
+                    await self._end(hit, held[hit.subject_uid], HitState.ENDED)
+                elif hit.state == HitState.BEGINNING:
+                    await self._confirm(hit, held[hit.subject_uid])
 
     async def lift_all(self) -> None:
         """End every fault on our subjects, for an orderly stop."""
@@ -127,7 +136,8 @@ class FaultKeeper:
 
     # -- one hit -----------------------------------------------------------------------------
 
-    async def _advance(self, hit: FaultHit, lease: Lease) -> None:
+    async def _advance(self, hit: FaultHit, lease: Lease) -> bool:
+        """Do what a hit needs; return whether it is over, and is to be written down so."""
         move = next_move(
             HitState(hit.state),
             undone=hit.undone,
@@ -137,13 +147,15 @@ class FaultKeeper:
         if move is Move.DROP:
             await self._end(hit, lease, HitState.ENDED, "it was over before it began")
         elif move is Move.LIFT:
-            await self._lift(hit, lease)
+            await self._lift(hit)
+            return True
         elif not self._fleet.settings.allow_faults:
             await self._end(hit, lease, HitState.FAILED, REFUSAL)
         else:
             if move is Move.BEGIN and not await self._begin(hit, lease):
-                return
-            await self._keep(hit, lease)
+                return False
+            return await self._keep(hit)
+        return False
 
     async def _begin(self, hit: FaultHit, lease: Lease) -> bool:
         """Write down which process is hit; return whether there is anything to hit."""
@@ -161,17 +173,17 @@ class FaultKeeper:
             await leases.require(tx, lease, holder=self._fleet.holder)
             await faults.begin_hit(tx, hit, pid=pid, started_at_s=started_at_s)
             hit.began_at = tx.now
-        hit.state, hit.pid, hit.started_at_s = HitState.ACTIVE.value, pid, started_at_s
+        hit.state, hit.pid, hit.started_at_s = HitState.BEGINNING.value, pid, started_at_s
         log.warning("fault_began", kind=kind.value, node=hit.member_name, fault=hit.fault_uid)
         return True
 
-    async def _keep(self, hit: FaultHit, lease: Lease) -> None:
+    async def _keep(self, hit: FaultHit) -> bool:
+        """Bring it about; return whether that was all."""
         match FaultKind(hit.fault.kind):
             case FaultKind.KILL:
                 if await self._hit_process(hit) is not None:
                     await self._fleet.driver.kill(hit.node_uid)
-                if hit.fault.duration_s == 0:
-                    await self._end(hit, lease, HitState.ENDED)
+                return bool(hit.fault.duration_s == 0)
             case FaultKind.STOP:
                 await self._signal(hit, signal.SIGSTOP)
             case FaultKind.SLOW:
@@ -179,8 +191,9 @@ class FaultKeeper:
                     self._slowing[_key(hit)] = asyncio.create_task(self._slow(hit))
             case FaultKind.PARTITION:
                 await self._fence_where_due(hit)
+        return False
 
-    async def _lift(self, hit: FaultHit, lease: Lease) -> None:
+    async def _lift(self, hit: FaultHit) -> None:
         kind = FaultKind(hit.fault.kind)
         slowing = self._slowing.pop(_key(hit), None)
         if slowing is not None:
@@ -194,8 +207,11 @@ class FaultKeeper:
                 handle = await self._fleet.driver.find(node.uid)
                 if handle is not None and node.uid not in self._filters:
                     self._filters[node.uid] = SocketFilter(handle.pid, frozenset(), None)
-        hit.state = HitState.ENDED.value
-        await self._end(hit, lease, HitState.ENDED)
+
+    async def _confirm(self, hit: FaultHit, lease: Lease) -> None:
+        async with self._fleet.store.begin(lease.scope) as tx:
+            await leases.require(tx, lease, holder=self._fleet.holder)
+            await faults.confirm_hit(tx, hit)
 
     async def _end(self, hit: FaultHit, lease: Lease, state: HitState, note: str = "") -> None:
         async with self._fleet.store.begin(lease.scope) as tx:
@@ -203,6 +219,7 @@ class FaultKeeper:
             await faults.end_hit(tx, hit, state, note)
             # What was kept down may start now; and whatever else happened is looked at.
             await operations.ensure_settle(tx, lease)
+        hit.state = state.value
         self._fleet.held_down.discard(hit.node_uid)
         self._fleet.unreachable.discard(hit.node_uid)
         log.warning("fault_ended", node=hit.member_name, fault=hit.fault_uid, note=note)
@@ -337,7 +354,8 @@ def _cut_nodes(hits: Sequence[FaultHit], nodes: Sequence[CacheNode]) -> list[Cut
 
 
 def _is_active(hit: FaultHit, kind: FaultKind) -> bool:
-    return hit.state == HitState.ACTIVE and hit.fault.kind == kind and not hit.undone
+    begun = hit.state in (HitState.BEGINNING, HitState.ACTIVE)
+    return begun and hit.fault.kind == kind
 
 
 def _key(hit: FaultHit) -> Key:

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import delete, select
 
 from cachefleet.provisioner.reconciler.fleet import Fleet
-from cachefleet.provisioner.reconciler.observe import is_away
+from cachefleet.provisioner.reconciler.observe import is_kept_down
 from cachefleet.provisioner.reconciler.records import LIVE, SubjectRecord, load_subject
 from cachefleet.provisioner.state import leases, lifecycle
 from cachefleet.provisioner.state.lifecycle import Event
@@ -51,11 +51,7 @@ CONCLUDED_BY_THEMSELVES = (
 
 async def conclude(record: SubjectRecord, fleet: Fleet, *, operation_id: int | None) -> None:
     """Make statuses true: what was being created is there, what was being deleted is gone."""
-    away = {
-        node.uid
-        for node in record.live_nodes
-        if is_away(node, fleet, running=await fleet.driver.find(node.uid) is not None)
-    }
+    away = {node.uid for node in record.live_nodes if await is_kept_down(node, fleet)}
     async with fleet.store.begin(record.lease.scope) as tx:
         await leases.require(tx, record.lease, holder=fleet.holder)
         fresh = await load_subject(tx, record.lease)

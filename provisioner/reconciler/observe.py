@@ -53,6 +53,13 @@ def is_away(node: CacheNode, fleet: Fleet, *, running: bool) -> bool:
     return served and not running and node.uid in fleet.held_down
 
 
+async def is_kept_down(node: CacheNode, fleet: Fleet) -> bool:
+    """Ask the same of a node that was not looked at yet."""
+    if node.uid not in fleet.held_down:
+        return False
+    return is_away(node, fleet, running=await fleet.driver.find(node.uid) is not None)
+
+
 async def observe_memcached(record: SubjectRecord, fleet: Fleet) -> list[MemcachedNodeView]:
     """Return the nodes of a memcached cluster."""
     observed = await asyncio.gather(

@@ -58,7 +58,7 @@ class FaultHit(Base):
     subject_uid: Mapped[str] = mapped_column(String(16))
     member_name: Mapped[str]
     cache_node_id: Mapped[str] = mapped_column(String(4))
-    state: Mapped[str] = mapped_column(String(16), index=True)  # requested|active|ended|failed
+    state: Mapped[str] = mapped_column(String(16), index=True)  # see faults.HitState
     undone: Mapped[bool] = mapped_column(default=False)
     # The process that was hit. The one that comes after it is left alone.
     pid: Mapped[int | None]

@@ -2,8 +2,8 @@
 
 A fault is a row and not an operation, because operations of a subject wait for each other, and a
 fault has to hit in the middle of them. It names the nodes it hits when it is filed; each of them
-goes ``requested``, ``active``, ``ended``, or ``failed``. Every fault has an end: a limit in time
-that holds though nobody undoes it.
+goes ``requested``, ``beginning``, ``active``, ``ended``, or ``failed``. Every fault has an end: a
+limit in time that holds though nobody undoes it.
 """
 
 from __future__ import annotations
@@ -52,12 +52,13 @@ class HitState(enum.StrEnum):
     """How it stands with one node of a fault."""
 
     REQUESTED = "requested"
+    BEGINNING = "beginning"  # it is written down which process is hit; that is about to happen
     ACTIVE = "active"
     ENDED = "ended"
     FAILED = "failed"
 
 
-OPEN_HITS = (HitState.REQUESTED, HitState.ACTIVE)
+OPEN_HITS = (HitState.REQUESTED, HitState.BEGINNING, HitState.ACTIVE)
 
 
 class TooManyFaults(Exception):
@@ -216,7 +217,10 @@ async def resume(tx: Transaction, target: FaultTarget) -> Sequence[InjectedFault
     for hit in hits:
         hit.undone = True
     tx.wakes_provisioner = True
-    return list({hit.fault_uid: hit.fault for hit in hits}.values())
+    await tx.session.flush()
+    ended = select(InjectedFault).where(InjectedFault.uid.in_({hit.fault_uid for hit in hits}))
+    found = await tx.session.scalars(ended.execution_options(populate_existing=True))
+    return found.unique().all()
 
 
 async def open_hits(tx: Transaction) -> Sequence[FaultHit]:
@@ -229,7 +233,12 @@ async def begin_hit(
     tx: Transaction, hit: FaultHit, *, pid: int | None, started_at_s: float | None
 ) -> None:
     """Write down which process is hit, before it is."""
-    await _write(tx, hit, state=HitState.ACTIVE, pid=pid, started_at_s=started_at_s, began=True)
+    await _write(tx, hit, state=HitState.BEGINNING, pid=pid, started_at_s=started_at_s, began=True)
+
+
+async def confirm_hit(tx: Transaction, hit: FaultHit) -> None:
+    """Write down that a hit has taken effect."""
+    await _write(tx, hit, state=HitState.ACTIVE, pid=hit.pid, started_at_s=hit.started_at_s)
 
 
 async def end_hit(tx: Transaction, hit: FaultHit, state: HitState, note: str = "") -> None:

@@ -110,6 +110,14 @@ def write_again(address: tuple[str, int], *, timeout_s: float = 15.0) -> None:
     wait_until(write, what="a write is served", passing=AWAY, timeout_s=timeout_s)
 
 
+def own_address(server: Server, member: str) -> tuple[str, int]:
+    """Return the address of a node itself."""
+    node = server.node(member)
+    assert node.host is not None
+    assert node.port is not None
+    return node.host, node.port
+
+
 def pid_of(server: Server, member: str) -> int:
     """Return the pid of a member of a group."""
     return server.node_pids()[f"{member}/0001"]

@@ -6,7 +6,9 @@ whoever runs the nodes. Refused unless the server allows it (``--allow-faults``,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Request
@@ -36,6 +38,17 @@ from cachefleet.provisioner.state.store import Transaction
 NAME_CHARS_MAX = 255
 LISTED_MAX = 100
 CONTINUE = "continue"
+
+FaultState = Literal["requested", "active", "ended", "failed"]
+_STATES: Mapping[HitState, FaultState] = MappingProxyType(
+    {
+        HitState.REQUESTED: "requested",
+        HitState.BEGINNING: "requested",
+        HitState.ACTIVE: "active",
+        HitState.ENDED: "ended",
+        HitState.FAILED: "failed",
+    }
+)
 
 Name = Annotated[str, Field(min_length=1, max_length=NAME_CHARS_MAX)]
 FaultId = Annotated[str, Path(min_length=1, max_length=16)]
@@ -103,7 +116,7 @@ class FaultRequest(BaseModel):
         """Return how long it lasts."""
         if self.DurationSeconds is not None:
             return self.DurationSeconds
-        return 0.0 if self.Kind == FaultKind.KILL else DURATION_S_DEFAULT
+        return 0.0 if self.Kind == "kill" else DURATION_S_DEFAULT
 
 
 class FaultNode(BaseModel):
@@ -111,7 +124,7 @@ class FaultNode(BaseModel):
 
     CacheClusterId: str
     CacheNodeId: str
-    State: Literal["requested", "active", "ended", "failed"]
+    State: FaultState
     ProcessId: int | None = Field(description="The process that was hit.")
     BeganAt: datetime | None
     EndedAt: datetime | None
@@ -132,7 +145,7 @@ class FaultView(BaseModel):
 
     FaultId: str
     Kind: str
-    State: Literal["requested", "active", "ended", "failed"] = Field(
+    State: FaultState = Field(
         description="`requested` until it has begun on every node, `failed` where it could not "
         "begin on any."
     )
@@ -189,7 +202,10 @@ def router(front_end: FrontEnd) -> APIRouter:
 
     @routes.get("/v1/faults", operation_id="ListFaults", summary="The newest faults.")
     async def listed(
-        request: Request, MaxRecords: Annotated[int, Query(ge=1, le=LISTED_MAX)] = LISTED_MAX
+        request: Request,
+        MaxRecords: Annotated[  # noqa: N803 - the wire's name
+            int, Query(ge=1, le=LISTED_MAX)
+        ] = LISTED_MAX,
     ) -> FaultList:
         """Show what was injected, and how it stands with each node."""
         async with store.read(scope_of(request)) as tx:
@@ -232,7 +248,7 @@ def fault_view(fault: InjectedFault) -> FaultView:
     return FaultView(
         FaultId=fault.uid,
         Kind=fault.kind,
-        State=_state([HitState(hit.state) for hit in fault.hits]).value,
+        State=_state([_shown(hit) for hit in fault.hits]),
         Target=FaultTargetView(
             CacheClusterId=named.get("cache_cluster_id"),
             CacheNodeId=named.get("cache_node_id"),
@@ -248,21 +264,25 @@ def fault_view(fault: InjectedFault) -> FaultView:
     )
 
 
-def _state(states: list[HitState]) -> HitState:
+def _state(states: list[FaultState]) -> FaultState:
     """Sum up the nodes of a fault; one whose nodes are all deleted has ended."""
-    if states and all(state is HitState.FAILED for state in states):
-        return HitState.FAILED
-    for state in (HitState.REQUESTED, HitState.ACTIVE):
-        if state in states:
-            return state
-    return HitState.ENDED
+    if states and all(state == "failed" for state in states):
+        return "failed"
+    if "requested" in states:
+        return "requested"
+    return "active" if "active" in states else "ended"
+
+
+def _shown(hit: FaultHit) -> FaultState:
+    """Return a node's state for people: a fault is not active before it has taken effect."""
+    return _STATES[HitState(hit.state)]
 
 
 def _node_view(hit: FaultHit) -> FaultNode:
     return FaultNode(
         CacheClusterId=hit.member_name,
         CacheNodeId=hit.cache_node_id,
-        State=HitState(hit.state).value,
+        State=_shown(hit),
         ProcessId=hit.pid,
         BeganAt=hit.began_at,
         EndedAt=hit.ended_at,
