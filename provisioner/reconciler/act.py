@@ -15,6 +15,7 @@ from cachefleet.engine.types import Engine
 from cachefleet.provisioner.planning.steps import Step, Verb
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.launch import first_seats, launch
+from cachefleet.provisioner.reconciler.milestones import Milestone, reached
 from cachefleet.provisioner.reconciler.records import SubjectRecord
 from cachefleet.provisioner.state.tables import CacheNode
 
@@ -60,6 +61,8 @@ async def _take(step: Step, node: CacheNode, record: SubjectRecord, fleet: Fleet
             await asyncio.sleep(WAIT_S)
             return
         await launch(node, record, fleet)
+        if node.recovering:
+            reached(Milestone.LOST_NODE_LAUNCHED)
         return
     if record.engine is Engine.MEMCACHED:
         await _take_memcached(step, node, record, fleet)

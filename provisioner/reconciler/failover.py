@@ -24,6 +24,7 @@ from cachefleet.provisioner.planning.failover import (
 from cachefleet.provisioner.reconciler.binaries import SAVED_DUMP_FILE
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.launch import SAVED_ITEMS_FILE
+from cachefleet.provisioner.reconciler.milestones import Milestone, reached
 from cachefleet.provisioner.reconciler.observe import wanted_binds
 from cachefleet.provisioner.reconciler.records import (
     SubjectRecord,
@@ -117,6 +118,7 @@ async def _fail_over_shards(record: SubjectRecord, fleet: Fleet, lost: Sequence[
             reason=decision.reason,
         )
         fleet.require_trusted(record.lease)
+        reached(Milestone.LOSS_DECIDED)
         await _fail_over(decision, primary, successor, record, fleet)
         changed = True
     return changed
@@ -172,6 +174,7 @@ async def _fail_over(
             await _take_over(primary, successor, record, fleet)
         else:
             await fleet.valkey(successor).promote()
+        reached(Milestone.PROMOTED)
     await learn_primary(primary, successor, record, fleet)
 
 
@@ -210,6 +213,7 @@ async def learn_primary(
         await adapter.set_binds(wanted_binds(successor, record, fleet, configuration_holder=None))
         if runs:
             await _cut_writers(primary, record, fleet)
+        reached(Milestone.ENDPOINT_MOVED)
     await _write_roles(primary, successor, record, fleet)
     if record.endpoint("primary") is not None and not fleet.settings.endpoints_are_bound:
         await fleet.sync_endpoints(record.lease.subject_uid)
@@ -231,6 +235,7 @@ async def _write_roles(
         assert record.group is not None
         tx.emit("cache-cluster", primary.member_name, text)
         tx.emit("replication-group", record.group.name, text)
+    reached(Milestone.ROLES_WRITTEN)
 
 
 async def release_endpoint(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> None:
@@ -269,3 +274,4 @@ async def _write_losses(record: SubjectRecord, fleet: Fleet, lost: Sequence[Cach
                     row.member_name,
                     f"Recovering cache nodes {row.cache_node_id}",
                 )
+    reached(Milestone.LOSSES_WRITTEN)
