@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import redis
+import redis.exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -33,8 +34,6 @@ class DurableValues:
     def __init__(self, endpoint: Address) -> None:
         self._endpoint = endpoint
         self._keys = [f"durable:{number}" for number in range(KEY_COUNT)]
-        self._links: dict[Address, redis.Redis] = {}
-        self._owners: dict[str, Address] = {}
         self._stopping = threading.Event()
         self.tried = dict.fromkeys(self._keys, 0)
         self.durable = dict.fromkeys(self._keys, 0)
@@ -142,11 +141,9 @@ class _Links:
                     retry=Retry(NoBackoff(), 0),
                 )
             try:
-                return link, link.execute_command(*words)  # type: ignore[no-untyped-call]
-            except redis.ResponseError as error:
-                name, _, rest = str(error).partition(" ")
-                if name not in ("MOVED", "ASK"):
-                    raise
-                host, _, port = rest.split(" ")[1].rpartition(":")
-                self._owners[key] = host, int(port)
+                answer: object = link.execute_command(*words)
+            except redis.exceptions.AskError as error:  # MOVED too
+                self._owners[key] = error.host, error.port
+            else:
+                return link, answer
         raise redis.ConnectionError("led in circles")
