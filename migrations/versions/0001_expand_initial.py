@@ -107,6 +107,7 @@ def upgrade() -> None:
         sa.Column("kms_key_id", sa.Text(), nullable=True),
         sa.Column("user_group_ids", sa.JSON(), nullable=False),
         sa.Column("data_tiering", sa.String(length=16), nullable=False),
+        sa.Column("migration", sa.JSON(), nullable=False),
         sa.Column("cluster_epoch", sa.Integer(), nullable=False),
         sa.Column("uid", sa.String(length=16), nullable=False),
         sa.Column("account", sa.String(length=12), nullable=False),
@@ -266,6 +267,7 @@ def upgrade() -> None:
         sa.Column("status", sa.String(length=16), nullable=False),
         sa.Column("slots", sa.Text(), nullable=False),
         sa.Column("engine_shard_id", sa.String(length=40), nullable=False),
+        sa.Column("upstream", sa.JSON(), nullable=True),
         sa.ForeignKeyConstraint(
             ["replication_group_uid"],
             ["replication_groups.uid"],
@@ -363,102 +365,4 @@ def upgrade() -> None:
             batch_op.f("ix_endpoint_addresses_subject_uid"), ["subject_uid"], unique=False
         )
 
-    utc = cachefleet.provisioner.state.tables.UtcDateTime(timezone=True)
-    op.create_table(
-        "injected_faults",
-        sa.Column("uid", sa.String(length=16), nullable=False),
-        sa.Column("account", sa.String(length=12), nullable=False),
-        sa.Column("region", sa.String(length=32), nullable=False),
-        sa.Column("kind", sa.String(length=16), nullable=False),
-        sa.Column("target", sa.JSON(), nullable=False),
-        sa.Column("cut", sa.String(length=16), nullable=False),
-        sa.Column("run_share", sa.Double(), nullable=False),
-        sa.Column("duration_s", sa.Double(), nullable=False),
-        sa.Column("created_at", utc, nullable=False),
-        sa.Column("ends_at", utc, nullable=False),
-        sa.PrimaryKeyConstraint("uid", name=op.f("pk_injected_faults")),
-    )
-    with op.batch_alter_table("injected_faults", schema=None) as batch_op:
-        batch_op.create_index(
-            batch_op.f("ix_injected_faults_account_region_created_at"),
-            ["account", "region", "created_at"],
-            unique=False,
-        )
-
-    op.create_table(
-        "fault_hits",
-        sa.Column("fault_uid", sa.String(length=16), nullable=False),
-        sa.Column("node_uid", sa.String(length=16), nullable=False),
-        sa.Column("subject_uid", sa.String(length=16), nullable=False),
-        sa.Column("member_name", sa.String(length=255), nullable=False),
-        sa.Column("cache_node_id", sa.String(length=4), nullable=False),
-        sa.Column("state", sa.String(length=16), nullable=False),
-        sa.Column("undone", sa.Boolean(), nullable=False),
-        sa.Column("pid", sa.Integer(), nullable=True),
-        sa.Column("started_at_s", sa.Double(), nullable=True),
-        sa.Column("began_at", utc, nullable=True),
-        sa.Column("ended_at", utc, nullable=True),
-        sa.Column("note", sa.Text(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["fault_uid"],
-            ["injected_faults.uid"],
-            name=op.f("fk_fault_hits_fault_uid"),
-            ondelete="CASCADE",
-        ),
-        sa.ForeignKeyConstraint(
-            ["node_uid"],
-            ["cache_nodes.uid"],
-            name=op.f("fk_fault_hits_node_uid"),
-            ondelete="CASCADE",
-        ),
-        sa.PrimaryKeyConstraint("fault_uid", "node_uid", name=op.f("pk_fault_hits")),
-    )
-    with op.batch_alter_table("fault_hits", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_fault_hits_state"), ["state"], unique=False)
-
     # ### end Alembic commands ###
-    _create_change_tables()
-
-
-def _create_change_tables() -> None:
-    op.create_table(
-        "changes",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("account", sa.String(length=12), nullable=False),
-        sa.Column("region", sa.String(length=32), nullable=False),
-        sa.Column("kind", sa.String(length=16), nullable=False),
-        sa.Column("payload", sa.JSON(), nullable=False),
-        sa.Column(
-            "occurred_at",
-            cachefleet.provisioner.state.tables.UtcDateTime(timezone=True),
-            nullable=False,
-        ),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_changes")),
-        sqlite_autoincrement=True,
-    )
-    op.create_index(
-        op.f("ix_changes_account_region_id"), "changes", ["account", "region", "id"], unique=False
-    )
-    op.create_index(op.f("ix_changes_occurred_at"), "changes", ["occurred_at"], unique=False)
-    op.create_table(
-        "idempotency_keys",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("account", sa.String(length=12), nullable=False),
-        sa.Column("region", sa.String(length=32), nullable=False),
-        sa.Column("key", sa.String(length=255), nullable=False),
-        sa.Column("request_digest", sa.String(length=64), nullable=False),
-        sa.Column("status", sa.Integer(), nullable=False),
-        sa.Column("body", sa.Text(), nullable=False),
-        sa.Column(
-            "created_at",
-            cachefleet.provisioner.state.tables.UtcDateTime(timezone=True),
-            nullable=False,
-        ),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_idempotency_keys")),
-        sa.UniqueConstraint(
-            "account", "region", "key", name=op.f("uq_idempotency_keys_account_region_key")
-        ),
-    )
-    op.create_index(
-        op.f("ix_idempotency_keys_created_at"), "idempotency_keys", ["created_at"], unique=False
-    )

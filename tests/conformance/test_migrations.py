@@ -23,7 +23,6 @@ from sqlalchemy import Engine, create_engine, event, inspect, make_url, text
 from cachefleet import migrations
 from cachefleet.control_plane import CannotStart, open_store
 from cachefleet.provisioner.clock import SystemClock
-from cachefleet.provisioner.state import fault_tables  # noqa: F401  (its tables are Base's)
 from cachefleet.provisioner.state.tables import Base
 from cachefleet.settings import Settings
 

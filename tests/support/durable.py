@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import redis
 import redis.exceptions
@@ -98,7 +99,7 @@ class _Links:
 
     def __init__(self, endpoint: Address) -> None:
         self._endpoint = endpoint
-        self._links: dict[Address, redis.Redis] = {}
+        self._links: dict[Address, Any] = {}
         self._owners: dict[str, Address] = {}
 
     def write(self, key: str, number: int | None, replicas: int, timeout_ms: int) -> int:
@@ -126,7 +127,7 @@ class _Links:
         self._links.clear()
         self._owners.clear()
 
-    def _command(self, key: str, words: Sequence[object]) -> tuple[redis.Redis, object]:
+    def _command(self, key: str, words: Sequence[object]) -> tuple[Any, object]:
         for _ in range(3):
             address = self._owners.get(key, self._endpoint)
             link = self._links.get(address)
