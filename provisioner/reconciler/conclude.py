@@ -48,6 +48,9 @@ CONCLUDED_BY_THEMSELVES = (
     OperationKind.CHANGE_CLUSTER_MODE,
     OperationKind.CHANGE_PRIMARY,
     OperationKind.RESHARD,
+    OperationKind.TEST_MIGRATION,
+    OperationKind.START_MIGRATION,
+    OperationKind.COMPLETE_MIGRATION,
 )
 
 
@@ -61,7 +64,7 @@ async def conclude(record: SubjectRecord, fleet: Fleet, *, operation_id: int | N
         seen = {node.uid for node in record.nodes}
         if await _superseded(tx, record, operation_id):
             return
-        ended = not await _is_part(tx, record, operation_id)
+        ended = not (fresh.is_held_open or await _is_part(tx, record, operation_id))
         await _conclude_nodes(tx, fresh, fleet, seen)
         for cluster in list(fresh.clusters):
             await _conclude_cluster(tx, cluster, fresh, fleet, ended=ended)

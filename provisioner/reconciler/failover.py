@@ -22,6 +22,7 @@ from cachefleet.provisioner.planning.failover import (
 )
 from cachefleet.provisioner.reconciler.binaries import SAVED_DUMP_FILE
 from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.following import lead
 from cachefleet.provisioner.reconciler.launch import SAVED_ITEMS_FILE
 from cachefleet.provisioner.reconciler.observe import wanted_binds
 from cachefleet.provisioner.reconciler.records import (
@@ -93,8 +94,8 @@ async def _fail_over_shards(record: SubjectRecord, fleet: Fleet, lost: Sequence[
         primary = next((node for node in members if node.role == NodeRole.PRIMARY), None)
         if primary is None or len(members) < 2:
             continue
-        if primary not in lost and await _is_primary(primary, fleet):
-            continue
+        if primary not in lost and (shard.upstream or await _is_primary(primary, fleet)):
+            continue  # who follows another shard says that it is a replica, and leads this one
         candidates = await asyncio.gather(*(_candidate(node, record, fleet) for node in members))
         decision = decide_failover(
             candidates,
@@ -161,7 +162,7 @@ async def _fail_over(
         if record.cluster_enabled:
             await _take_over(primary, successor, record, fleet)
         else:
-            await fleet.valkey(successor).promote()
+            await lead(successor, record, fleet)
     await learn_primary(primary, successor, record, fleet)
 
 

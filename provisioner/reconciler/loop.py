@@ -19,6 +19,11 @@ from cachefleet.provisioner.reconciler.apply_parameters import apply_parameters
 from cachefleet.provisioner.reconciler.change_primary import change_primary, end_primary
 from cachefleet.provisioner.reconciler.cluster_mode import change_cluster_mode
 from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.migration import (
+    complete_migration,
+    start_migration,
+    test_migration,
+)
 from cachefleet.provisioner.reconciler.modify import modify
 from cachefleet.provisioner.reconciler.outcomes import Done, GiveUp, Outcome, Requeue
 from cachefleet.provisioner.reconciler.reshard import reshard
@@ -53,6 +58,9 @@ HANDLERS: Mapping[str, Handler] = {
     OperationKind.CHANGE_PRIMARY: change_primary,
     OperationKind.TEST_FAILOVER: end_primary,
     OperationKind.RESHARD: reshard,
+    OperationKind.TEST_MIGRATION: test_migration,
+    OperationKind.START_MIGRATION: start_migration,
+    OperationKind.COMPLETE_MIGRATION: complete_migration,
 }
 
 
