@@ -33,9 +33,11 @@ from cachefleet.provisioner.clock import Clock, SystemClock
 from cachefleet.provisioner.drivers.base import LaunchFailed
 from cachefleet.provisioner.drivers.local import LocalDriver
 from cachefleet.provisioner.health.faults import FaultKeeper
+from cachefleet.provisioner.health.film import FilmMaker
 from cachefleet.provisioner.health.monitor import Monitor
 from cachefleet.provisioner.health.readers import ReaderWatch
 from cachefleet.provisioner.health.reports import FleetReports
+from cachefleet.provisioner.health.visits import NodeVisits
 from cachefleet.provisioner.maintenance.notifier import Notifier, publisher_of
 from cachefleet.provisioner.maintenance.scheduler import Maintenance
 from cachefleet.provisioner.reconciler.endpoints import GATEWAY_UID, Endpoints
@@ -231,6 +233,8 @@ async def _running_provisioner(
         yield Ports(
             node_reports=FleetReports(fleet),
             resetter=FleetReset(fleet, provisioner, endpoints),
+            node_visits=NodeVisits(fleet),
+            camera=FilmMaker(fleet, clock),
         )
     finally:
         for task in tasks:
