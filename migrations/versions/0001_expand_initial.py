@@ -365,6 +365,7 @@ def upgrade() -> None:
 
     # ### end Alembic commands ###
     _create_change_tables()
+    _create_metric_tables()
 
 
 def _create_change_tables() -> None:
@@ -408,4 +409,33 @@ def _create_change_tables() -> None:
     )
     op.create_index(
         op.f("ix_idempotency_keys_created_at"), "idempotency_keys", ["created_at"], unique=False
+    )
+
+
+def _create_metric_tables() -> None:
+    op.create_table(
+        "metric_layouts",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("names", sa.JSON(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_metric_layouts")),
+    )
+    op.create_table(
+        "metric_samples",
+        sa.Column("node_uid", sa.String(length=16), nullable=False),
+        sa.Column("sampled_at_s", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("layout_id", sa.Integer(), nullable=False),
+        sa.Column("numbers", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["node_uid"],
+            ["cache_nodes.uid"],
+            name=op.f("fk_metric_samples_node_uid"),
+            ondelete="CASCADE",
+        ),
+        sa.ForeignKeyConstraint(
+            ["layout_id"], ["metric_layouts.id"], name=op.f("fk_metric_samples_layout_id")
+        ),
+        sa.PrimaryKeyConstraint("node_uid", "sampled_at_s", name=op.f("pk_metric_samples")),
+    )
+    op.create_index(
+        op.f("ix_metric_samples_sampled_at_s"), "metric_samples", ["sampled_at_s"], unique=False
     )

@@ -34,6 +34,7 @@ from cachefleet.provisioner.drivers.local import LocalDriver
 from cachefleet.provisioner.health.monitor import Monitor
 from cachefleet.provisioner.health.readers import ReaderWatch
 from cachefleet.provisioner.health.reports import FleetReports
+from cachefleet.provisioner.health.sampler import MetricsSampler
 from cachefleet.provisioner.maintenance.scheduler import Maintenance
 from cachefleet.provisioner.reconciler.endpoints import GATEWAY_UID, Endpoints
 from cachefleet.provisioner.reconciler.fleet import Fleet
@@ -191,9 +192,11 @@ async def _running_provisioner(
     fleet, endpoints = await _make_fleet(settings, store, clock)
     provisioner = Provisioner(fleet, after_work=endpoints.sync)
     monitor = Monitor(fleet, provisioner, endpoints)
+    sampler = MetricsSampler(fleet, lambda: provisioner.leases, on_round=lambda found, at_s: None)
     tasks = [
         asyncio.create_task(provisioner.run()),
         asyncio.create_task(monitor.run()),
+        asyncio.create_task(sampler.run()),
         asyncio.create_task(ReaderWatch(fleet, provisioner, endpoints).run()),
         asyncio.create_task(
             Maintenance(store, clock, holder=fleet.holder, held=lambda: provisioner.leases).run()
