@@ -12,12 +12,13 @@ import functools
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from importlib import resources
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from fastapi import FastAPI
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from cachefleet import __version__
 from cachefleet.api import actions
@@ -27,6 +28,7 @@ from cachefleet.api.auth.identity import (
     CredentialStore,
     StaticCredentials,
 )
+from cachefleet.api.console import CONSOLE_DIR, add_console
 from cachefleet.api.endpoint import FrontDoor, Observe
 from cachefleet.api.front_end import FrontEnd, Ports
 from cachefleet.api.pipeline import Pipeline
@@ -50,13 +52,6 @@ DOCS_HEADERS = {
     "content-security-policy": "default-src 'none'; connect-src 'self'; img-src data:; "
     "style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 }
-CONSOLE_NOTE = """This is cachefleet. It answers the Amazon ElastiCache API at this address:
-
-    aws elasticache describe-replication-groups --endpoint-url http://<this address>
-
-This build has no web console.
-"""
-
 # Returns why the server is not ready, or None where it is.
 ReadinessCheck = Callable[[], Awaitable[str | None]]
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -77,6 +72,7 @@ def create_app(
     observe: Observe | None = None,
     lifespan: Lifespan | None = None,
     registry: Registry | None = None,
+    console_dir: Path = CONSOLE_DIR,
 ) -> FastAPI:
     """Return the application. Imports every module of ``cachefleet.api.actions``."""
     model = load_model()
@@ -100,7 +96,7 @@ def create_app(
     app.add_middleware(FrontDoor, pipeline=pipeline, observe=observe, rest=rest)
     _add_description(app, lambda: describe(model, services.registry, rest.routes, rest.extras))
     _add_health(app, readiness)
-    _add_console_note(app)
+    add_console(app, settings, console_dir)
     return app
 
 
@@ -143,13 +139,6 @@ def make_services(
         settings=settings,
         bearer_tokens=bearer_tokens,
     )
-
-
-def _add_console_note(app: FastAPI) -> None:
-    @app.get("/console/", include_in_schema=False)
-    async def console() -> PlainTextResponse:
-        """Say where a person who opens the server in a browser has landed."""
-        return PlainTextResponse(CONSOLE_NOTE)
 
 
 def _add_description(app: FastAPI, make: Callable[[], Mapping[str, Any]]) -> None:

@@ -107,6 +107,7 @@ def upgrade() -> None:
         sa.Column("kms_key_id", sa.Text(), nullable=True),
         sa.Column("user_group_ids", sa.JSON(), nullable=False),
         sa.Column("data_tiering", sa.String(length=16), nullable=False),
+        sa.Column("migration", sa.JSON(), nullable=False),
         sa.Column("cluster_epoch", sa.Integer(), nullable=False),
         sa.Column("uid", sa.String(length=16), nullable=False),
         sa.Column("account", sa.String(length=12), nullable=False),
@@ -266,6 +267,7 @@ def upgrade() -> None:
         sa.Column("status", sa.String(length=16), nullable=False),
         sa.Column("slots", sa.Text(), nullable=False),
         sa.Column("engine_shard_id", sa.String(length=40), nullable=False),
+        sa.Column("upstream", sa.JSON(), nullable=True),
         sa.ForeignKeyConstraint(
             ["replication_group_uid"],
             ["replication_groups.uid"],
@@ -364,78 +366,3 @@ def upgrade() -> None:
         )
 
     # ### end Alembic commands ###
-    _create_change_tables()
-    _create_metric_tables()
-
-
-def _create_change_tables() -> None:
-    op.create_table(
-        "changes",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("account", sa.String(length=12), nullable=False),
-        sa.Column("region", sa.String(length=32), nullable=False),
-        sa.Column("kind", sa.String(length=16), nullable=False),
-        sa.Column("payload", sa.JSON(), nullable=False),
-        sa.Column(
-            "occurred_at",
-            cachefleet.provisioner.state.tables.UtcDateTime(timezone=True),
-            nullable=False,
-        ),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_changes")),
-        sqlite_autoincrement=True,
-    )
-    op.create_index(
-        op.f("ix_changes_account_region_id"), "changes", ["account", "region", "id"], unique=False
-    )
-    op.create_index(op.f("ix_changes_occurred_at"), "changes", ["occurred_at"], unique=False)
-    op.create_table(
-        "idempotency_keys",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("account", sa.String(length=12), nullable=False),
-        sa.Column("region", sa.String(length=32), nullable=False),
-        sa.Column("key", sa.String(length=255), nullable=False),
-        sa.Column("request_digest", sa.String(length=64), nullable=False),
-        sa.Column("status", sa.Integer(), nullable=False),
-        sa.Column("body", sa.Text(), nullable=False),
-        sa.Column(
-            "created_at",
-            cachefleet.provisioner.state.tables.UtcDateTime(timezone=True),
-            nullable=False,
-        ),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_idempotency_keys")),
-        sa.UniqueConstraint(
-            "account", "region", "key", name=op.f("uq_idempotency_keys_account_region_key")
-        ),
-    )
-    op.create_index(
-        op.f("ix_idempotency_keys_created_at"), "idempotency_keys", ["created_at"], unique=False
-    )
-
-
-def _create_metric_tables() -> None:
-    op.create_table(
-        "metric_layouts",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("names", sa.JSON(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_metric_layouts")),
-    )
-    op.create_table(
-        "metric_samples",
-        sa.Column("node_uid", sa.String(length=16), nullable=False),
-        sa.Column("sampled_at_s", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("layout_id", sa.Integer(), nullable=False),
-        sa.Column("numbers", sa.LargeBinary(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["node_uid"],
-            ["cache_nodes.uid"],
-            name=op.f("fk_metric_samples_node_uid"),
-            ondelete="CASCADE",
-        ),
-        sa.ForeignKeyConstraint(
-            ["layout_id"], ["metric_layouts.id"], name=op.f("fk_metric_samples_layout_id")
-        ),
-        sa.PrimaryKeyConstraint("node_uid", "sampled_at_s", name=op.f("pk_metric_samples")),
-    )
-    op.create_index(
-        op.f("ix_metric_samples_sampled_at_s"), "metric_samples", ["sampled_at_s"], unique=False
-    )

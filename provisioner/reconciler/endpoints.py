@@ -214,4 +214,6 @@ def _subject(
         primary_endpoint=kinds.get("primary"),
         reader_endpoint=kinds.get("reader"),
         configuration_endpoint=kinds.get("configuration"),
+        # Only groups on their way into cluster mode have both.
+        compatible="reader" in kinds and "configuration" in kinds,
     )

@@ -100,6 +100,7 @@ async def _observe_replica(node: CacheNode, record: SubjectRecord, fleet: Fleet)
         wanted_role=NodeRole(node.role or NodeRole.PRIMARY),
         wanted_binds=(),
         running=await fleet.driver.find(node.uid) is not None,
+        upstream=record.upstream(node),
     )
     if not view.running:
         return view
@@ -112,15 +113,7 @@ async def _observe_replica(node: CacheNode, record: SubjectRecord, fleet: Fleet)
         binds = _binds(await adapter.config_get("bind"))
     except NodeUnreachable:
         return view
-    return NodeView(
-        uid=view.uid,
-        own=view.own,
-        wanted_role=view.wanted_role,
-        wanted_binds=view.wanted_binds,
-        running=True,
-        replication=replication,
-        binds=binds,
-    )
+    return replace(view, replication=replication, binds=binds)
 
 
 async def _observe_member(
@@ -147,7 +140,7 @@ async def _observe_member(
         wanted_primary_id=primary.engine_node_id if primary else None,
         wanted_binds=plain.wanted_binds,
         running=plain.running,
-        begins=record.is_creating and plain.wanted_role is NodeRole.PRIMARY,
+        begins=(record.is_creating or record.is_forming) and plain.wanted_role is NodeRole.PRIMARY,
         replication=plain.replication,
         binds=plain.binds,
         info=info,

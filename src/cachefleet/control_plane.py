@@ -24,6 +24,7 @@ from sqlalchemy.exc import DBAPIError
 
 from cachefleet import migrations
 from cachefleet.api.app import create_app
+from cachefleet.api.auth.stored import StoredCredentials
 from cachefleet.api.front_end import Ports
 from cachefleet.engine.catalog import Catalog
 from cachefleet.engine.discovery import discover
@@ -35,6 +36,7 @@ from cachefleet.provisioner.health.monitor import Monitor
 from cachefleet.provisioner.health.readers import ReaderWatch
 from cachefleet.provisioner.health.reports import FleetReports
 from cachefleet.provisioner.health.sampler import MetricsSampler
+from cachefleet.provisioner.maintenance.notifier import Notifier, publisher_of
 from cachefleet.provisioner.maintenance.scheduler import Maintenance
 from cachefleet.provisioner.reconciler.endpoints import GATEWAY_UID, Endpoints
 from cachefleet.provisioner.reconciler.fleet import Fleet
@@ -44,6 +46,11 @@ from cachefleet.provisioner.reconciler.stopping import stop_nodes
 from cachefleet.provisioner.state import leases
 from cachefleet.provisioner.state.errors import NewerSchema
 from cachefleet.provisioner.state.ids import new_uid
+from cachefleet.provisioner.state.master_key import (
+    MasterKey,
+    UnusableMasterKey,
+    ensure_master_key,
+)
 from cachefleet.provisioner.state.schema import current_revision
 from cachefleet.provisioner.state.store import Store
 from cachefleet.provisioner.state.tables import CacheNode
@@ -190,7 +197,13 @@ async def _running_provisioner(
     settings: Settings, store: Store, clock: Clock, stopping: asyncio.Event, report: Reporter
 ) -> AsyncIterator[Ports]:
     fleet, endpoints = await _make_fleet(settings, store, clock)
-    provisioner = Provisioner(fleet, after_work=endpoints.sync)
+
+    async def after_work() -> None:
+        await endpoints.sync()
+        maintenance.look()
+
+    provisioner = Provisioner(fleet, after_work=after_work)
+    maintenance = Maintenance(store, clock, holder=fleet.holder, held=lambda: provisioner.leases)
     monitor = Monitor(fleet, provisioner, endpoints)
     sampler = MetricsSampler(fleet, lambda: provisioner.leases, on_round=lambda found, at_s: None)
     tasks = [
@@ -198,9 +211,8 @@ async def _running_provisioner(
         asyncio.create_task(monitor.run()),
         asyncio.create_task(sampler.run()),
         asyncio.create_task(ReaderWatch(fleet, provisioner, endpoints).run()),
-        asyncio.create_task(
-            Maintenance(store, clock, holder=fleet.holder, held=lambda: provisioner.leases).run()
-        ),
+        asyncio.create_task(maintenance.run()),
+        asyncio.create_task(Notifier(store, clock, publisher_of(settings.sns_endpoint_url)).run()),
     ]
     for task in tasks:
         # Neither ends by itself: without them the API would promise what nobody does.
@@ -303,6 +315,14 @@ async def _sweep(store: Store, driver: LocalDriver) -> None:
         await driver.remove(uid)
 
 
+def _master_key(settings: Settings) -> MasterKey:
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return ensure_master_key(settings.master_key_path)
+    except (UnusableMasterKey, OSError) as error:
+        raise CannotStart(str(error)) from error
+
+
 @contextlib.asynccontextmanager
 async def _listening(settings: Settings) -> AsyncIterator[socket.socket]:
     try:
@@ -335,6 +355,9 @@ async def _serve_api(
         catalog=Catalog.load(),
         clock=clock,
         ports=ports,
+        credentials=StoredCredentials(store, _master_key(settings), clock=clock)
+        if settings.auth == "enforce"
+        else None,
     )
     server = _Server(app)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
