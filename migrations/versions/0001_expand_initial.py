@@ -109,6 +109,7 @@ def upgrade() -> None:
         sa.Column("auth_token_sha256s", sa.JSON(), nullable=False),
         sa.Column("auth_token_required", sa.Boolean(), nullable=False),
         sa.Column("data_tiering", sa.String(length=16), nullable=False),
+        sa.Column("migration", sa.JSON(), nullable=False),
         sa.Column("cluster_epoch", sa.Integer(), nullable=False),
         sa.Column("uid", sa.String(length=16), nullable=False),
         sa.Column("account", sa.String(length=12), nullable=False),
@@ -278,6 +279,7 @@ def upgrade() -> None:
         sa.Column("status", sa.String(length=16), nullable=False),
         sa.Column("slots", sa.Text(), nullable=False),
         sa.Column("engine_shard_id", sa.String(length=40), nullable=False),
+        sa.Column("upstream", sa.JSON(), nullable=True),
         sa.ForeignKeyConstraint(
             ["replication_group_uid"],
             ["replication_groups.uid"],
