@@ -40,6 +40,7 @@ from cachefleet.provisioner.reconciler.reconfigure import ValuesRefused, admit, 
 from cachefleet.provisioner.reconciler.records import SubjectRecord, load_subject
 from cachefleet.provisioner.reconciler.renew import end_rebooting, renew
 from cachefleet.provisioner.reconciler.secure import cut_plain, refresh_certificates
+from cachefleet.provisioner.reconciler.transit import gateway_name
 from cachefleet.provisioner.state import lifecycle
 from cachefleet.provisioner.state.errors import AddressesExhausted
 from cachefleet.provisioner.state.leases import Lease
@@ -164,6 +165,8 @@ async def _end(node: CacheNode, fleet: Fleet) -> None:
     with fleet.ending_node(node.uid):
         await fleet.forget(node.uid)
         await fleet.driver.remove(node.uid)
+    for name in (node.uid, gateway_name(node.uid)):
+        fleet.certificates.forget(name)
 
 
 async def _refused(record: SubjectRecord, fleet: Fleet, *, reason: str) -> Outcome:
