@@ -240,6 +240,7 @@ async def _running_provisioner(
             resetter=FleetReset(fleet, provisioner, endpoints),
             node_visits=NodeVisits(fleet),
             camera=FilmMaker(fleet, clock),
+            inventory=fleet.inventory,
         )
     finally:
         for task in tasks:
