@@ -51,6 +51,12 @@ class ApiSettings(BaseSettings):
         description="Web origins beside our own that may send requests, "
         "such as http://localhost:5173.",
     )
+    s3_endpoint_url: str | None = Field(
+        default=None, description="Where S3 is, for exports and seeds; none is AWS itself."
+    )
+    kms_endpoint_url: str | None = Field(
+        default=None, description="Where KMS is, for encryption keys; none is AWS itself."
+    )
     access_log: bool = Field(default=True, description="Whether each request is logged.")
     request_rate_max: float | None = Field(
         default=None, gt=0, description="Requests a second of one account; more are throttled."

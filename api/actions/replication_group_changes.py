@@ -22,7 +22,7 @@ from cachefleet.api.views.replication_groups import replication_group_view
 from cachefleet.provisioner.state import lifecycle
 from cachefleet.provisioner.state.operations import OperationKind
 from cachefleet.provisioner.state.store import Transaction
-from cachefleet.provisioner.state.tables import ReplicationGroup
+from cachefleet.provisioner.state.tables import CacheCluster, ReplicationGroup
 
 _DURABILITY_WITHOUT_EFFECT = (None, "default", "disabled")
 
@@ -35,8 +35,7 @@ async def modify_replication_group(ctx: RequestContext, params: Params) -> Resul
         checks.require_available(group)
         waiting, unbuilt = await _check_engine_changes(ctx, tx, group, params)
         shared = setting_changes(group, params)
-        own, unbuilt_own = _own_changes(ctx, group, params)
-        unbuilt = unbuilt or unbuilt_own
+        own = _own_changes(ctx, group, params)
         if unbuilt is not None:
             raise not_built(unbuilt)
         immediately = bool(params.get("ApplyImmediately"))
@@ -77,23 +76,32 @@ async def _check_engine_changes(
     return waiting, next((reason for reason in reasons if reason is not None), None)
 
 
-def _own_changes(
-    ctx: RequestContext, group: ReplicationGroup, params: Params
-) -> tuple[dict[str, Any], str | None]:
-    """Return the columns of the group alone that change, and why they cannot yet."""
+def _own_changes(ctx: RequestContext, group: ReplicationGroup, params: Params) -> dict[str, Any]:
+    """Return the columns of the group alone that change."""
     own: dict[str, Any] = {}
     description = params.get("ReplicationGroupDescription")
     if description and description != group.description:
         own["description"] = description
-    node_type = ctx.catalog.node_type(group.node_type)
-    settings.check_retention(
-        params.get("SnapshotRetentionLimit"),
-        node_type_has_snapshots=node_type is None or node_type.snapshots,
-    )
-    member, unbuilt = checks.check_snapshotting(group, params)
+    own |= retention_changes(ctx, group, params)
+    member = checks.check_snapshotting(group, params)
     if member is not None and member != group.snapshotting_cluster_id:
         own["snapshotting_cluster_id"] = member
-    return own, unbuilt
+    return own
+
+
+def retention_changes(
+    ctx: RequestContext, row: ReplicationGroup | CacheCluster, params: Params
+) -> dict[str, Any]:
+    """Return the columns that change for automatic snapshots to be kept as long as asked for."""
+    days = params.get("SnapshotRetentionLimit")
+    node_type = ctx.catalog.node_type(row.node_type)
+    settings.check_retention(days, node_type_has_snapshots=node_type is None or node_type.snapshots)
+    if days is None or days == row.snapshot_retention_limit:
+        return {}
+    changes: dict[str, Any] = {"snapshot_retention_limit": days}
+    if days and not row.snapshot_retention_limit:
+        changes["snapshots_since"] = ctx.now  # windows that have opened before are over
+    return changes
 
 
 def _set_pending(group: ReplicationGroup, changes: Mapping[str, Any]) -> None:

@@ -23,6 +23,13 @@ from cachefleet.provisioner.reconciler.act import take
 from cachefleet.provisioner.reconciler.addressing import ensure_addresses
 from cachefleet.provisioner.reconciler.conclude import abandon_growth, conclude, fail_creation
 from cachefleet.provisioner.reconciler.failover import ensure_primaries
+from cachefleet.provisioner.reconciler.filling import (
+    CannotRestore,
+    StoreUnavailable,
+    drop_files,
+    fill,
+    require_room,
+)
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.observe import (
     observe_cluster,
@@ -43,7 +50,10 @@ log = structlog.get_logger(__name__)
 RETRY_S = 2.0  # after a failure on a subject that serves: it is never given up
 STEPS_PER_CLAIM_MAX = 2_000  # then the claim is given back, so that nothing holds it for ever
 
-Permanent = (LaunchFailed, NoEngineBinary, AddressesExhausted, CommandRefused)
+FILL_BYTES_PER_S_MIN = 5e6  # what is restored may take so much longer to become ready
+
+Permanent = (LaunchFailed, NoEngineBinary, AddressesExhausted, CommandRefused, CannotRestore)
+FAILED = (lifecycle.CREATE_FAILED, lifecycle.INCOMPATIBLE_NETWORK, lifecycle.RESTORE_FAILED)
 
 
 async def settle(
@@ -59,14 +69,18 @@ async def settle(
     record = await _load(lease, fleet)
     if record is None:
         return Done("it is gone")
-    if record.settings.status in (lifecycle.CREATE_FAILED, lifecycle.INCOMPATIBLE_NETWORK):
+    if record.settings.status in FAILED:
         await _retire(record.nodes, fleet)
         return Done("its creation had failed")
     try:
-        async with asyncio.timeout(fleet.settings.create_timeout_s):
+        filled_bytes = await fill(record, fleet) if record.is_filling else 0
+        timeout_s = fleet.settings.create_timeout_s + filled_bytes / FILL_BYTES_PER_S_MIN
+        async with asyncio.timeout(timeout_s):
             await end_rebooting(record, fleet)
             await _release_endpoints(record, fleet)
             record = await converge(record, fleet)
+            if record.is_filling:
+                await require_room(record, fleet)
             if may_restart:
                 record = await renew(record, fleet, converge)
             await reconfigure(record, fleet)
@@ -74,12 +88,13 @@ async def settle(
         return await _refused(record, fleet, reason=str(error))
     except TimeoutError:
         return await _refused(record, fleet, reason="it did not become ready in time")
-    except NodeUnreachable as error:
+    except (NodeUnreachable, StoreUnavailable) as error:
         return Requeue(after_s=RETRY_S, reason=str(error))
     # Clients are led to what is new, and away from what goes, before either is true in the record.
     await fleet.sync_endpoints(lease.subject_uid)
     await _retire(record.retiring_nodes, fleet)
     await conclude(record, fleet, operation_id=operation_id)
+    drop_files(record, fleet)
     return Done("it agrees with its record")
 
 

@@ -31,6 +31,7 @@ class OperationKind(enum.StrEnum):
     CHANGE_PRIMARY = "change_primary"  # hand a shard's primary role to a named member
     TEST_FAILOVER = "test_failover"  # end a shard's primary
     RESHARD = "reshard"  # move slots to the shards that the record wants
+    SNAPSHOT = "snapshot"  # copy the data of a subject's shards into a snapshot
 
 
 class OperationState(enum.StrEnum):

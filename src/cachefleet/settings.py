@@ -55,6 +55,10 @@ class Settings(BaseSettings):
     redis_server: str | None = None
     memcached: str | None = None
     memcached_flavor: Literal["bundled", "stock"] = "bundled"
+    snapshot_store: str | None = None
+    s3_endpoint_url: str | None = None
+    kms_endpoint_url: str | None = None
+    memory_dir: Path | None = None
     failover_timeout_s: Annotated[float, Field(ge=0.1, le=600)] = 1.0
 
     @classmethod
@@ -130,6 +134,11 @@ class Settings(BaseSettings):
             ),
             ephemeral=self.ephemeral,
             failover_timeout_s=self.failover_timeout_s,
+            snapshot_store=self.snapshot_store,
+            s3_endpoint_url=self.s3_endpoint_url,
+            kms_endpoint_url=self.kms_endpoint_url,
+            region=self.default_region,
+            memory_dir=self.memory_dir,
         )
 
     def api_settings(self) -> ApiSettings:
@@ -139,6 +148,8 @@ class Settings(BaseSettings):
             auth=self.auth,
             account_id=self.account_id,
             default_region=self.default_region,
+            s3_endpoint_url=self.s3_endpoint_url,
+            kms_endpoint_url=self.kms_endpoint_url,
         )
 
     def _pool(self) -> LoopbackPool | PortsPool:
