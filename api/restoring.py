@@ -11,7 +11,7 @@ from cachefleet.api.validation import snapshots as checks
 from cachefleet.api.validation.features import is_given
 from cachefleet.engine.catalog import EngineVersion
 from cachefleet.engine.types import Engine
-from cachefleet.provisioner.state import parameter_groups, snapshots, subnets, tags
+from cachefleet.provisioner.state import parameter_groups, snapshots, tags
 from cachefleet.provisioner.state.snapshot_tables import Snapshot
 from cachefleet.provisioner.state.store import Transaction
 from cachefleet.provisioner.state.tables import SubnetGroup
@@ -60,8 +60,7 @@ async def _told(
         if found is not None:
             told["CacheParameterGroupName"] = parameter_group
     subnet_group = snapshot.details.get("subnet_group_name")
-    named = subnet_group and subnet_group != subnets.DEFAULT_GROUP
-    if named and await tx.find(SubnetGroup, subnet_group) is not None:
+    if subnet_group and await tx.find(SubnetGroup, subnet_group) is not None:
         told["CacheSubnetGroupName"] = subnet_group
     return {name: value for name, value in told.items() if value is not None}
 

@@ -57,6 +57,9 @@ class ApiSettings(BaseSettings):
     kms_endpoint_url: str | None = Field(
         default=None, description="Where KMS is, for encryption keys; none is AWS itself."
     )
+    allow_reset: bool = Field(
+        default=False, description="Whether `POST /v1/reset` may remove every resource."
+    )
     access_log: bool = Field(default=True, description="Whether each request is logged.")
     request_rate_max: float | None = Field(
         default=None, gt=0, description="Requests a second of one account; more are throttled."

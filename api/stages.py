@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from cachefleet.api.answers import AnswerCache
-from cachefleet.api.auth.identity import Authenticator, Identity
+from cachefleet.api.auth.identity import Authenticator, BearerTokens, Identity
 from cachefleet.api.auth.sigv4 import SignatureRefused, SignedRequest
 from cachefleet.api.context import RequestContext
 from cachefleet.api.faults import Fault
@@ -47,6 +47,7 @@ class Services:
     catalog: Any
     clock: Clock
     settings: ApiSettings
+    bearer_tokens: BearerTokens | None = None  # of /v1
     answers: AnswerCache = field(default_factory=AnswerCache)
 
 

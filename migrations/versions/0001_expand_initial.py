@@ -376,6 +376,8 @@ def upgrade() -> None:
 
     # ### end Alembic commands ###
 
+
+def _create_snapshot_tables() -> None:
     op.create_table(
         "snapshots",
         sa.Column("status", sa.String(length=16), nullable=False),

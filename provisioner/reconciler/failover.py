@@ -30,6 +30,7 @@ from cachefleet.provisioner.reconciler.records import (
     own_endpoint,
 )
 from cachefleet.provisioner.reconciler.slot_moves import peer_of, readdress_imports
+from cachefleet.provisioner.reconciler.takeover import take_over
 from cachefleet.provisioner.state import leases, lifecycle
 from cachefleet.provisioner.state.tables import CacheNode
 
@@ -156,13 +157,28 @@ async def _fail_over(
     record: SubjectRecord,
     fleet: Fleet,
 ) -> None:
-    adapter = fleet.valkey(successor)
     if decision.verdict is Verdict.PROMOTE:
         if record.cluster_enabled:
-            await adapter.cluster_takeover()
+            await _take_over(primary, successor, record, fleet)
         else:
-            await adapter.promote()
+            await fleet.valkey(successor).promote()
     await learn_primary(primary, successor, record, fleet)
+
+
+async def _take_over(
+    primary: CacheNode, successor: CacheNode, record: SubjectRecord, fleet: Fleet
+) -> None:
+    adapter = fleet.valkey(successor)
+    assert record.group is not None, "only groups have shards"
+    if "Resharding" not in record.group.pending:
+        await adapter.cluster_takeover()
+        return
+    others = [
+        fleet.valkey(node)
+        for node in record.live_nodes
+        if node.role == NodeRole.PRIMARY and node.node_group_uid != primary.node_group_uid
+    ]
+    await take_over(adapter, primary.engine_node_id, others, clock=fleet.clock)
 
 
 async def learn_primary(

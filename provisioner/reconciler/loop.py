@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -124,6 +124,14 @@ class Provisioner:
         for uid in [u for u, held in self._held.items() if now_s >= held.trusted_until_s]:
             log.warning("lease_distrusted", subject=uid)
             await self._drop(uid)
+
+    async def let_go(self, subject_uids: Collection[str]) -> None:
+        """Stop working on subjects whose records are gone, and return when nothing is done."""
+        for uid in [uid for uid in subject_uids if uid in self._held]:
+            unwinding = self._held[uid].unwinding
+            await self._drop(uid)
+            await asyncio.gather(*unwinding, return_exceptions=True)
+            self._unrecorded.discard(uid)
 
     def preempt(self, subject_uid: str) -> None:
         """Settle a subject now, ahead of whatever is being done to it; that is taken up again.

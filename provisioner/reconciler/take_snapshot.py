@@ -178,7 +178,8 @@ async def _is_copyable(node: CacheNode, fleet: Fleet) -> bool:
         return False
     if view.loading:
         return False
-    return view.role is NodeRole.PRIMARY or (view.link_up and not view.sync_in_progress)
+    in_sync: bool = view.link_up and not view.sync_in_progress
+    return in_sync or view.role is NodeRole.PRIMARY
 
 
 async def _key(snapshot: Snapshot, record: SubjectRecord, fleet: Fleet) -> DataKey | None:

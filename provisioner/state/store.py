@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -32,6 +32,7 @@ from sqlalchemy.orm.attributes import set_committed_value
 
 from cachefleet.provisioner.clock import Clock
 from cachefleet.provisioner.state import sqlite
+from cachefleet.provisioner.state.changes import Recorder
 from cachefleet.provisioner.state.errors import AlreadyExists, NotFound, Stale
 from cachefleet.provisioner.state.ids import new_uid
 from cachefleet.provisioner.state.scope import Scope
@@ -183,6 +184,7 @@ class Store:
         # SQLite is private to this process, so its revisions can be counted here.
         self._revisions: dict[Scope, int] = {}
         self.work_filed = asyncio.Event()
+        self._listeners: list[Callable[[Scope], None]] = []
 
     @classmethod
     def open(cls, url: str, *, clock: Clock) -> Store:
@@ -203,16 +205,21 @@ class Store:
         try:
             async with self._turn(), self._session(writes=True) as session:
                 changed = _watch_changes(session)
+                recorder = Recorder()
+                recorder.listen(session)
                 transaction = Transaction(session, scope=scope, now=self._clock.now())
                 yield transaction
                 await session.flush()
                 if changed():
                     await self._raise_revision(session, scope)
+                    session.add_all(await recorder.entries(session, scope, transaction.now))
                 await session.commit()
         except IntegrityError as error:
             raise Stale(f"another transaction was there first: {error.orig}") from error
         if changed():
             self._revisions[scope] = self._revisions.get(scope, 0) + 1
+            for listener in self._listeners:
+                listener(scope)
         if transaction.wakes_provisioner:
             self.work_filed.set()
 
@@ -233,6 +240,20 @@ class Store:
         )
         async with self._engine.connect() as connection:
             return int(await connection.scalar(query) or 0)
+
+    def forget_answers(self) -> None:
+        """Make every scope's revision a new one: all of them were changed from outside."""
+        for scope in self._revisions:
+            self._revisions[scope] += 1
+
+    @contextlib.contextmanager
+    def listening(self, listener: Callable[[Scope], None]) -> Iterator[None]:
+        """Have *listener* called after each commit of this process, with the scope it was in."""
+        self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection]:

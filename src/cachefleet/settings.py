@@ -150,6 +150,7 @@ class Settings(BaseSettings):
             default_region=self.default_region,
             s3_endpoint_url=self.s3_endpoint_url,
             kms_endpoint_url=self.kms_endpoint_url,
+            allow_reset=self.allow_reset or self.ephemeral,
         )
 
     def _pool(self) -> LoopbackPool | PortsPool:

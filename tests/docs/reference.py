@@ -41,7 +41,7 @@ OPTIONS: Mapping[str, str] = {
     "to add a key yet, so it refuses everybody.",
     "account_id": "The account of requests whose access key id is not itself an account.",
     "default_region": "The region of requests that carry no credential scope.",
-    "allow_reset": "Nothing yet: there is no `/v1/reset` to allow.",
+    "allow_reset": "Whether `POST /v1/reset` may remove everything; `ephemeral` allows it too.",
     "log_format": "How log lines are written.",
     "log_level": "The least that is logged.",
     "valkey_server": "A `valkey-server` to use before those that are found.",
