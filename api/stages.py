@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from cachefleet.api.answers import AnswerCache
-from cachefleet.api.auth.identity import Authenticator, BearerTokens, Identity
+from cachefleet.api.auth.identity import Authenticator, BearerTokens, Identity, may_call
 from cachefleet.api.auth.sigv4 import SignatureRefused, SignedRequest
 from cachefleet.api.context import RequestContext
 from cachefleet.api.faults import Fault
@@ -184,10 +184,17 @@ async def call_handler(
     """Run the handler of ``context.operation``.
 
     Raises:
-        Fault: the handler refused, or there is none (``NotImplemented``).
+        Fault: the handler refused, or there is none (``NotImplemented``), or the caller's key may
+            not be used for it (``AccessDenied``).
         StateError: the records refused.
     """
     name = context.operation.name
+    if not may_call(context.identity, name):
+        raise Fault(
+            "AccessDenied",
+            f"User: {context.identity.principal_arn} is not authorized to perform: "
+            f"elasticache:{name}",
+        )
     handler = services.registry.handlers.get(name)
     if handler is None:
         raise _not_implemented(name)

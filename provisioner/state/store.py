@@ -31,7 +31,10 @@ from sqlalchemy.orm import ORMExecuteState
 from sqlalchemy.orm.attributes import set_committed_value
 
 from cachefleet.provisioner.clock import Clock
-from cachefleet.provisioner.state import sqlite
+from cachefleet.provisioner.state import (
+    all_tables,  # noqa: F401  so that the schema is whole
+    sqlite,
+)
 from cachefleet.provisioner.state.changes import Recorder
 from cachefleet.provisioner.state.errors import AlreadyExists, NotFound, Stale
 from cachefleet.provisioner.state.ids import new_uid

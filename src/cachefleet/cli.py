@@ -9,7 +9,7 @@ import sys
 import tomllib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar, cast
 
 import structlog
 import typer
@@ -21,6 +21,8 @@ from cachefleet.progress import ProgressLine
 
 if TYPE_CHECKING:
     from cachefleet.settings import Settings
+
+T = TypeVar("T")
 
 EXIT_PROBLEM = 1
 EXIT_UNUSABLE = 2
@@ -38,6 +40,8 @@ app = typer.Typer(
 )
 database = typer.Typer(help="Look after the database.")
 app.add_typer(database, name="db")
+credentials = typer.Typer(help="Manage the access keys that requests are signed with.")
+app.add_typer(credentials, name="credentials")
 
 DataDir = Annotated[Path | None, typer.Option(help="Where nodes and the database live.")]
 DatabaseUrl = Annotated[str | None, typer.Option(help="postgresql://... instead of SQLite.")]
@@ -52,6 +56,14 @@ LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or erro
 LogFormat = Annotated[str | None, typer.Option(help="console or json.")]
 Once = Annotated[bool, typer.Option("--once", help="Show it once, and do not keep watching.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Show it once, as JSON.")]
+Account = Annotated[str | None, typer.Option(help="The account of the key: 12 digits.")]
+KeyScopeName = Annotated[
+    str, typer.Option("--scope", help="full, read-only, or connect (IAM authentication only).")
+]
+AccessKeyId = Annotated[str, typer.Argument(help="The access key id.")]
+OverlapS = Annotated[
+    int, typer.Option(min=0, max=30 * 86_400, help="How long the old key stays good, in seconds.")
+]
 AllowReset = Annotated[bool | None, typer.Option("--allow-reset", help="Allow POST /v1/reset.")]
 
 
@@ -159,6 +171,77 @@ def database_upgrade(data_dir: DataDir = None, database_url: DatabaseUrl = None)
     _run(settings, run)
 
 
+@credentials.command("create")
+def credentials_create(
+    account: Account = None,
+    scope: KeyScopeName = "full",
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make an access key and print it with its secret, which is shown this once."""
+    from cachefleet import credentials as keys
+    from cachefleet.provisioner.state.access_keys import KeyScope
+
+    settings = _settings(data_dir=data_dir, database_url=database_url, account_id=account)
+    if scope not in list(KeyScope):
+        _fail(f"--scope: {scope} is none of {', '.join(KeyScope)}")
+    pair = _managed(
+        lambda: keys.create(settings, account=settings.account_id, scope=KeyScope(scope))
+    )
+    print(keys.shown_once(pair, as_json=as_json))
+
+
+@credentials.command("list")
+def credentials_list(
+    data_dir: DataDir = None, database_url: DatabaseUrl = None, as_json: AsJson = False
+) -> None:
+    """Show every access key, without its secret."""
+    from rich.table import Table
+
+    from cachefleet import credentials as keys
+
+    settings = _settings(data_dir=data_dir, database_url=database_url)
+    rows = _managed(lambda: keys.listed(settings))
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    table = Table("Access key id", "Account", "Scope", "Created", "Ends")
+    for row in rows:
+        table.add_row(*(str(value or "") for value in row.values()))
+    _console().print(table)
+
+
+@credentials.command("rotate")
+def credentials_rotate(
+    access_key_id: AccessKeyId,
+    overlap_s: OverlapS = 3600,
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key in the place of another, which stays good for a while, and print it."""
+    from datetime import timedelta
+
+    from cachefleet import credentials as keys
+
+    settings = _settings(data_dir=data_dir, database_url=database_url)
+    overlap = timedelta(seconds=overlap_s)
+    pair = _managed(lambda: keys.rotate(settings, access_key_id, overlap=overlap))
+    print(keys.shown_once(pair, as_json=as_json))
+
+
+@credentials.command("delete")
+def credentials_delete(
+    access_key_id: AccessKeyId, data_dir: DataDir = None, database_url: DatabaseUrl = None
+) -> None:
+    """Make an access key worthless at once."""
+    from cachefleet import credentials as keys
+
+    settings = _settings(data_dir=data_dir, database_url=database_url)
+    _managed(lambda: keys.delete(settings, access_key_id))
+
+
 @app.command()
 def doctor(
     host: Host = None,
@@ -260,6 +343,15 @@ def _run(settings: Settings, work: Callable[[], Awaitable[None]]) -> None:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(run())
     except CannotStart as error:
+        _fail(str(error))
+
+
+def _managed(work: Callable[[], T]) -> T:
+    from cachefleet.credentials import CannotManage
+
+    try:
+        return work()
+    except CannotManage as error:
         _fail(str(error))
 
 

@@ -24,6 +24,7 @@ from sqlalchemy.exc import DBAPIError
 
 from cachefleet import migrations
 from cachefleet.api.app import create_app
+from cachefleet.api.auth.stored import StoredCredentials
 from cachefleet.api.front_end import Ports
 from cachefleet.engine.catalog import Catalog
 from cachefleet.engine.discovery import discover
@@ -43,6 +44,11 @@ from cachefleet.provisioner.reconciler.stopping import stop_nodes
 from cachefleet.provisioner.state import leases
 from cachefleet.provisioner.state.errors import NewerSchema
 from cachefleet.provisioner.state.ids import new_uid
+from cachefleet.provisioner.state.master_key import (
+    MasterKey,
+    UnusableMasterKey,
+    ensure_master_key,
+)
 from cachefleet.provisioner.state.schema import current_revision
 from cachefleet.provisioner.state.store import Store
 from cachefleet.provisioner.state.tables import CacheNode
@@ -300,6 +306,14 @@ async def _sweep(store: Store, driver: LocalDriver) -> None:
         await driver.remove(uid)
 
 
+def _master_key(settings: Settings) -> MasterKey:
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return ensure_master_key(settings.master_key_path)
+    except (UnusableMasterKey, OSError) as error:
+        raise CannotStart(str(error)) from error
+
+
 @contextlib.asynccontextmanager
 async def _listening(settings: Settings) -> AsyncIterator[socket.socket]:
     try:
@@ -332,6 +346,9 @@ async def _serve_api(
         catalog=Catalog.load(),
         clock=clock,
         ports=ports,
+        credentials=StoredCredentials(store, _master_key(settings), clock=clock)
+        if settings.auth == "enforce"
+        else None,
     )
     server = _Server(app)
     serving = asyncio.create_task(server.serve(sockets=[listener]))

@@ -23,6 +23,7 @@ from cachefleet.api.settings import ApiSettings
 from cachefleet.engine.discovery import EngineSettings
 from cachefleet.provisioner.settings import ProvisionerSettings
 from cachefleet.provisioner.state.addresses import LoopbackPool, PortsPool
+from cachefleet.provisioner.state.master_key import FILE_NAME
 
 SETTINGS_FILE = "cachefleet.toml"
 DATABASE_FILE = "cachefleet.db"
@@ -49,6 +50,7 @@ class Settings(BaseSettings):
     account_id: Annotated[str, Field(pattern=r"^\d{12}$")] = "000000000000"
     default_region: str = "us-east-1"
     allow_reset: bool = False
+    master_key_file: Path | None = None
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
     valkey_server: str | None = None
@@ -113,6 +115,11 @@ class Settings(BaseSettings):
     def url(self) -> str:
         """Return the database's URL."""
         return self.database_url or f"sqlite:///{self.data_dir / DATABASE_FILE}"
+
+    @property
+    def master_key_path(self) -> Path:
+        """Return where the key is that secrets are sealed with."""
+        return (self.master_key_file or self.data_dir / FILE_NAME).expanduser().absolute()
 
     @property
     def readonly_url(self) -> str:

@@ -37,11 +37,13 @@ OPTIONS: Mapping[str, str] = {
     "endpoint_network": "Loopback mode: where addresses are taken from; within 127.0.0.0/8.",
     "endpoint_host": "Ports mode: the address that all endpoints have.",
     "port_range": "Ports mode: where ports are taken from, as `FIRST-LAST`.",
-    "auth": "`off` believes the credential scope. `enforce` verifies signatures; there is no way "
-    "to add a key yet, so it refuses everybody.",
+    "auth": "`off` believes the credential scope. `enforce` verifies signatures with the keys of "
+    "`cachefleet credentials`, and refuses everybody else.",
     "account_id": "The account of requests whose access key id is not itself an account.",
     "default_region": "The region of requests that carry no credential scope.",
     "allow_reset": "Whether `POST /v1/reset` may remove everything; `ephemeral` allows it too.",
+    "master_key_file": "The key that secrets are sealed with, instead of `master.key` in the data "
+    "directory; made where there is none. Halves on several machines need the same one.",
     "log_format": "How log lines are written.",
     "log_level": "The least that is logged.",
     "valkey_server": "A `valkey-server` to use before those that are found.",
