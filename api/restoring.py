@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cachefleet.api import objects
 from cachefleet.api.context import RequestContext
 from cachefleet.api.registry import Params
 from cachefleet.api.validation import snapshots as checks
@@ -26,11 +27,29 @@ async def completed(ctx: RequestContext, params: Params) -> Params:
         Fault: there is no such snapshot, or it cannot be restored now.
     """
     name = params.get("SnapshotName")
-    if not name:
-        return params
+    if not name or str(params.get("Engine", "")).lower() == Engine.MEMCACHED:
+        return params  # memcached has no snapshots, and its own refusal of them
     async with ctx.read() as tx:
         snapshot = checks.require_restorable(await tx.find(Snapshot, name), name)
+        if snapshot.cluster_enabled and params.get("ClusterMode") == "disabled":
+            raise checks.needs_cluster_mode(snapshot)
         return {**await _told(ctx, tx, snapshot, params), **_given(params)}
+
+
+async def check_seeds(ctx: RequestContext, params: Params) -> None:
+    """Refuse files in S3 that cannot be read, and such as do not go with the shards.
+
+    Raises:
+        Fault: ``InvalidParameterValue`` or ``InvalidParameterCombination``.
+    """
+    arns = params.get("SnapshotArns")
+    if not arns:
+        return
+    if _asks_for_cluster(params) or not params.get("CacheParameterGroupName"):
+        # Otherwise the parameter group says whether it is a cluster: that is looked up later.
+        entries = params.get("NodeGroupConfiguration") or ()
+        checks.check_arns(arns, cluster_mode=_asks_for_cluster(params), entries=entries)
+    await objects.check_objects(ctx, arns)
 
 
 def _given(params: Params) -> dict[str, Any]:

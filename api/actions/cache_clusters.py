@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from cachefleet.api import objects, references, restoring
+from cachefleet.api import references, restoring
 from cachefleet.api.context import RequestContext
 from cachefleet.api.faults import Fault
 from cachefleet.api.pagination import window
@@ -19,7 +19,7 @@ from cachefleet.api.validation import cache_nodes, engines, features, settings
 from cachefleet.api.validation.identifiers import check_cache_cluster_id
 from cachefleet.api.validation.refusals import not_built, wrong_combination, wrong_value
 from cachefleet.api.validation.shards import REPLICAS_PER_SHARD_MAX
-from cachefleet.api.validation.snapshots import check_arns, check_snapshot_name, no_snapshots
+from cachefleet.api.validation.snapshots import check_snapshot_name, no_snapshots
 from cachefleet.api.validation.windows import choose_windows
 from cachefleet.api.views.cache_clusters import cache_cluster_view
 from cachefleet.engine.catalog import EngineVersion, NodeType
@@ -42,11 +42,10 @@ async def create_cache_cluster(ctx: RequestContext, params: Params) -> Result:
     if params.get("ReplicationGroupId"):
         return await _create_replica(ctx, params, name)
     wanted_tags = tags.parse(params.get("Tags"))
+    features.check_sources(params)
     params = await restoring.completed(ctx, params)
     count, version, node_type, columns = _check_request(ctx, params, name)
-    if params.get("SnapshotArns"):
-        check_arns(params["SnapshotArns"], cluster_mode=False, entries=())
-        await objects.check_objects(ctx, params["SnapshotArns"])
+    await restoring.check_seeds(ctx, params)
     async with ctx.begin() as tx:
         if await tx.find(CacheCluster, name) is not None:
             raise AlreadyExists(CacheCluster.resource, name)

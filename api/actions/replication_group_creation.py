@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from cachefleet.api import objects, references, restoring
+from cachefleet.api import references, restoring
 from cachefleet.api.context import RequestContext
 from cachefleet.api.faults import Fault
 from cachefleet.api.registry import Params, Result, action
@@ -70,8 +70,7 @@ async def create_replication_group(ctx: RequestContext, params: Params) -> Resul
     if params.get("PrimaryClusterId"):
         return await _create_around(ctx, params)
     request = _check_request(ctx, params)
-    if params.get("SnapshotArns"):
-        await objects.check_objects(ctx, params["SnapshotArns"])
+    await restoring.check_seeds(ctx, params)
     async with ctx.begin() as tx:
         await _require_free(tx, request.name)
         layout = await _lay_out(ctx, tx, params, request)

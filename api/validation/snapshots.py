@@ -91,10 +91,7 @@ def check_into(
 ) -> None:
     """Refuse to restore into less than the snapshot was taken of."""
     if snapshot.cluster_enabled and not cluster_mode:
-        raise wrong_combination(
-            f"Snapshot {snapshot.name} was taken with cluster mode enabled and cannot be restored "
-            "with cluster mode disabled."
-        )
+        raise needs_cluster_mode(snapshot)
     if taken is None:
         return
     numbers = taken.numbers
@@ -109,6 +106,14 @@ def check_into(
             f"Snapshot {snapshot.name} of {taken.engine.value} {taken.version} cannot be restored "
             f"with {version.engine.value} {version.version}."
         )
+
+
+def needs_cluster_mode(snapshot: Snapshot) -> Fault:
+    """Return the refusal to put the shards of a cluster into one node."""
+    return wrong_combination(
+        f"Snapshot {snapshot.name} was taken with cluster mode enabled and cannot be restored "
+        "with cluster mode disabled."
+    )
 
 
 def check_arns(

@@ -180,7 +180,6 @@ def _newest(headers: Sequence[tuple[Header, bytes]]) -> bytes:
 def main(argv: Sequence[str]) -> int:
     """Carry out a plan; 0 where it worked, 1 with a reason where it did not."""
     plan = json.loads(Path(argv[0]).read_text())
-    os.nice(NICE)
 
     def tell(**what: object) -> None:
         print(json.dumps(what), flush=True)
@@ -202,4 +201,5 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    os.nice(NICE)
     sys.exit(main(sys.argv[1:]))

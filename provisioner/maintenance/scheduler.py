@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from cachefleet.provisioner.clock import Clock
 from cachefleet.provisioner.maintenance.retention import Retention
+from cachefleet.provisioner.maintenance.snapshots import SnapshotCalendar
 from cachefleet.provisioner.maintenance.windows import parse_window
 from cachefleet.provisioner.state import leases, lifecycle
 from cachefleet.provisioner.state.errors import Stale
@@ -54,12 +55,14 @@ class Maintenance:
         self._holder = holder
         self._held = held
         self._retention = Retention(store, clock)
+        self._snapshots = SnapshotCalendar(store, clock, holder=holder, held=held)
 
     async def run(self) -> None:
         """Look again and again. A database that is away is asked at the next look."""
         while True:
             try:
                 await self.file_due()
+                await self._snapshots.look()
                 await self._retention.tidy_when_due()
             except DBAPIError as error:
                 log.warning("maintenance_postponed", reason=str(error.orig))

@@ -165,7 +165,7 @@ def _is_of(
 ) -> bool:
     if snapshot.cluster_enabled and record.group is not None:
         shards = {shard.uid: shard.node_group_id for shard in record.group.node_groups}
-        return shards.get(node.node_group_uid or "") == entry["node_group_id"]
+        return bool(shards.get(node.node_group_uid or "") == entry["node_group_id"])
     return True
 
 
@@ -178,7 +178,7 @@ async def _is_copyable(node: CacheNode, fleet: Fleet) -> bool:
         return False
     if view.loading:
         return False
-    in_sync: bool = view.link_up and not view.sync_in_progress
+    in_sync = view.link_up and not view.sync_in_progress
     return in_sync or view.role is NodeRole.PRIMARY
 
 

@@ -179,6 +179,7 @@ PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "docs/architecture.md": {
         "replication-group": lambda: diagram("replication_group"),
         "cache-cluster": lambda: diagram("cache_cluster"),
+        "snapshot": lambda: diagram("snapshot"),
     },
 }
 

@@ -16,14 +16,13 @@ from tests.docs.runner import ROOT
 CLAIMS = [
     (
         "README.md",
-        "| Encryption, AUTH and users, snapshots, serverless, global datastores, log delivery |",
+        "| Encryption, AUTH and users, serverless, global datastores, log delivery |",
         [
             "Encryption in transit is not built yet.",
             "Encryption at rest is not built yet.",
             "AUTH tokens are not built yet.",
             "Log delivery is not built yet.",
             "CreateUser",
-            "CreateSnapshot",
             "CreateServerlessCache",
             "CreateGlobalReplicationGroup",
         ],
@@ -42,7 +41,6 @@ CLAIMS = [
             "User groups are not built yet.",
         ],
     ),
-    ("docs/architecture.md", "Snapshots are in the tables and not built yet.", ["CreateSnapshot"]),
 ]
 
 

@@ -288,8 +288,6 @@ CREATE_CLUSTER = [
         redis(Tags=[{"Key": f"k{n}", "Value": ""} for n in range(51)]),
         "TagQuotaPerResourceExceeded",
     ),
-    row("retention", redis(SnapshotRetentionLimit=1), "NotImplemented", status=501),
-    row("snapshot", redis(SnapshotName="s"), "NotImplemented", status=501),
     row("tls", memcached(TransitEncryptionEnabled=True), "NotImplemented", status=501),
     row("outpost", redis(OutpostMode="single-outpost"), "NotImplemented", status=501),
     row("replica-of-nothing", replica("nothing"), "ReplicationGroupNotFoundFault", status=404),
@@ -328,9 +326,7 @@ UNBUILT_OPTIONS: dict[str, dict[str, Any]] = {
     "at-rest": {"AtRestEncryptionEnabled": True},
     "key": {"AtRestEncryptionEnabled": True, "KmsKeyId": "k"},
     "key-by-default": {"Engine": "valkey", "KmsKeyId": "k"},
-    "snapshot": {"SnapshotName": "s"},
-    "seed": {"SnapshotArns": ["arn:aws:s3:::b/k"]},
-    "retention": {"SnapshotRetentionLimit": 1},
+    "serverless-snapshot": {"ServerlessCacheSnapshotName": "s"},
     "tiering": {"CacheNodeType": "cache.r6gd.xlarge", "DataTieringEnabled": True},
     "durability": {"Durability": "sync"},
     "outposts": {
@@ -638,7 +634,6 @@ SECOND = "arn:aws:sns:us-east-1:000000000000:t"
 
 UNBUILT_CHANGES: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("mode", "auto", {"ClusterMode": "compatible"}),
-    ("retention", "shards", {"SnapshotRetentionLimit": 1}),
     (
         "tls",
         "pair",
@@ -983,12 +978,6 @@ DELETE_CLUSTER = [
         {"CacheClusterId": "mem", "FinalSnapshotIdentifier": "s"},
         "SnapshotFeatureNotSupportedFault",
     ),
-    row(
-        "snapshot",
-        {"CacheClusterId": "single", "FinalSnapshotIdentifier": "s"},
-        "NotImplemented",
-        status=501,
-    ),
 ]
 
 DELETE_GROUP = [
@@ -1019,12 +1008,6 @@ DELETE_GROUP = [
             "FinalSnapshotIdentifier": "s",
         },
         COMBINATION,
-    ),
-    row(
-        "snapshot",
-        {"ReplicationGroupId": "pair", "FinalSnapshotIdentifier": "s"},
-        "NotImplemented",
-        status=501,
     ),
 ]
 
