@@ -32,6 +32,8 @@ class ProvisionerSettings:
     region: str = "us-east-1"  # of buckets and keys that are the fleet's own
     # Memory-backed: where nodes live that are encrypted at rest. None: there is no such place.
     memory_dir: Path | None = None
+    # Whether faults that people inject are carried out.
+    allow_faults: bool = False
 
     @property
     def endpoints_are_bound(self) -> bool:

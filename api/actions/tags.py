@@ -23,6 +23,7 @@ from cachefleet.engine.catalog import Catalog
 from cachefleet.provisioner.state import lifecycle, parameter_groups, subnets, tags
 from cachefleet.provisioner.state.errors import NotFound
 from cachefleet.provisioner.state.operations import OperationKind
+from cachefleet.provisioner.state.reservation_tables import ReservedNode
 from cachefleet.provisioner.state.snapshot_tables import Snapshot
 from cachefleet.provisioner.state.store import Transaction
 from cachefleet.provisioner.state.tables import (
@@ -37,7 +38,6 @@ BUSY = "Cluster not in available state to perform tagging operations."
 # What the records call the kinds of resources that are not kept in them yet.
 _NOT_KEPT: Mapping[str, str] = MappingProxyType(
     {
-        "reserved-instance": "reserved_cache_node",
         "securitygroup": "security_group",
         "serverlesscache": "serverless_cache",
         "serverlesscachesnapshot": "serverless_cache_snapshot",
@@ -117,6 +117,8 @@ async def find_target(tx: Transaction, catalog: Catalog, arn: Arn, *, lock: bool
         await tx.get(SubnetGroup, arn.name)
     elif arn.kind == Snapshot.arn_kind:
         await tx.get(Snapshot, arn.name)
+    elif arn.kind == ReservedNode.arn_kind:
+        await tx.get(ReservedNode, arn.name)
     else:
         raise NotFound(_NOT_KEPT[arn.kind], arn.name)
     return Target(arn)

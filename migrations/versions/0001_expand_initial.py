@@ -108,6 +108,7 @@ def upgrade() -> None:
         sa.Column("data_key", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("user_group_ids", sa.JSON(), nullable=False),
         sa.Column("data_tiering", sa.String(length=16), nullable=False),
+        sa.Column("migration", sa.JSON(), nullable=False),
         sa.Column("cluster_epoch", sa.Integer(), nullable=False),
         sa.Column("uid", sa.String(length=16), nullable=False),
         sa.Column("account", sa.String(length=12), nullable=False),
@@ -277,6 +278,7 @@ def upgrade() -> None:
         sa.Column("status", sa.String(length=16), nullable=False),
         sa.Column("slots", sa.Text(), nullable=False),
         sa.Column("engine_shard_id", sa.String(length=40), nullable=False),
+        sa.Column("upstream", sa.JSON(), nullable=True),
         sa.ForeignKeyConstraint(
             ["replication_group_uid"],
             ["replication_groups.uid"],

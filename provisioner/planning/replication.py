@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cachefleet.engine.types import Endpoint, NodeRole, ReplicationView
+from cachefleet.engine.types import Endpoint, NodeRole, ReplicationView, Upstream
 from cachefleet.provisioner.planning.steps import Step, Verb
 
 
@@ -28,8 +28,10 @@ class NodeView:
     wanted_role: NodeRole
     wanted_binds: tuple[str, ...]
     running: bool
+    away: bool = False  # it is kept down on purpose: the others go on without it
     replication: ReplicationView | None = None
     binds: tuple[str, ...] = ()
+    upstream: Upstream | None = None  # whom a primary follows itself, where it does
 
     @property
     def serving(self) -> bool:
@@ -44,6 +46,11 @@ def plan_replication(nodes: Sequence[NodeView]) -> list[Step]:
     primaries = [node for node in nodes if node.wanted_role is NodeRole.PRIMARY]
     assert len(primaries) == 1, f"{len(primaries)} primaries are wanted"
     primary = primaries[0]
+    nodes = [node for node in nodes if not node.away]
+    if primary.away:
+        return plan_launches([(node.uid, node.running) for node in nodes]) or [
+            Step(verb=Verb.WAIT, node_uid=primary.uid, reason="the primary is kept down")
+        ]
     if primary.serving:
         first = _promotion(primary) or plan_binds(nodes) or _repointings(primary, nodes)
         if first:
@@ -86,6 +93,18 @@ def plan_binds(nodes: Sequence[NodeView]) -> list[Step]:
 
 def _promotion(primary: NodeView) -> list[Step]:
     assert primary.replication is not None
+    if primary.upstream is not None:
+        if _follows(primary.replication, primary.upstream.endpoint):
+            return []
+        return [
+            Step(
+                verb=Verb.FOLLOW,
+                node_uid=primary.uid,
+                target=primary.upstream.endpoint,
+                outside=primary.upstream.outside,
+                reason="its shard follows another one",
+            )
+        ]
     if primary.replication.role is NodeRole.PRIMARY:
         return []
     return [Step(verb=Verb.PROMOTE, node_uid=primary.uid, reason="the record says primary")]
@@ -111,7 +130,10 @@ def _repointings(primary: NodeView, nodes: Sequence[NodeView]) -> list[Step]:
 
 def _followings(primary: NodeView, nodes: Sequence[NodeView]) -> list[Step]:
     """Attach replicas one at a time: a second sync that begins during a first waits a second."""
-    waits = []
+    waits: list[Step] = []
+    assert primary.replication is not None
+    if primary.upstream is not None and not primary.replication.link_up:
+        return []  # it takes no replicas until it has what it follows; that may be away for days
     for node in nodes:
         if node is primary:
             continue

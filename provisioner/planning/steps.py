@@ -35,3 +35,4 @@ class Step:
     target_bus_port: int | None = None
     target_id: str | None = None
     addresses: tuple[str, ...] = ()
+    outside: bool = False  # FOLLOW: the target is no node of ours

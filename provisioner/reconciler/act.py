@@ -14,7 +14,9 @@ import structlog
 from cachefleet.engine.types import Engine
 from cachefleet.provisioner.planning.steps import Step, Verb
 from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.following import follow
 from cachefleet.provisioner.reconciler.launch import first_seats, launch
+from cachefleet.provisioner.reconciler.milestones import Milestone, reached
 from cachefleet.provisioner.reconciler.records import SubjectRecord
 from cachefleet.provisioner.state.tables import CacheNode
 
@@ -29,7 +31,9 @@ async def take(steps: Sequence[Step], record: SubjectRecord, fleet: Fleet) -> No
     Raises:
         LaunchFailed, NoEngineBinary: a node cannot be started.
         NodeUnreachable, CommandRefused: an engine did not do what it was asked.
+        Stale: the lease is too old to act under.
     """
+    fleet.require_trusted(record.lease)
     nodes = {node.uid: node for node in record.nodes}
     acts = [step for step in steps if step.verb is not Verb.WAIT]
     if not acts:
@@ -54,7 +58,12 @@ async def take(steps: Sequence[Step], record: SubjectRecord, fleet: Fleet) -> No
 
 async def _take(step: Step, node: CacheNode, record: SubjectRecord, fleet: Fleet) -> None:
     if step.verb is Verb.LAUNCH:
+        if node.uid in fleet.held_down:
+            await asyncio.sleep(WAIT_S)
+            return
         await launch(node, record, fleet)
+        if node.recovering:
+            reached(Milestone.LOST_NODE_LAUNCHED)
         return
     if record.engine is Engine.MEMCACHED:
         await _take_memcached(step, node, record, fleet)
@@ -65,7 +74,7 @@ async def _take(step: Step, node: CacheNode, record: SubjectRecord, fleet: Fleet
             await adapter.promote()
         case Verb.FOLLOW:
             assert step.target is not None
-            await adapter.follow(step.target)
+            await follow(node, step.target, record, fleet, outside=step.outside)
         case Verb.BIND:
             await adapter.set_binds(step.addresses)
         case Verb.BEGIN:

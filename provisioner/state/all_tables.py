@@ -2,6 +2,22 @@
 
 from __future__ import annotations
 
-from cachefleet.provisioner.state import access_tables, change_tables, tables
+from cachefleet.provisioner.state import (
+    access_tables,
+    change_tables,
+    fault_tables,
+    notification_tables,
+    reservation_tables,
+    snapshot_tables,
+    tables,
+)
 
-__all__ = ["access_tables", "change_tables", "tables"]
+__all__ = [
+    "access_tables",
+    "change_tables",
+    "fault_tables",
+    "notification_tables",
+    "reservation_tables",
+    "snapshot_tables",
+    "tables",
+]

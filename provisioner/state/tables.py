@@ -176,6 +176,8 @@ class ReplicationGroup(Named, CacheSettings, Base):
     data_key: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     user_group_ids: Mapped[list[str]] = mapped_column(default=list)
     data_tiering: Mapped[str] = mapped_column(String(16), default="disabled")
+    # While data is taken over from outside: {"phase", "source", "force"}; empty otherwise.
+    migration: Mapped[dict[str, Any]] = mapped_column(default=dict)
     # How far the cluster-mode configuration epochs that we hand out have got.
     cluster_epoch: Mapped[int] = mapped_column(default=0)
 
@@ -208,6 +210,8 @@ class NodeGroup(Base):
     status: Mapped[str] = mapped_column(String(16))
     slots: Mapped[str] = mapped_column(Text, default="")
     engine_shard_id: Mapped[str] = mapped_column(String(40))
+    # Whom the shard's primary follows itself: {"host", "port", "outside"}; None for nobody.
+    upstream: Mapped[dict[str, Any] | None]
 
     replication_group: Mapped[ReplicationGroup] = relationship(
         back_populates="node_groups", lazy="raise"

@@ -50,6 +50,7 @@ class Settings(BaseSettings):
     account_id: Annotated[str, Field(pattern=r"^\d{12}$")] = "000000000000"
     default_region: str = "us-east-1"
     allow_reset: bool = False
+    allow_faults: bool = False
     master_key_file: Path | None = None
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
@@ -61,6 +62,9 @@ class Settings(BaseSettings):
     s3_endpoint_url: str | None = None
     kms_endpoint_url: str | None = None
     memory_dir: Path | None = None
+    sns_endpoint_url: Annotated[str, Field(pattern=r"^https?://\S+$", max_length=2048)] | None = (
+        None
+    )
     failover_timeout_s: Annotated[float, Field(ge=0.1, le=600)] = 1.0
 
     @classmethod
@@ -146,6 +150,7 @@ class Settings(BaseSettings):
             kms_endpoint_url=self.kms_endpoint_url,
             region=self.default_region,
             memory_dir=self.memory_dir,
+            allow_faults=self.allow_faults or self.ephemeral,
         )
 
     def api_settings(self) -> ApiSettings:
@@ -157,6 +162,7 @@ class Settings(BaseSettings):
             default_region=self.default_region,
             s3_endpoint_url=self.s3_endpoint_url,
             kms_endpoint_url=self.kms_endpoint_url,
+            allow_faults=self.allow_faults or self.ephemeral,
             allow_reset=self.allow_reset or self.ephemeral,
         )
 

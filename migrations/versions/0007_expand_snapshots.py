@@ -7,8 +7,8 @@ from alembic import op
 
 import cachefleet.provisioner.state.tables
 
-revision = "0004_expand_snapshots"
-down_revision = "0003_expand_access"
+revision = "0007_expand_snapshots"
+down_revision = "0006_expand_faults"
 branch_labels = None
 depends_on = None
 
