@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from cachefleet.api import references, restoring
+from cachefleet.api import objects, references, restoring
 from cachefleet.api.context import RequestContext
 from cachefleet.api.faults import Fault
 from cachefleet.api.registry import Params, Result, action
@@ -71,6 +71,9 @@ async def create_replication_group(ctx: RequestContext, params: Params) -> Resul
         return await _create_around(ctx, params)
     request = _check_request(ctx, params)
     await restoring.check_seeds(ctx, params)
+    key_arn = None
+    if params.get("KmsKeyId"):
+        key_arn = await objects.check_key(ctx, params["KmsKeyId"])
     async with ctx.begin() as tx:
         await _require_free(tx, request.name)
         layout = await _lay_out(ctx, tx, params, request)
@@ -82,6 +85,7 @@ async def create_replication_group(ctx: RequestContext, params: Params) -> Resul
             name=request.name,
             parameter_group_name=layout.parameter_group_name,
             subnet_group_name=layout.subnet_group_name,
+            kms_key_id=key_arn,
             **request.columns,
         )
         await tx.insert(group)
@@ -166,7 +170,7 @@ def _check_request(ctx: RequestContext, params: Params) -> _Request:
         version,
         node_type,
         in_transit=bool(params.get("TransitEncryptionEnabled")),
-        at_rest=bool(params.get("AtRestEncryptionEnabled")),
+        at_rest=_wants_encryption(params),
     )
     windows = choose_windows(
         region=ctx.region,
@@ -191,6 +195,7 @@ def _check_request(ctx: RequestContext, params: Params) -> _Request:
             "engine_version": version.cluster_version,
             "node_type": node_type.name,
             "port": port,
+            "at_rest_encryption_enabled": _wants_encryption(params),
             "security_group_ids": settings.check_security_groups(params.get("SecurityGroupIds")),
             "maintenance_window": windows.maintenance,
             "snapshot_window": windows.snapshot,
@@ -203,6 +208,12 @@ def _check_request(ctx: RequestContext, params: Params) -> _Request:
         },
         tags=tags.parse(params.get("Tags")),
     )
+
+
+def _wants_encryption(params: Params) -> bool:
+    """Tell whether data is to be encrypted at rest; naming a key for it asks for it."""
+    flag = params.get("AtRestEncryptionEnabled")
+    return bool(params.get("KmsKeyId")) if flag is None else bool(flag)
 
 
 def _new_group(
@@ -340,6 +351,11 @@ def _check_around(params: Params) -> str:
     shards.choose_cluster_mode(params, shard_count=1, group_enables=None)
     settings.check_retention(params.get("SnapshotRetentionLimit"), node_type_has_snapshots=True)
     settings.check_network(params)
+    if _wants_encryption(params):
+        raise wrong_combination(
+            "AtRestEncryptionEnabled cannot be used together with PrimaryClusterId: the group "
+            "takes its data over from the primary."
+        )
     return name
 
 

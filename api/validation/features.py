@@ -161,8 +161,6 @@ _UNBUILT_IN_GROUPS: Mapping[str, str] = {
     "TransitEncryptionEnabled": "Encryption in transit is not built yet.",
     "AuthToken": "AUTH tokens are not built yet.",
     "UserGroupIds": "User groups are not built yet.",
-    "AtRestEncryptionEnabled": "Encryption at rest is not built yet.",
-    "KmsKeyId": "Encryption at rest is not built yet.",
     "LogDeliveryConfigurations": "Log delivery is not built yet.",
     "DataTieringEnabled": "Data tiering is not built yet.",
 }

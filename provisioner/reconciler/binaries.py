@@ -13,6 +13,7 @@ from pathlib import Path
 from cachefleet.engine.discovery import Inventory
 from cachefleet.engine.types import Engine, EngineBinary
 from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.places import sealed_dump
 from cachefleet.provisioner.reconciler.records import SubjectRecord
 
 SAVED_DUMP_FILE = "saved.rdb"  # what an orderly stop leaves in a node's directory
@@ -94,6 +95,9 @@ def _held(uid: str, fleet: Fleet) -> int:
     ]
     directory = fleet.driver.directory(uid)
     in_files = [_saved(directory / name) for name in (SAVED_DUMP_FILE, RESTORE_FILE)]
+    kept = sealed_dump(uid, fleet)
+    if kept is not None:
+        in_files.append(parse_dump_format(kept.name.split(".")[1].encode()))
     return max([*by_process, *in_files])
 
 

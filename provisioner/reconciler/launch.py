@@ -36,7 +36,9 @@ from cachefleet.provisioner.reconciler.binaries import (
     binary_for,
 )
 from cachefleet.provisioner.reconciler.fleet import ADMIN_USER, Fleet, command_prefix
+from cachefleet.provisioner.reconciler.places import forget_sealed
 from cachefleet.provisioner.reconciler.records import SubjectRecord, own_endpoint
+from cachefleet.provisioner.reconciler.sealing import bring_back
 from cachefleet.provisioner.state import lifecycle
 from cachefleet.provisioner.state.tables import CacheNode
 
@@ -59,6 +61,7 @@ async def launch(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> None:
         NoEngineBinary: nothing here can run this engine.
     """
     engine = record.engine
+    await bring_back(node, record, fleet)
     binary = binary_for(record, fleet)
     if engine is Engine.MEMCACHED:
         spec = memcached_spec(node, record, fleet, binary)
@@ -72,6 +75,7 @@ async def launch(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> None:
         # Loaded: from here on the file is older than the node.
         for name in (SAVED_DUMP_FILE, DUMP_FILE):
             (fleet.driver.directory(node.uid) / name).unlink(missing_ok=True)
+        forget_sealed(node.uid, fleet)
     log.info("node_launched", node=node.uid, member=node.member_name, engine=binary.detail)
 
 

@@ -43,9 +43,11 @@ from cachefleet.provisioner.reconciler.observe import (
     observe_replication,
 )
 from cachefleet.provisioner.reconciler.outcomes import Done, GiveUp, Outcome, Requeue
+from cachefleet.provisioner.reconciler.places import NoMemoryDirectory, forget_sealed
 from cachefleet.provisioner.reconciler.reconfigure import ValuesRefused, reconfigure
 from cachefleet.provisioner.reconciler.records import SubjectRecord, load_subject
 from cachefleet.provisioner.reconciler.renew import end_rebooting, renew
+from cachefleet.provisioner.reconciler.sealing import SealedData, ensure_key
 from cachefleet.provisioner.state import lifecycle
 from cachefleet.provisioner.state.errors import AddressesExhausted
 from cachefleet.provisioner.state.leases import Lease
@@ -58,7 +60,15 @@ STEPS_PER_CLAIM_MAX = 2_000  # then the claim is given back, so that nothing hol
 
 FILL_BYTES_PER_S_MIN = 5e6  # what is restored may take so much longer to become ready
 
-Permanent = (LaunchFailed, NoEngineBinary, AddressesExhausted, CommandRefused, CannotRestore)
+Permanent = (
+    LaunchFailed,
+    NoEngineBinary,
+    AddressesExhausted,
+    CommandRefused,
+    CannotRestore,
+    SealedData,
+    NoMemoryDirectory,
+)
 FAILED = (lifecycle.CREATE_FAILED, lifecycle.INCOMPATIBLE_NETWORK, lifecycle.RESTORE_FAILED)
 
 
@@ -79,6 +89,7 @@ async def settle(
         await _retire(record.nodes, fleet)
         return Done("its creation had failed")
     try:
+        record = await ensure_key(record, fleet)
         filled_bytes = await fill(record, fleet) if record.is_filling else 0
         timeout_s = fleet.settings.create_timeout_s + filled_bytes / FILL_BYTES_PER_S_MIN
         async with asyncio.timeout(timeout_s):
@@ -172,6 +183,7 @@ async def _end(node: CacheNode, fleet: Fleet) -> None:
     with fleet.ending_node(node.uid):
         await fleet.forget(node.uid)
         await fleet.driver.remove(node.uid)
+        forget_sealed(node.uid, fleet)
 
 
 async def _refused(record: SubjectRecord, fleet: Fleet, *, reason: str) -> Outcome:

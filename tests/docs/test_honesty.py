@@ -19,18 +19,12 @@ CLAIMS = [
         "| Encryption, AUTH and users, serverless, global datastores, log delivery |",
         [
             "Encryption in transit is not built yet.",
-            "Encryption at rest is not built yet.",
             "AUTH tokens are not built yet.",
             "Log delivery is not built yet.",
             "CreateUser",
             "CreateServerlessCache",
             "CreateGlobalReplicationGroup",
         ],
-    ),
-    (
-        "docs/parity.md",
-        "| `AtRestEncryptionEnabled` of a new Valkey group",
-        ["Encryption at rest is not built yet."],
     ),
     (
         "docs/parity.md",
