@@ -45,6 +45,7 @@ from cachefleet.provisioner.maintenance.scheduler import Maintenance
 from cachefleet.provisioner.reconciler.endpoints import GATEWAY_UID, Endpoints
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.loop import SYSTEM_SCOPE, Provisioner
+from cachefleet.provisioner.reconciler.places import forget_unknown
 from cachefleet.provisioner.reconciler.reset import FleetReset
 from cachefleet.provisioner.reconciler.stopping import stop_nodes
 from cachefleet.provisioner.state import leases
@@ -293,7 +294,7 @@ async def _make_fleet(settings: Settings, store: Store, clock: Clock) -> tuple[F
         async with store.begin(SYSTEM_SCOPE) as tx:
             # The directory's lock proves that whoever held these is gone.
             await leases.release_everything(tx)
-    await _sweep(store, driver)
+    await _sweep(fleet, driver)
     return fleet, endpoints
 
 
@@ -318,13 +319,14 @@ async def _require_own_directory(store: Store, data_dir: Path) -> None:
         note.write_text(fleet_id + "\n")
 
 
-async def _sweep(store: Store, driver: LocalDriver) -> None:
+async def _sweep(fleet: Fleet, driver: LocalDriver) -> None:
     """End processes and remove directories whose rows are gone."""
-    async with store.read(SYSTEM_SCOPE) as tx:
+    async with fleet.store.read(SYSTEM_SCOPE) as tx:
         recorded = set((await tx.session.scalars(select(CacheNode.uid))).all())
     for uid in await driver.known() - recorded - {GATEWAY_UID}:
         log.warning("orphan_removed", node=uid)
         await driver.remove(uid)
+    forget_unknown(recorded, fleet)
 
 
 def _master_key(settings: Settings) -> MasterKey:
