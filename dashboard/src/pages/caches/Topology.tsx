@@ -14,6 +14,7 @@ import { useApi } from "../../app/Providers";
 import { ErrorAlert } from "../../components/ErrorAlert";
 import { Status } from "../../components/Status";
 import { bytes, plural } from "../../components/time";
+import { FaultsPanel } from "./Faults";
 import { FilmPanel } from "./Film";
 import { SlotMap } from "./SlotMap";
 import "./topology.css";
@@ -55,6 +56,7 @@ export default function TopologyTab({ cache }: { cache: Cache }) {
         </div>
       </Container>
       {data.ClusterMode === "enabled" ? <SlotMap topology={data} /> : null}
+      <FaultsPanel cache={cache} topology={data} />
       {cache.kind === "group" ? <FilmPanel cache={cache} topology={data} /> : null}
     </SpaceBetween>
   );
