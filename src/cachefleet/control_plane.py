@@ -39,11 +39,13 @@ from cachefleet.provisioner.health.readers import ReaderWatch
 from cachefleet.provisioner.health.reports import FleetReports
 from cachefleet.provisioner.health.sampler import MetricsSampler
 from cachefleet.provisioner.health.visits import NodeVisits
+from cachefleet.provisioner.maintenance.certificates import CertificateWatch
 from cachefleet.provisioner.maintenance.notifier import Notifier, publisher_of
 from cachefleet.provisioner.maintenance.scheduler import Maintenance
 from cachefleet.provisioner.reconciler.endpoints import GATEWAY_UID, Endpoints
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.loop import SYSTEM_SCOPE, Provisioner
+from cachefleet.provisioner.reconciler.places import forget_unknown
 from cachefleet.provisioner.reconciler.reset import FleetReset
 from cachefleet.provisioner.reconciler.stopping import stop_nodes
 from cachefleet.provisioner.state import leases
@@ -218,6 +220,7 @@ async def _running_provisioner(
         asyncio.create_task(sampler.run()),
         asyncio.create_task(ReaderWatch(fleet, provisioner, endpoints).run()),
         asyncio.create_task(maintenance.run()),
+        asyncio.create_task(CertificateWatch(fleet, held=lambda: provisioner.leases).run()),
         asyncio.create_task(Notifier(store, clock, publisher_of(settings.sns_endpoint_url)).run()),
     ]
     for task in tasks:
@@ -291,7 +294,7 @@ async def _make_fleet(settings: Settings, store: Store, clock: Clock) -> tuple[F
         async with store.begin(SYSTEM_SCOPE) as tx:
             # The directory's lock proves that whoever held these is gone.
             await leases.release_everything(tx)
-    await _sweep(store, driver)
+    await _sweep(fleet, driver)
     return fleet, endpoints
 
 
@@ -316,13 +319,14 @@ async def _require_own_directory(store: Store, data_dir: Path) -> None:
         note.write_text(fleet_id + "\n")
 
 
-async def _sweep(store: Store, driver: LocalDriver) -> None:
+async def _sweep(fleet: Fleet, driver: LocalDriver) -> None:
     """End processes and remove directories whose rows are gone."""
-    async with store.read(SYSTEM_SCOPE) as tx:
+    async with fleet.store.read(SYSTEM_SCOPE) as tx:
         recorded = set((await tx.session.scalars(select(CacheNode.uid))).all())
     for uid in await driver.known() - recorded - {GATEWAY_UID}:
         log.warning("orphan_removed", node=uid)
         await driver.remove(uid)
+    forget_unknown(recorded, fleet)
 
 
 def _master_key(settings: Settings) -> MasterKey:
