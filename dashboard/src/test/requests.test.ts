@@ -17,7 +17,7 @@ describe("the wizard", () => {
     const request = groupRequest("valkey", { ...initialValues("valkey"), name: "demo" });
     expect(request).toMatchObject({
       ReplicationGroupId: "demo", Engine: "valkey", ClusterMode: "enabled", NumNodeGroups: 3,
-      ReplicasPerNodeGroup: 2, MultiAZEnabled: true, AutomaticFailoverEnabled: true, Port: 6379,
+      ReplicasPerNodeGroup: 2, TransitEncryptionEnabled: true, AtRestEncryptionEnabled: true, MultiAZEnabled: true, AutomaticFailoverEnabled: true, Port: 6379,
     });
     expect(request.NumCacheClusters).toBeUndefined();
     expect(request.CacheParameterGroupName).toBeUndefined();
@@ -29,7 +29,7 @@ describe("the wizard", () => {
   });
   it("sends a token only with encryption in transit and only where it was chosen", () => {
     const values = { ...initialValues("valkey"), authToken: "0123456789abcdef", access: "token" };
-    expect(groupRequest("valkey", values).AuthToken).toBeUndefined();
+    expect(groupRequest("valkey", { ...values, transit: false }).AuthToken).toBeUndefined();
     expect(groupRequest("valkey", { ...values, transit: true }).AuthToken).toBe("0123456789abcdef");
     expect(groupRequest("valkey", { ...values, transit: true, access: "none" }).AuthToken).toBeUndefined();
   });
