@@ -9,6 +9,7 @@ need() { # command package
 need redis-server redis-server
 need memcached memcached
 need memccapable libmemcached-tools
+need chromium chromium
 if ! compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null && ! command -v postgres >/dev/null; then
   wanted+=(postgresql)
 fi

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, Playwright, expect
 
 from cachefleet.api.console import is_built
 
@@ -92,12 +92,17 @@ def violations(page: Page) -> list[str]:
     ]
 
 
+def field(page: Page, label: str) -> Locator:
+    """Return what one types into under this label; tables have labels of the same name."""
+    return page.locator("input, textarea").and_(page.get_by_label(label, exact=True))
+
+
 def fill(page: Page, label: str, text: str) -> None:
     """Type into the field that has this label."""
-    page.get_by_label(label, exact=True).fill(text)
+    field(page, label).fill(text)
 
 
 def choose(page: Page, label: str, option: str) -> None:
     """Choose from the list that has this label."""
-    page.get_by_label(label).first.click()
+    page.get_by_role("button", name=label).first.click()
     page.get_by_role("option", name=option).first.click()

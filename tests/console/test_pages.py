@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.console.browser import Console, fill, new_context, violations
+from tests.console.browser import Console, field, fill, new_context, violations
 from tests.support.server import Server, command
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def test_works_by_keyboard(console: Console) -> None:
     page.keyboard.press("Enter")
     dialog = page.get_by_role("dialog")
     expect(dialog).to_be_visible()
-    dialog.get_by_label("Name", exact=True).focus()
+    field(page, "Name").focus()
     page.keyboard.type("typed")
     page.keyboard.press("Enter")
     expect(dialog.get_by_text("Description is required.")).to_be_visible()
@@ -119,9 +119,9 @@ def test_a_refusal_stands_at_its_field_and_nothing_is_lost(
     dialog = page.get_by_role("dialog")
     dialog.get_by_role("button", name="Create").click()
     expect(dialog.get_by_text(re.compile("already exists"))).to_be_visible()
-    name = dialog.get_by_label("Name", exact=True)
+    name = field(page, "Name")
     expect(name).to_have_attribute("aria-invalid", "true")
-    expect(dialog.get_by_label("Description", exact=True)).to_have_value("typed with care")
+    expect(field(page, "Description")).to_have_value("typed with care")
     name.fill("free")
     dialog.get_by_role("button", name="Create").click()
     expect(page.get_by_text("Subnet group free is created.")).to_be_visible()
@@ -129,21 +129,23 @@ def test_a_refusal_stands_at_its_field_and_nothing_is_lost(
     # The call log has both, to be copied.
     page.goto(f"{console.url}/console/#/calls")
     expect(page.get_by_role("row").filter(has_text="CreateCacheSubnetGroup")).to_have_count(2)
-    expect(page.get_by_label("Call as aws-cli")).to_contain_text("--cache-subnet-group-name free")
+    expect(page.get_by_role("region", name="Call as aws-cli")).to_contain_text(
+        "--cache-subnet-group-name free"
+    )
 
 
 def test_a_server_that_does_not_answer_costs_nothing(console: Console) -> None:
     page = console.open("/parameter-groups")
     page.get_by_role("button", name="Create parameter group").first.click()
     fill(page, "Name", "patient")
-    page.get_by_label("Family").click()
+    page.get_by_role("button", name="Family").click()
     page.get_by_role("option", name="valkey8").click()
     fill(page, "Description", "still here")
     page.context.set_offline(True)
     dialog = page.get_by_role("dialog")
     dialog.get_by_role("button", name="Create").click()
     expect(dialog.get_by_text("The server does not answer.")).to_be_visible()
-    expect(dialog.get_by_label("Description", exact=True)).to_have_value("still here")
+    expect(field(page, "Description")).to_have_value("still here")
     page.context.set_offline(False)
     dialog.get_by_role("button", name="Create").click()
     expect(page.get_by_text("Parameter group patient is created.")).to_be_visible()
@@ -187,17 +189,17 @@ def test_signs_in_where_signatures_are_checked(
         context = new_context(browser)
         strict = Console(context, enforced.url)
         page = strict.open("/")
-        fill(page, "Access key ID", keys["access_key_id"])
+        fill(page, "Access key ID", keys["AWS_ACCESS_KEY_ID"])
         fill(page, "Secret access key", "wrong")
         page.get_by_role("button", name="Sign in").click()
         expect(page.get_by_text(re.compile("signature", re.IGNORECASE)).last).to_be_visible()
-        fill(page, "Secret access key", keys["secret_access_key"])
+        fill(page, "Secret access key", keys["AWS_SECRET_ACCESS_KEY"])
         page.get_by_role("button", name="Sign in").click()
         expect(page.get_by_role("heading", name="Dashboard").first).to_be_visible()
         # The stream of changes is signed too.
         expect(page.get_by_text("at once")).to_be_visible()
         stored = page.evaluate("() => JSON.stringify({...localStorage, ...sessionStorage})")
-        assert keys["secret_access_key"] not in stored
+        assert keys["AWS_SECRET_ACCESS_KEY"] not in stored
         page.reload()
         expect(page.get_by_role("button", name="Sign in")).to_be_visible()
         context.close()

@@ -12,6 +12,7 @@ import { useLocation, useNavigate } from "react-router";
 import { isAccountId, openSession } from "../api/session";
 import { FormDialog } from "../components/FormDialog";
 import { text } from "../components/fields";
+import { useLandmarkFix } from "../hooks/useLandmarkFix";
 import { FlashArea } from "./flashes";
 import { useLive } from "./live";
 import { useApi } from "./Providers";
@@ -81,6 +82,7 @@ export function usePage(...crumbs: Crumb[]): void {
 const NAVIGATION_FITS = "(min-width: 1100px)";
 
 export function Shell({ children }: { children: ReactNode }) {
+  useLandmarkFix();
   const { pathname } = useLocation();
   const navigate = useNavigate();
   const { down } = useLive();

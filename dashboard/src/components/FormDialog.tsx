@@ -85,6 +85,8 @@ export function FormDialog(props: FormDialogProps) {
           void submit();
         }}
       >
+        {/* Without a button inside of it a form is not sent by Enter. */}
+        <button type="submit" hidden aria-hidden="true" tabIndex={-1} />
         <Form errorText={general}>
           <SpaceBetween size="l">
             {props.intro ? <Box>{props.intro}</Box> : null}
@@ -133,6 +135,7 @@ export function DeleteDialog(props: DeleteDialogProps) {
           kind: "text",
           label: `To confirm, type ${word}`,
           placeholder: word,
+          requiredText: `Type ${word} to confirm.`,
           check: (typed) => (typed === word ? undefined : `Type ${word} to confirm.`),
         },
       ]}

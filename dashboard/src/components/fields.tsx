@@ -31,6 +31,8 @@ export interface Field extends Placeable {
   constraint?: string;
   placeholder?: string;
   optional?: boolean;
+  /** What is said where it is empty. */
+  requiredText?: string;
   options?: readonly Option[];
   loading?: boolean;
   disabled?: boolean;
@@ -85,7 +87,7 @@ export function checkFields(fields: readonly Field[], values: Values): Record<st
     if (field.kind === "number" && value !== "" && !/^-?\d+$/.test(value)) {
       found[field.key] = "Enter a whole number.";
     } else if (!field.optional && ["text", "number", "password", "select", "textarea"].includes(field.kind) && value === "") {
-      found[field.key] = `${field.label} is required.`;
+      found[field.key] = field.requiredText ?? `${field.label} is required.`;
     } else if (value !== "" || field.optional !== true) {
       const refusal = field.check?.(value, values);
       if (refusal) {
