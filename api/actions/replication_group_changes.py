@@ -17,9 +17,10 @@ from cachefleet.api.registry import Params, Result, action
 from cachefleet.api.validation import group_changes as checks
 from cachefleet.api.validation import pending, settings
 from cachefleet.api.validation.changes import setting_changes
+from cachefleet.api.validation.group_access import changed_user_groups
 from cachefleet.api.validation.refusals import not_built
 from cachefleet.api.views.replication_groups import replication_group_view
-from cachefleet.provisioner.state import lifecycle
+from cachefleet.provisioner.state import lifecycle, users
 from cachefleet.provisioner.state.operations import OperationKind
 from cachefleet.provisioner.state.store import Transaction
 from cachefleet.provisioner.state.tables import ReplicationGroup
@@ -36,6 +37,10 @@ async def modify_replication_group(ctx: RequestContext, params: Params) -> Resul
         waiting, unbuilt = await _check_engine_changes(ctx, tx, group, params)
         shared = setting_changes(group, params)
         own, unbuilt_own = _own_changes(ctx, group, params)
+        attachment = await changed_user_groups(tx, group, params)
+        if attachment is not None:
+            own["user_group_ids"] = list(attachment.user_group_ids)
+            waiting["UserGroups"] = {k: list(v) for k, v in attachment.pending.items() if v}
         unbuilt = unbuilt or unbuilt_own
         if unbuilt is not None:
             raise not_built(unbuilt)
@@ -51,6 +56,8 @@ async def modify_replication_group(ctx: RequestContext, params: Params) -> Resul
         due = pending.is_due(group.pending, immediately=immediately)
         _write(group, shared, own, due=due)
         _file(tx, group, ctx.request_id, due=due, settles=bool(shared or own))
+        if attachment is not None:
+            users.file_attachment(tx, group, attachment.change, token=ctx.request_id)
         endpoints = await references.read_endpoints(tx, [group.uid])
         return {"ReplicationGroup": replication_group_view(group, endpoints=endpoints)}
 

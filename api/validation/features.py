@@ -167,7 +167,6 @@ _UNBUILT_IN_GROUPS: Mapping[str, str] = {
     "ServerlessCacheSnapshotName": "Creating a replication group from a snapshot is not built yet.",
     "TransitEncryptionEnabled": "Encryption in transit is not built yet.",
     "AuthToken": "AUTH tokens are not built yet.",
-    "UserGroupIds": "User groups are not built yet.",
     "AtRestEncryptionEnabled": "Encryption at rest is not built yet.",
     "KmsKeyId": "Encryption at rest is not built yet.",
     "LogDeliveryConfigurations": "Log delivery is not built yet.",

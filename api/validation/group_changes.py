@@ -130,11 +130,11 @@ def check_new_node_type(
 def check_access(catalog: Catalog, group: ReplicationGroup, params: Params) -> str | None:
     """Check changes of AUTH, of user groups and of encryption in transit."""
     controlled = group.auth_token_enabled or bool(group.user_group_ids)
-    return (
-        _check_transit(catalog, group, params, controlled=controlled)
-        or _check_token(group, params)
-        or _check_user_groups(group, params)
+    unbuilt = _check_transit(catalog, group, params, controlled=controlled) or _check_token(
+        group, params
     )
+    _check_user_groups(group, params)
+    return unbuilt
 
 
 def _check_transit(
@@ -191,23 +191,17 @@ def _check_token(group: ReplicationGroup, params: Params) -> str | None:
     return "AUTH tokens are not built yet."
 
 
-def _check_user_groups(group: ReplicationGroup, params: Params) -> str | None:
-    added, removed = params.get("UserGroupIdsToAdd"), params.get("UserGroupIdsToRemove")
-    if added:
-        if group.auth_token_enabled and params.get("AuthTokenUpdateStrategy") != "DELETE":
-            raise wrong_combination(
-                "User group can't be associated with auth token enabled. Pass AuthStrategy delete "
-                "to proceed."
-            )
-        if not group.transit_encryption_enabled:
-            raise features.user_group_without_encryption()
-    for user_group in removed or ():
-        if user_group.lower() not in group.user_group_ids:
-            raise wrong_value(
-                f"User group {user_group} is not associated with the replication group."
-            )
-    changes = added or removed or (params.get("RemoveUserGroups") and group.user_group_ids)
-    return "User groups are not built yet." if changes else None
+def _check_user_groups(group: ReplicationGroup, params: Params) -> None:
+    """Refuse to have AUTH and user groups at once; the rest needs the records."""
+    if (
+        params.get("UserGroupIdsToAdd")
+        and group.auth_token_enabled
+        and params.get("AuthTokenUpdateStrategy") != "DELETE"
+    ):
+        raise wrong_combination(
+            "User group can't be associated with auth token enabled. Pass AuthStrategy delete "
+            "to proceed."
+        )
 
 
 def check_promotion(group: ReplicationGroup, wanted: str | None) -> str | None:

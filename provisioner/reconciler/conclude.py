@@ -12,7 +12,7 @@ from sqlalchemy import delete, select
 
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.records import LIVE, SubjectRecord, load_subject
-from cachefleet.provisioner.state import leases, lifecycle
+from cachefleet.provisioner.state import leases, lifecycle, users
 from cachefleet.provisioner.state.lifecycle import Event
 from cachefleet.provisioner.state.operations import (
     OPEN_STATES,
@@ -33,6 +33,7 @@ from cachefleet.provisioner.state.tables import (
     Subject,
     Tag,
 )
+from cachefleet.provisioner.state.users import Change
 
 # What is pending of a change of the number of nodes.
 NODE_COUNT = ("NumCacheNodes", "CacheNodeIdsToRemove", "NewAvailabilityZones")
@@ -45,6 +46,7 @@ CONCLUDED_BY_THEMSELVES = (
     OperationKind.MODIFY,
     OperationKind.CHANGE_PRIMARY,
     OperationKind.RESHARD,
+    OperationKind.APPLY_ACCESS,
 )
 
 
@@ -297,6 +299,8 @@ async def _move_address(tx: Transaction, node: CacheNode, subject_uid: str) -> N
 async def _forget_subject(tx: Transaction, uid: str) -> None:
     # Nobody can hold the lease of what is gone: an operation left open would stay so for ever.
     for operation in await open_operations(tx, uid):
+        if operation.kind == OperationKind.APPLY_ACCESS:
+            await users.conclude_change(tx, operation.id, Change.of(operation.payload))
         await finish(tx, operation.id, OperationState.DONE, "it is gone")
     for statement in (
         delete(EndpointAddress).where(EndpointAddress.subject_uid == uid),

@@ -19,6 +19,7 @@ from cachefleet.provisioner.planning.cluster import plan_cluster
 from cachefleet.provisioner.planning.memcached import plan_memcached
 from cachefleet.provisioner.planning.replication import plan_replication
 from cachefleet.provisioner.planning.steps import Step
+from cachefleet.provisioner.reconciler.access import ensure_access
 from cachefleet.provisioner.reconciler.act import take
 from cachefleet.provisioner.reconciler.addressing import ensure_addresses
 from cachefleet.provisioner.reconciler.conclude import abandon_growth, conclude, fail_creation
@@ -70,6 +71,7 @@ async def settle(
             if may_restart:
                 record = await renew(record, fleet, converge)
             await reconfigure(record, fleet)
+            await ensure_access(record, fleet)
     except Permanent as error:
         return await _refused(record, fleet, reason=str(error))
     except TimeoutError:

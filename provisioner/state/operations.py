@@ -30,6 +30,7 @@ class OperationKind(enum.StrEnum):
     MODIFY = "modify"  # make what is pending true, then settle
     CHANGE_PRIMARY = "change_primary"  # hand a shard's primary role to a named member
     TEST_FAILOVER = "test_failover"  # end a shard's primary
+    APPLY_ACCESS = "apply_access"  # push users and their rights to running nodes
     RESHARD = "reshard"  # move slots to the shards that the record wants
 
 

@@ -1,0 +1,79 @@
+"""Make the users of running nodes those of the record, on all nodes of a subject at once.
+
+Lines are set before connections are ended: who is thrown out and comes back meets the new rules.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+
+import structlog
+
+from cachefleet.engine.types import Engine
+from cachefleet.provisioner.planning.access import plan_access
+from cachefleet.provisioner.reconciler.binaries import binary_for
+from cachefleet.provisioner.reconciler.fleet import ADMIN_USER, Fleet
+from cachefleet.provisioner.reconciler.launch import REPLICATION_USER, acl_lines
+from cachefleet.provisioner.reconciler.records import SubjectRecord
+from cachefleet.provisioner.state.tables import CacheNode
+
+log = structlog.get_logger(__name__)
+
+OWN_USERS = frozenset({ADMIN_USER, REPLICATION_USER})
+
+
+async def ensure_access(record: SubjectRecord, fleet: Fleet) -> None:
+    """See that every live node has exactly the users of the record, where user groups are or were.
+
+    Raises:
+        NodeUnreachable, CommandRefused: a node did not take them; others may have.
+    """
+    if record.engine is Engine.MEMCACHED:
+        return
+    await asyncio.gather(*(_ensure(node, record, fleet) for node in record.live_nodes))
+
+
+async def _ensure(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> None:
+    if record.users is None:
+        present = set(await fleet.valkey(node).command("ACL", "USERS"))
+        if present <= OWN_USERS | {"default"}:
+            return
+    await _push(node, record, fleet, ())
+
+
+async def push_access(
+    record: SubjectRecord, fleet: Fleet, *, severed: Collection[str] = ()
+) -> None:
+    """Set the users of every live node; end the connections of who was removed or is *severed*.
+
+    Raises:
+        NodeUnreachable, CommandRefused: a node did not take them; others may have.
+    """
+    if record.engine is Engine.MEMCACHED:
+        return
+    await asyncio.gather(*(_push(node, record, fleet, severed) for node in record.live_nodes))
+
+
+async def _push(
+    node: CacheNode, record: SubjectRecord, fleet: Fleet, severed: Collection[str]
+) -> None:
+    adapter = fleet.valkey(node)
+    present = await adapter.command("ACL", "USERS")
+    steps = plan_access(
+        lines=acl_lines(record, fleet, binary_for(record, fleet)),
+        present=present,
+        own=OWN_USERS,
+        severed=severed,
+    )
+    await adapter.acl_setuser(steps.lines)
+    await adapter.acl_deluser(steps.removed)
+    for name in steps.severed:
+        await adapter.kill_user(name)
+    log.info(
+        "node_access_set",
+        node=node.uid,
+        member=node.member_name,
+        users=len(steps.lines),
+        removed=len(steps.removed),
+    )
