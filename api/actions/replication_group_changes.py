@@ -12,6 +12,7 @@ from typing import Any
 
 from cachefleet.api import references
 from cachefleet.api.actions.engine_changes import engine_changes
+from cachefleet.api.actions.replication_group_creation import token_columns
 from cachefleet.api.context import RequestContext
 from cachefleet.api.registry import Params, Result, action
 from cachefleet.api.validation import group_changes as checks
@@ -41,6 +42,7 @@ async def modify_replication_group(ctx: RequestContext, params: Params) -> Resul
         if attachment is not None:
             own["user_group_ids"] = list(attachment.user_group_ids)
             waiting["UserGroups"] = {k: list(v) for k, v in attachment.pending.items() if v}
+        _change_tokens(tx, group, params, shared, own, waiting)
         unbuilt = unbuilt or unbuilt_own
         if unbuilt is not None:
             raise not_built(unbuilt)
@@ -72,7 +74,8 @@ async def _check_engine_changes(
     pending.check_separate_upgrade(
         group.pending, waiting, immediately=bool(params.get("ApplyImmediately"))
     )
-    reasons.append(checks.check_access(ctx.catalog, group, params))
+    waiting |= checks.check_transit(ctx.catalog, group, params)
+    checks.check_user_groups(group, params)
     successor = checks.check_promotion(group, params.get("PrimaryClusterId"))
     if successor is not None:
         is_primary = successor == checks.primary_name(group)
@@ -82,6 +85,26 @@ async def _check_engine_changes(
     if params.get("Durability") not in _DURABILITY_WITHOUT_EFFECT:
         reasons.append("Durability is not built yet.")
     return waiting, next((reason for reason in reasons if reason is not None), None)
+
+
+def _change_tokens(
+    tx: Transaction,
+    group: ReplicationGroup,
+    params: Params,
+    shared: dict[str, Any],
+    own: dict[str, Any],
+    waiting: dict[str, Any],
+) -> None:
+    """Add the columns of a change of the AUTH token, and what is shown until engines have it."""
+    tokens = checks.check_token(group, params)
+    if tokens is None:
+        return
+    columns = token_columns(tokens)
+    shared["auth_token_enabled"] = columns.pop("auth_token_enabled")
+    shared["auth_token_changed_at"] = tx.now if tokens.enabled else None
+    own |= columns
+    confirms = params.get("AuthTokenUpdateStrategy") == "SET"
+    waiting["AuthTokenStatus"] = "SETTING" if confirms else "ROTATING"
 
 
 def _own_changes(

@@ -153,7 +153,6 @@ _OUTPOSTS = "Nodes on outposts are not built yet."
 _UNBUILT_IN_CLUSTERS: Mapping[str, str] = {
     "SnapshotArns": "Creating a cluster from a snapshot is not built yet.",
     "SnapshotName": "Creating a cluster from a snapshot is not built yet.",
-    "TransitEncryptionEnabled": "Encryption in transit is not built yet.",
     "LogDeliveryConfigurations": "Log delivery is not built yet.",
     "OutpostMode": _OUTPOSTS,
     "PreferredOutpostArn": _OUTPOSTS,
@@ -165,8 +164,6 @@ _UNBUILT_IN_GROUPS: Mapping[str, str] = {
     "SnapshotArns": "Creating a replication group from a snapshot is not built yet.",
     "SnapshotName": "Creating a replication group from a snapshot is not built yet.",
     "ServerlessCacheSnapshotName": "Creating a replication group from a snapshot is not built yet.",
-    "TransitEncryptionEnabled": "Encryption in transit is not built yet.",
-    "AuthToken": "AUTH tokens are not built yet.",
     "AtRestEncryptionEnabled": "Encryption at rest is not built yet.",
     "KmsKeyId": "Encryption at rest is not built yet.",
     "LogDeliveryConfigurations": "Log delivery is not built yet.",

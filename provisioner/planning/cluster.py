@@ -8,7 +8,7 @@ without one CLUSTER MEET; nodes that come later are met and made replicas here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cachefleet.engine.types import (
@@ -18,7 +18,12 @@ from cachefleet.engine.types import (
     NodeRole,
     ReplicationView,
 )
-from cachefleet.provisioner.planning.replication import NodeView, plan_binds, plan_launches
+from cachefleet.provisioner.planning.replication import (
+    NodeView,
+    plan_binds,
+    plan_launches,
+    plan_listening,
+)
 from cachefleet.provisioner.planning.steps import Step, Verb
 
 
@@ -39,6 +44,8 @@ class ClusterMemberView:
     binds: tuple[str, ...] = ()
     info: ClusterInfoView | None = None
     peers: tuple[ClusterNodeView, ...] = field(default=())
+    wanted_listening: Mapping[str, str] = field(default_factory=dict)
+    listening: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def serving(self) -> bool:
@@ -55,7 +62,8 @@ class ClusterMemberView:
 
 def plan_cluster(members: Sequence[ClusterMemberView]) -> list[Step]:
     """Return the next steps for the group; empty once it has converged."""
-    urgent = _take_overs(members) or plan_binds([_as_node(member) for member in members])
+    nodes = [_as_node(member) for member in members]
+    urgent = plan_listening(nodes) or _take_overs(members) or plan_binds(nodes)
     if urgent:
         return urgent
     # Primaries that begin go first: a replica that finds none to follow waits a second.
@@ -179,4 +187,6 @@ def _as_node(member: ClusterMemberView) -> NodeView:
         running=member.running,
         replication=member.replication,
         binds=member.binds,
+        wanted_listening=member.wanted_listening,
+        listening=member.listening,
     )

@@ -16,6 +16,7 @@ from cachefleet.provisioner.reconciler.binaries import binary_for
 from cachefleet.provisioner.reconciler.fleet import ADMIN_USER, Fleet
 from cachefleet.provisioner.reconciler.launch import REPLICATION_USER, acl_lines
 from cachefleet.provisioner.reconciler.records import SubjectRecord
+from cachefleet.provisioner.state import lifecycle
 from cachefleet.provisioner.state.tables import CacheNode
 
 log = structlog.get_logger(__name__)
@@ -23,36 +24,21 @@ log = structlog.get_logger(__name__)
 OWN_USERS = frozenset({ADMIN_USER, REPLICATION_USER})
 
 
-async def ensure_access(record: SubjectRecord, fleet: Fleet) -> None:
-    """See that every live node has exactly the users of the record, where user groups are or were.
-
-    Raises:
-        NodeUnreachable, CommandRefused: a node did not take them; others may have.
-    """
-    if record.engine is Engine.MEMCACHED:
-        return
-    await asyncio.gather(*(_ensure(node, record, fleet) for node in record.live_nodes))
-
-
-async def _ensure(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> None:
-    if record.users is None:
-        present = set(await fleet.valkey(node).command("ACL", "USERS"))
-        if present <= OWN_USERS | {"default"}:
-            return
-    await _push(node, record, fleet, ())
-
-
-async def push_access(
+async def ensure_access(
     record: SubjectRecord, fleet: Fleet, *, severed: Collection[str] = ()
 ) -> None:
-    """Set the users of every live node; end the connections of who was removed or is *severed*.
+    """Make the users of every live node those of the record; connections that are there stay.
+
+    Only those end that are of users who are not on record any more, or are *severed*.
 
     Raises:
         NodeUnreachable, CommandRefused: a node did not take them; others may have.
     """
     if record.engine is Engine.MEMCACHED:
         return
-    await asyncio.gather(*(_push(node, record, fleet, severed) for node in record.live_nodes))
+    # A node that has just been created was started with the record's own users.
+    settled = [node for node in record.live_nodes if node.status != lifecycle.NODE_CREATING]
+    await asyncio.gather(*(_push(node, record, fleet, severed) for node in settled))
 
 
 async def _push(

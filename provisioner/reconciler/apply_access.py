@@ -10,7 +10,7 @@ from __future__ import annotations
 import structlog
 
 from cachefleet.engine.errors import CommandRefused, NodeUnreachable
-from cachefleet.provisioner.reconciler.access import push_access
+from cachefleet.provisioner.reconciler.access import ensure_access
 from cachefleet.provisioner.reconciler.conclude import conclude
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.outcomes import Done, GiveUp, Outcome, Requeue
@@ -41,7 +41,7 @@ async def apply_access(operation: Operation, lease: Lease, fleet: Fleet) -> Outc
         if not all(node.uid in fleet.watched for node in record.live_nodes):
             # A node is down or not looked at yet: what mends that sets its users as well.
             await settle(lease, fleet)
-        await push_access(record, fleet, severed=change.severed)
+        await ensure_access(record, fleet, severed=change.severed)
         if change.group_ids or operation.payload.get("attachment"):
             outcome = await settle(lease, fleet)
             if not isinstance(outcome, Done):

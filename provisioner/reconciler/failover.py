@@ -26,6 +26,7 @@ from cachefleet.provisioner.reconciler.launch import SAVED_ITEMS_FILE
 from cachefleet.provisioner.reconciler.observe import wanted_binds
 from cachefleet.provisioner.reconciler.records import (
     SubjectRecord,
+    engine_endpoint,
     load_subject,
     own_endpoint,
 )
@@ -197,7 +198,7 @@ async def learn_primary(
         assert record.group is not None
         tx.emit("cache-cluster", primary.member_name, text)
         tx.emit("replication-group", record.group.name, text)
-    if record.endpoint("primary") is not None and not fleet.settings.endpoints_are_bound:
+    if record.endpoint("primary") is not None and not fleet.binds_endpoints(record):
         await fleet.sync_endpoints(record.lease.subject_uid)
 
 
@@ -207,7 +208,7 @@ async def release_endpoint(node: CacheNode, record: SubjectRecord, fleet: Fleet)
     Connections outlive the listener: their clients would go on writing to a replica.
     """
     endpoint = record.endpoint("primary")
-    if endpoint is None or not fleet.settings.endpoints_are_bound:
+    if endpoint is None or not fleet.binds_endpoints(record):
         return
     adapter = fleet.valkey(node)
     await adapter.set_binds((own_endpoint(node).host,))
@@ -218,10 +219,10 @@ async def _cut_writers(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> 
     """End the connections that were made to a node while it was primary."""
     parameters = fleet.effective_parameters(record)
     closes = any(parameters.get(name) == "yes" for name in CLOSE_ON_WRITE)
-    if closes or not fleet.settings.endpoints_are_bound:
+    if closes or not fleet.binds_endpoints(record):
         # Those who came to the node itself. Replicas and subscribers are of another type, and we
         # come by its socket. With endpoints in the gateway, all of its clients are among them.
-        own = own_endpoint(node)
+        own = engine_endpoint(node)
         await fleet.valkey(node).command("CLIENT", "KILL", "TYPE", "normal", "LADDR", str(own))
 
 

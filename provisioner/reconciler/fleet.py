@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,7 +16,8 @@ from cachefleet.engine.valkey.adapter import ValkeyAdapter
 from cachefleet.engine.valkey.config import hidden_renames
 from cachefleet.provisioner.clock import Clock
 from cachefleet.provisioner.drivers.base import Driver
-from cachefleet.provisioner.reconciler.records import SubjectRecord, own_endpoint
+from cachefleet.provisioner.reconciler.certificates import Certificates
+from cachefleet.provisioner.reconciler.records import SubjectRecord, engine_endpoint
 from cachefleet.provisioner.settings import ProvisionerSettings
 from cachefleet.provisioner.state.store import Store
 from cachefleet.provisioner.state.tables import CacheNode
@@ -66,6 +68,15 @@ class Fleet:
     _valkey: dict[str, ValkeyAdapter] = field(default_factory=dict)
     _memcached: dict[str, MemcachedAdapter] = field(default_factory=dict)
 
+    @functools.cached_property
+    def certificates(self) -> Certificates:
+        """Return the local authority of this fleet, and what it has issued."""
+        return Certificates(self.settings.data_dir, self.clock)
+
+    def binds_endpoints(self, record: SubjectRecord) -> bool:
+        """Tell whether nodes bind this subject's endpoints; otherwise the gateway has them."""
+        return self.settings.endpoints_are_bound and not record.fronted
+
     @property
     def stock_memcached(self) -> bool:
         """Tell whether memcached nodes are stock ones, which have no control socket."""
@@ -93,7 +104,7 @@ class Fleet:
             control = None if self.stock_memcached else str(self.driver.socket_path(node.uid))
             adapter = MemcachedAdapter(
                 unix_socket=control,
-                endpoint=own_endpoint(node),
+                endpoint=engine_endpoint(node),
                 timeout_s=self.settings.command_timeout_s,
             )
             self._memcached[node.uid] = adapter
@@ -103,7 +114,7 @@ class Fleet:
         """Have the node's end or silence noticed from now on."""
         stock = record.engine is Engine.MEMCACHED and self.stock_memcached
         self.watched[node.uid] = WatchedNode(
-            record.lease.subject_uid, record.engine, own_endpoint(node) if stock else None
+            record.lease.subject_uid, record.engine, engine_endpoint(node) if stock else None
         )
 
     @contextlib.contextmanager

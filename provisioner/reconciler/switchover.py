@@ -30,8 +30,8 @@ from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.observe import wanted_binds
 from cachefleet.provisioner.reconciler.records import (
     SubjectRecord,
-    own_endpoint,
     reload_subject,
+    replication_endpoint,
 )
 from cachefleet.provisioner.state.tables import CacheNode
 
@@ -80,7 +80,7 @@ async def _swap(successor: CacheNode, primary: CacheNode, fleet: Fleet) -> None:
         await _hold(old, new, successor)
         await new.promote()
         # Before any client is led to the new primary: see above.
-        await old.follow(own_endpoint(successor))
+        await old.follow(replication_endpoint(successor))
     finally:
         await old.command("CLIENT", "UNPAUSE")
 
