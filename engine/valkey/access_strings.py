@@ -161,6 +161,8 @@ class _Checker:
             raise IllegalAccessString("A selector cannot be inside another.")
         self._need(VERSION_SELECTORS)
         if word.startswith("("):
+            if ")" in word[1:-1]:
+                raise _syntax(word)
             _Checker(selector=True).check_all(word[1:-1].split())
 
     def _check_keys(self, word: str, lowered: str) -> None:
@@ -203,7 +205,7 @@ class _Checker:
         if bar:
             if sign == "-":
                 self._need(VERSION_SELECTORS)
-            if container in restricted():
+            elif container in restricted():
                 raise IllegalAccessString(f"The command {container} is restricted.")
             is_first_argument = (
                 sign == "+"
