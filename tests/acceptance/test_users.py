@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -125,15 +125,16 @@ def test_users_have_their_rights_and_no_others(client: ElastiCacheClient, cache:
     with connect(where, "app") as app, connect(where, "reader") as reader:
         app.set("app:1", "x")
         assert reader.get("app:1") == "x"
-        for forbidden in (
+        forbidden: list[Callable[[], Any]] = [
             lambda: app.set("other", "x"),
             lambda: reader.set("app:1", "y"),
             lambda: app.execute_command("PSYNC", "?", "-1"),
             lambda: app.acl_setuser("app", enabled=True, nopass=True),
             lambda: app.acl_list(),
-        ):
+        ]
+        for call in forbidden:
             with pytest.raises(NoPermissionError):
-                forbidden()
+                call()
         with pytest.raises(redis.ResponseError, match="unknown command 'CONFIG'"):
             app.config_get("*")
     assert "invalid username-password pair or user is disabled" in refused(

@@ -81,7 +81,7 @@ def drawn(dice: random.Random) -> str:
 @pytest.mark.parametrize("seed", range(4))
 async def test_every_accepted_string_is_a_user_of_every_engine(node: Node, seed: int) -> None:
     dice = random.Random(seed)
-    users = []
+    users: list[AccessUser] = []
     while len(users) < USERS_COUNT:
         try:
             accepted = parse_access_string(drawn(dice)).text

@@ -79,7 +79,10 @@ async def _populate(api: Api) -> None:
     ):
         await api("CreateUserGroup", UserGroupId=name, Engine=engine, UserIds=ids)
     await settle(api)
-    tls = {"transit_encryption_enabled": True, "transit_encryption_mode": "required"}
+    tls: dict[str, Any] = {
+        "transit_encryption_enabled": True,
+        "transit_encryption_mode": "required",
+    }
     async with api.store.begin(SCOPE) as tx:
         (await tx.get(User, "busy")).status = "modifying"
         (await tx.get(UserGroup, "changing")).status = "modifying"
@@ -88,7 +91,7 @@ async def _populate(api: Api) -> None:
         )
         await groups.replication_group(tx, "plain")
         await groups.replication_group(tx, "sealed", **tls)
-        preferred = {**tls, "transit_encryption_mode": "preferred"}
+        preferred: dict[str, Any] = {**tls, "transit_encryption_mode": "preferred"}
         await groups.replication_group(tx, "half", **preferred)
         await groups.replication_group(tx, "sixes", engine_version="6.2.6", **tls)
         await groups.replication_group(tx, "fives", engine_version="5.0.6", **tls)

@@ -21,7 +21,7 @@ from tests.support.settled import settle
 
 ARN = "arn:aws:elasticache:us-east-1:000000000000"
 PASSWORD = "a-password-of-16"
-TLS = {"transit_encryption_enabled": True, "transit_encryption_mode": "required"}
+TLS: dict[str, Any] = {"transit_encryption_enabled": True, "transit_encryption_mode": "required"}
 
 
 @pytest.fixture
