@@ -12,6 +12,8 @@ from typing import Protocol
 from cachefleet.engine.gateway.balance import Balancer
 from cachefleet.engine.gateway.discovery import Discovery
 from cachefleet.engine.gateway.interception import Interceptor, WireViolation
+from cachefleet.engine.gateway.opening import Opening
+from cachefleet.engine.gateway.optional_token import rewriting
 from cachefleet.engine.gateway.pump import Link, Side
 from cachefleet.engine.gateway.reports import BackendStatus, ListenFailure, RouteStatus
 from cachefleet.engine.gateway.routes import Address, Route, RouteKind, TlsMode
@@ -234,6 +236,9 @@ class RouteService:
     def _interceptor(self) -> Interceptor | None:
         if self.route.kind is RouteKind.MEMCACHED_DISCOVERY:
             return Discovery(self._cluster_config)
+        auth = self.route.options.auth
+        if auth is not None and auth.optional_token_sha256s:
+            return Opening(rewriting(auth.optional_token_sha256s))
         return None
 
     def _cluster_config(self) -> bytes:

@@ -191,6 +191,10 @@ def listening_directives(
             )
         else:
             wanted["cluster-announce-port"] = told
+            if binary.tls:
+                # With it the other one is what clients in plain are told, and those alone.
+                apart_tls = listening.client_port is not None and listening.tls_replication
+                wanted["cluster-announce-tls-port"] = str(listening.tls_port if apart_tls else 0)
     return wanted
 
 

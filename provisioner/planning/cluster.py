@@ -44,6 +44,7 @@ class ClusterMemberView:
     binds: tuple[str, ...] = ()
     info: ClusterInfoView | None = None
     peers: tuple[ClusterNodeView, ...] = field(default=())
+    client_port: int | None = None  # what clients are told; None where it cannot have changed
     wanted_listening: Mapping[str, str] = field(default_factory=dict)
     listening: Mapping[str, str] = field(default_factory=dict)
 
@@ -155,9 +156,14 @@ def _roles(members: Sequence[ClusterMemberView]) -> list[Step]:
 
 def _waits(members: Sequence[ClusterMemberView]) -> list[Step]:
     wanted = {member.engine_node_id for member in members}
+    told = {
+        member.engine_node_id: member.client_port
+        for member in members
+        if member.client_port is not None
+    }
     steps = []
     for member in members:
-        reason = _unsettled(member, wanted)
+        reason = _unsettled(member, wanted) or _misled(member, told)
         if reason:
             steps.append(Step(verb=Verb.WAIT, node_uid=member.uid, reason=reason))
     return steps
@@ -175,6 +181,13 @@ def _unsettled(member: ClusterMemberView, wanted: set[str]) -> str | None:
         return f"it is still {myself.role.value}"
     if myself.role is NodeRole.REPLICA and not member.replication.link_up:
         return "it is not in sync yet"
+    return None
+
+
+def _misled(member: ClusterMemberView, told: Mapping[str, int]) -> str | None:
+    """Say why a node would lead clients astray: it has not heard where others take them now."""
+    if any(told.get(peer.id, peer.endpoint.port) != peer.endpoint.port for peer in member.peers):
+        return "it does not know yet where clients reach the others"
     return None
 
 

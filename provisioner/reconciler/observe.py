@@ -38,6 +38,7 @@ LISTENING = (
     "tls-replication",
     "tls-cluster",
     "cluster-announce-port",
+    "cluster-announce-tls-port",
     "cluster-announce-client-port",
 )
 
@@ -183,6 +184,7 @@ async def _observe_member(
         replication=plain.replication,
         binds=plain.binds,
         listening=plain.listening,
+        client_port=node.port,
         info=info,
         peers=peers,
     )
