@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import ssl
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Protocol
 
 from cachefleet.engine.gateway.balance import Balancer
 from cachefleet.engine.gateway.discovery import Discovery
+from cachefleet.engine.gateway.handshake import IamHandshake
+from cachefleet.engine.gateway.iam_keys import KeyRing
+from cachefleet.engine.gateway.iam_login import check_login
 from cachefleet.engine.gateway.interception import Interceptor, WireViolation
 from cachefleet.engine.gateway.opening import Opening
 from cachefleet.engine.gateway.optional_token import rewriting
@@ -22,6 +27,11 @@ from cachefleet.engine.gateway.routes import Address, Route, RouteKind, TlsMode
 ATTEMPTS_S_MAX = 10.0
 
 log = logging.getLogger(__name__)
+
+
+def utc_now() -> datetime:
+    """Return the time by which tokens expire."""
+    return datetime.now(UTC)
 
 
 class Budget(Protocol):
@@ -46,12 +56,22 @@ class _Tally:
 class RouteService:
     """Implements :class:`~cachefleet.engine.gateway.pump.LinkOwner` for one route."""
 
-    def __init__(self, route: Route, *, budget: Budget, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        route: Route,
+        *,
+        budget: Budget,
+        clock: Callable[[], float],
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
         self.route = route
         self.tls_context: ssl.SSLContext | None = None  # for the next handshake
+        self.iam_keys = KeyRing()  # that tokens are checked with
+        self._now = now
         self._budget = budget
         self._balancer = Balancer(clock=clock)
         self._links: dict[Link, Address | None] = {}  # None: no backend yet
+        self._sessions: dict[Link, asyncio.TimerHandle] = {}  # that end unless they are renewed
         self._attempts: dict[Link, asyncio.Task[None]] = {}
         self._tallies: dict[Address, _Tally] = {}
         self._refused_total = 0
@@ -61,9 +81,8 @@ class RouteService:
 
     def client_side(self) -> Side:
         """The protocol factory of this route's listeners."""
-        link = Link(
-            self, buffer_bytes=self.route.options.buffer_bytes, interceptor=self._interceptor()
-        )
+        link = Link(self, buffer_bytes=self.route.options.buffer_bytes, interceptor=None)
+        link.interceptor = self._interceptor(link)
         return link.client
 
     def change(self, route: Route) -> int:
@@ -164,6 +183,8 @@ class RouteService:
             return  # it was refused
         self._budget.give_back()
         address = self._links.pop(link)
+        if (session := self._sessions.pop(link, None)) is not None:
+            session.cancel()
         if (task := self._attempts.get(link)) is not None:
             task.cancel()
         self._bytes_from_clients += link.client.byte_count
@@ -233,13 +254,37 @@ class RouteService:
     def _addresses(self) -> tuple[Address, ...]:
         return (*self.route.backends, *self.route.fallback)
 
-    def _interceptor(self) -> Interceptor | None:
+    def _interceptor(self, link: Link) -> Interceptor | None:
         if self.route.kind is RouteKind.MEMCACHED_DISCOVERY:
             return Discovery(self._cluster_config)
         auth = self.route.options.auth
+        if auth is not None and auth.iam is not None:
+            return IamHandshake(
+                self._swap, on_authenticated=functools.partial(self._begin_session, link)
+            )
         if auth is not None and auth.optional_token_sha256s:
             return Opening(rewriting(auth.optional_token_sha256s))
         return None
+
+    def _swap(self, user: bytes, token: bytes) -> bytes | None:
+        """Return the internal password of a user of IAM whose *token* is good, else None.
+
+        Raises LookupError for a user that does not authenticate with IAM.
+        """
+        auth = self.route.options.auth  # as it is now: users come and go under open connections
+        if auth is None or auth.iam is None:
+            raise LookupError
+        return check_login(
+            user, token, iam=auth.iam, keys=self.iam_keys, now=self._now(), route=self.route.name
+        )
+
+    def _begin_session(self, link: Link) -> None:
+        auth = self.route.options.auth
+        assert auth is not None, "somebody authenticated with IAM"
+        assert auth.iam is not None, "somebody authenticated with IAM"
+        if (session := self._sessions.get(link)) is not None:
+            session.cancel()
+        self._sessions[link] = self.call_later(auth.iam.session_s_max, link.abort)
 
     def _cluster_config(self) -> bytes:
         return (self.route.options.cluster_config or "").encode()
