@@ -36,6 +36,7 @@ from cachefleet.provisioner.health.readers import ReaderWatch
 from cachefleet.provisioner.maintenance.scheduler import Maintenance
 from cachefleet.provisioner.reconciler.endpoints import GATEWAY_UID, Endpoints
 from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.iam import watch_keys
 from cachefleet.provisioner.reconciler.loop import SYSTEM_SCOPE, Provisioner
 from cachefleet.provisioner.reconciler.stopping import stop_nodes
 from cachefleet.provisioner.state import leases
@@ -197,6 +198,7 @@ async def _running_provisioner(
     tasks = [
         asyncio.create_task(provisioner.run()),
         asyncio.create_task(monitor.run()),
+        asyncio.create_task(watch_keys(fleet, endpoints.sync)),
         asyncio.create_task(ReaderWatch(fleet, provisioner, endpoints).run()),
         asyncio.create_task(
             Maintenance(store, clock, holder=fleet.holder, held=lambda: provisioner.leases).run()

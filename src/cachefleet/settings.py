@@ -136,6 +136,7 @@ class Settings(BaseSettings):
                 memcached_flavor=self.memcached_flavor,
             ),
             ephemeral=self.ephemeral,
+            master_key_file=self.master_key_path,
             failover_timeout_s=self.failover_timeout_s,
         )
 
