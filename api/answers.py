@@ -16,7 +16,7 @@ from cachefleet.provisioner.state.scope import Scope
 
 KEPT_MAX = 256  # a page of 100 groups is some 200 kB
 QUESTIONS = ("Describe", "List")
-TIME_DEPENDENT = frozenset({"DescribeEvents"})
+TIME_DEPENDENT = frozenset({"DescribeEvents", "DescribeReservedCacheNodes"})
 
 Key = tuple[str, Scope, Hashable]
 

@@ -1,8 +1,8 @@
 """The FastAPI application of the front-end, made from what the composition root passes in.
 
-The AWS Query API is answered at ``/`` by the front door; health checks are here; everything else
-(``/v1``, ``/metrics``, the console) is included by others, who find what they need in
-``app.state.front_end``.
+The AWS Query API is answered at ``/`` by the front door and the JSON API at ``/v1`` by its side
+door; health checks are here; everything else (``/metrics``, the console) is included by others, who
+find what they need in ``app.state.front_end``.
 """
 
 from __future__ import annotations
@@ -10,23 +10,31 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from fastapi import FastAPI
-from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.responses import JSONResponse
 
 from cachefleet import __version__
 from cachefleet.api import actions
-from cachefleet.api.auth.identity import Authenticator, CredentialStore, StaticCredentials
+from cachefleet.api.auth.identity import (
+    Authenticator,
+    BearerTokens,
+    CredentialStore,
+    StaticCredentials,
+)
+from cachefleet.api.console import CONSOLE_DIR, add_console
 from cachefleet.api.endpoint import FrontDoor, Observe
+from cachefleet.api.front_end import FrontEnd, Ports
 from cachefleet.api.pipeline import Pipeline
 from cachefleet.api.protocol.model import Model, load_model
 from cachefleet.api.protocol.query import RequestParser
 from cachefleet.api.protocol.xml import ResponseSerializer
 from cachefleet.api.registry import Registry
+from cachefleet.api.rest.app import make_door
 from cachefleet.api.settings import ApiSettings
 from cachefleet.api.stages import Services
 from cachefleet.api.throttle import Throttle
@@ -36,26 +44,11 @@ if TYPE_CHECKING:
     from cachefleet.provisioner.state.store import Store
 
 READY_TIMEOUT_S = 5.0
-CONSOLE_NOTE = """This is cachefleet. It answers the Amazon ElastiCache API at this address:
-
-    aws elasticache describe-replication-groups --endpoint-url http://<this address>
-
-This build has no web console.
-"""
-
 # Returns why the server is not ready, or None where it is.
 ReadinessCheck = Callable[[], Awaitable[str | None]]
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FrontEnd:
-    """What other routers may use: the pipeline's services, and the pipeline itself."""
-
-    services: Services
-    pipeline: Pipeline
 
 
 def create_app(
@@ -65,10 +58,13 @@ def create_app(
     catalog: Any,
     clock: Clock,
     credentials: CredentialStore | None = None,
+    bearer_tokens: BearerTokens | None = None,
+    ports: Ports | None = None,
     readiness: ReadinessCheck | None = None,
     observe: Observe | None = None,
     lifespan: Lifespan | None = None,
     registry: Registry | None = None,
+    console_dir: Path = CONSOLE_DIR,
 ) -> FastAPI:
     """Return the application. Imports every module of ``cachefleet.api.actions``."""
     model = load_model()
@@ -80,15 +76,18 @@ def create_app(
         catalog=catalog,
         clock=clock,
         credentials=credentials,
+        bearer_tokens=bearer_tokens,
     )
     pipeline = Pipeline(services)
     app = FastAPI(
         title="cachefleet", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan
     )
-    app.state.front_end = FrontEnd(services=services, pipeline=pipeline)
-    app.add_middleware(FrontDoor, pipeline=pipeline, observe=observe)
+    front_end = FrontEnd(services=services, pipeline=pipeline, ports=ports or Ports())
+    app.state.front_end = front_end
+    rest = make_door(front_end, observe=observe)
+    app.add_middleware(FrontDoor, pipeline=pipeline, observe=observe, rest=rest)
     _add_health(app, readiness)
-    _add_console_note(app)
+    add_console(app, settings, console_dir)
     return app
 
 
@@ -106,6 +105,7 @@ def make_services(
     catalog: Any,
     clock: Clock,
     credentials: CredentialStore | None = None,
+    bearer_tokens: BearerTokens | None = None,
 ) -> Services:
     """Compile the model's parsers and serializers and put the stages' services together."""
     return Services(
@@ -128,14 +128,8 @@ def make_services(
         catalog=catalog,
         clock=clock,
         settings=settings,
+        bearer_tokens=bearer_tokens,
     )
-
-
-def _add_console_note(app: FastAPI) -> None:
-    @app.get("/console/", include_in_schema=False)
-    async def console() -> PlainTextResponse:
-        """Say where a person who opens the server in a browser has landed."""
-        return PlainTextResponse(CONSOLE_NOTE)
 
 
 def _add_health(app: FastAPI, readiness: ReadinessCheck | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,10 @@ class RequestContext:
     def paging(self) -> Family:
         """How this operation is paged; a LookupError for one that is not."""
         return family_of(self.operation)
+
+    def within(self, store: Any) -> RequestContext:
+        """Return the same request on another store: one whose transaction is open already."""
+        return replace(self, store=store)
 
     def begin(self) -> AbstractAsyncContextManager[Transaction]:
         """Open a transaction in this request's scope that may write."""

@@ -35,6 +35,8 @@ STATE_RAISERS = frozenset({"NotFound", "AlreadyExists"})
 EFFECTS: Mapping[str, str] = MappingProxyType(
     {
         "AddTagsToResource": "None. A group is `modifying` for a moment, as on the service.",
+        "CompleteMigration": "The primary leads (`REPLICAOF NO ONE`) once it has every byte that "
+        "the source had when it was asked.",
         "CreateCacheCluster": "Starts a process for each node. With a group named: starts a "
         "replica, which copies its primary.",
         "CreateCacheParameterGroup": "None, until a cache uses the group.",
@@ -69,11 +71,15 @@ EFFECTS: Mapping[str, str] = MappingProxyType(
         "primary is replaced (`AutomaticFailover`). Other settings are the record's alone.",
         "ModifyReplicationGroupShardConfiguration": "Starts new shards, moves slots with their "
         "keys while clients read and write, ends shards that were emptied.",
+        "PurchaseReservedCacheNodesOffering": "None: it changes the bill, as on the service.",
         "RebootCacheCluster": "Restarts the processes of the named nodes. What was in their "
         "memory is lost.",
         "RemoveTagsFromResource": "None. A group is `modifying` for a moment, as on the service.",
         "ResetCacheParameterGroup": "As `ModifyCacheParameterGroup`.",
+        "StartMigration": "The primary follows the source (`REPLICAOF`), which replaces its data; "
+        "its replicas follow it. The group takes no writes until the migration is completed.",
         "TestFailover": "Kills the primary's process. What follows is an ordinary failover.",
+        "TestMigration": "None. The source is asked what it is.",
     }
 )
 

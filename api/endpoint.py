@@ -10,7 +10,7 @@ import asyncio
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,8 +18,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cachefleet.api.auth.sigv4 import SignedRequest
 from cachefleet.api.faults import Fault
 from cachefleet.api.guard import Guard
-from cachefleet.api.pipeline import Answer, Pipeline
+from cachefleet.api.pipeline import Pipeline
 from cachefleet.api.protocol.xml import CONTENT_TYPE
+from cachefleet.api.settings import ApiSettings
 from cachefleet.api.stages import Exchange
 
 API_PATH: Final = "/"
@@ -41,6 +42,7 @@ class Served:
     status: int
     code: str | None
     duration_s: float
+    door: str = "query"
 
 
 Observe = Callable[[Served], None]
@@ -54,6 +56,25 @@ def new_request_id() -> str:
     return str(uuid.uuid4())
 
 
+class OtherDoor(Protocol):
+    """Answers requests under a prefix of its own; what it hands on is guarded already."""
+
+    def takes(self, path: str) -> bool:
+        """Tell whether the path is one of its own."""
+        ...
+
+    async def __call__(
+        self,
+        early: Fault | None,
+        headers: dict[bytes, bytes],
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        """Answer a request; *early* is what its head alone is refused for."""
+        ...
+
+
 class FrontDoor:
     """ASGI middleware around the whole application."""
 
@@ -64,11 +85,13 @@ class FrontDoor:
         pipeline: Pipeline,
         observe: Observe | None = None,
         request_id_of: Callable[[], str] = new_request_id,
+        rest: OtherDoor | None = None,
     ) -> None:
         self._app = app
         self._pipeline = pipeline
         self._observe = observe
         self._request_id_of = request_id_of
+        self._rest = rest
         self._settings = pipeline.services.settings
         self._clock = pipeline.services.clock
         self._guard = Guard(self._settings)
@@ -89,6 +112,9 @@ class FrontDoor:
             await self._websocket(refusal, scope, receive, send)
         elif path == API_PATH:
             await self._api(refusal, headers, scope, receive, send)
+        elif self._rest is not None and self._rest.takes(path):
+            early = self._early_fault(refusal, headers, scope)
+            await self._rest(early, headers, scope, receive, send)
         else:
             await self._other(refusal, headers, scope, receive, send)
 
@@ -140,7 +166,7 @@ class FrontDoor:
                 extra = (_ALLOW,)
             if fault is not None:
                 raise fault
-            body = await self._read_body(receive) if method == "POST" else b""
+            body = await read_body(receive, self._settings) if method == "POST" else b""
         except ClientGone:
             return
         except Fault as early:
@@ -163,7 +189,10 @@ class FrontDoor:
         content = b"" if method == "HEAD" else answer.document
         identifier = (b"x-amzn-requestid", request_id.encode())
         await _send(send, answer.status, content, _XML, identifier, *extra)
-        self._record(operation, answer, request_id, started_s)
+        served = Served(
+            operation, answer.status, answer.code, self._clock.monotonic_s() - started_s
+        )
+        record_served(self._settings, self._observe, served, request_id)
 
     def _early_fault(
         self, refusal: str | None, headers: dict[bytes, bytes], scope: Scope
@@ -182,47 +211,53 @@ class FrontDoor:
             return _too_large(self._settings.body_bytes_max)
         return None
 
-    async def _read_body(self, receive: Receive) -> bytes:
-        """Return the whole body.
 
-        Raises:
-            Fault: it is too large, or too slow.
-            ClientGone: it will not come.
-        """
-        limit = self._settings.body_bytes_max
-        chunks: list[bytes] = []
-        size = 0
-        try:
-            async with asyncio.timeout(self._settings.body_timeout_s):
-                while True:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        raise ClientGone
-                    chunk = message.get("body", b"")
-                    size += len(chunk)
-                    if size > limit:
-                        raise _too_large(limit)
-                    chunks.append(chunk)
-                    if not message.get("more_body", False):
-                        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        except TimeoutError:
-            raise Fault("RequestTimeout", "The request's body did not arrive in time.") from None
+def record_served(
+    settings: ApiSettings,
+    observe: Observe | None,
+    served: Served,
+    request_id: str,
+) -> None:
+    """Count and log a request that was answered."""
+    if observe is not None:
+        observe(served)
+    if settings.access_log:
+        log.info(
+            "request_served",
+            operation=served.operation,
+            status=served.status,
+            code=served.code,
+            duration_ms=round(served.duration_s * 1000, 3),
+            request_id=request_id,
+            door=served.door,
+        )
 
-    def _record(
-        self, operation: str | None, answer: Answer, request_id: str, started_s: float
-    ) -> None:
-        duration_s = self._clock.monotonic_s() - started_s
-        if self._observe is not None:
-            self._observe(Served(operation, answer.status, answer.code, duration_s))
-        if self._settings.access_log:
-            log.info(
-                "request_served",
-                operation=operation,
-                status=answer.status,
-                code=answer.code,
-                duration_ms=round(duration_s * 1000, 3),
-                request_id=request_id,
-            )
+
+async def read_body(receive: Receive, settings: ApiSettings) -> bytes:
+    """Return the whole body.
+
+    Raises:
+        Fault: it is too large, or too slow.
+        ClientGone: it will not come.
+    """
+    limit = settings.body_bytes_max
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(settings.body_timeout_s):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientGone
+                chunk = message.get("body", b"")
+                size += len(chunk)
+                if size > limit:
+                    raise _too_large(limit)
+                chunks.append(chunk)
+                if not message.get("more_body", False):
+                    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    except TimeoutError:
+        raise Fault("RequestTimeout", "The request's body did not arrive in time.") from None
 
 
 class _BodyLimit:

@@ -51,6 +51,9 @@ class ApiSettings(BaseSettings):
         description="Web origins beside our own that may send requests, "
         "such as http://localhost:5173.",
     )
+    allow_reset: bool = Field(
+        default=False, description="Whether `POST /v1/reset` may remove every resource."
+    )
     access_log: bool = Field(default=True, description="Whether each request is logged.")
     request_rate_max: float | None = Field(
         default=None, gt=0, description="Requests a second of one account; more are throttled."

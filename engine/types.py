@@ -35,6 +35,17 @@ class Endpoint:
         return f"{self.host}:{self.port}"
 
 
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """Whom the primary of a shard follows itself, where it does.
+
+    An *outside* one is not of this fleet: it knows neither our credentials nor our addresses.
+    """
+
+    endpoint: Endpoint
+    outside: bool = False
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReplicaLink:
     """One replica as its primary sees it; *state* is ``online`` once it is in sync."""

@@ -7,8 +7,7 @@ from typing import Any
 from alembic import context
 from sqlalchemy import Connection, NullPool, create_engine, event, make_url, text
 
-from cachefleet.provisioner.state import access_tables  # noqa: F401  so that Base has all tables
-from cachefleet.provisioner.state.tables import Base
+from cachefleet.provisioner.state.all_tables import tables
 
 LOCK_TIMEOUT_MS = 5_000
 STATEMENT_TIMEOUT_MS = 60_000
@@ -42,7 +41,7 @@ def run() -> None:
             connection.commit()
         context.configure(
             connection=connection,
-            target_metadata=Base.metadata,
+            target_metadata=tables.Base.metadata,
             render_as_batch=True,
             compare_type=True,
             transactional_ddl=True,

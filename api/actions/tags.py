@@ -24,6 +24,7 @@ from cachefleet.provisioner.state import lifecycle, parameter_groups, subnets, t
 from cachefleet.provisioner.state.access_tables import User, UserGroup
 from cachefleet.provisioner.state.errors import NotFound
 from cachefleet.provisioner.state.operations import OperationKind
+from cachefleet.provisioner.state.reservation_tables import ReservedNode
 from cachefleet.provisioner.state.store import Transaction
 from cachefleet.provisioner.state.tables import (
     CacheCluster,
@@ -38,7 +39,6 @@ BUSY = "Cluster not in available state to perform tagging operations."
 # What the records call the kinds of resources that are not kept in them yet.
 _NOT_KEPT: Mapping[str, str] = MappingProxyType(
     {
-        "reserved-instance": "reserved_cache_node",
         "securitygroup": "security_group",
         "serverlesscache": "serverless_cache",
         "serverlesscachesnapshot": "serverless_cache_snapshot",
@@ -119,6 +119,8 @@ async def find_target(tx: Transaction, catalog: Catalog, arn: Arn, *, lock: bool
         await _require_active_user(tx, arn.name)
     elif arn.kind == UserGroup.arn_kind:
         await tx.get(UserGroup, arn.name)
+    elif arn.kind == ReservedNode.arn_kind:
+        await tx.get(ReservedNode, arn.name)
     else:
         raise NotFound(_NOT_KEPT[arn.kind], arn.name)
     return Target(arn)

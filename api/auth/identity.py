@@ -12,7 +12,7 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, Protocol
 
@@ -67,6 +67,19 @@ class CredentialStore(Protocol):
         ...
 
 
+class BearerTokens(Protocol):
+    """Where bearer tokens are kept; `/v1` takes them beside signatures."""
+
+    async def identity_of(
+        self, token: str, *, region: str | None, now: datetime
+    ) -> Identity | None:
+        """Return whom a token belongs to, in the region that was asked for or its own default.
+
+        None where the token is unknown, revoked or expired at *now*.
+        """
+        ...
+
+
 class StaticCredentials:
     """A credential store that is filled once; empty, it knows nobody."""
 
@@ -92,6 +105,24 @@ class Authenticator:
             principal_arn=_user_arn(account_id, "anonymous", default_region),
             access_key_id=None,
             is_verified=False,
+        )
+
+    @property
+    def enforces(self) -> bool:
+        """Tell whether credentials are verified."""
+        return self._enforce
+
+    def anonymous(self, *, account: str | None, region: str | None) -> Identity:
+        """Return who asks without credentials, where nobody is verified."""
+        assert not self._enforce
+        if account is None and region is None:
+            return self._anonymous
+        account, region = account or self._account_id, region or self._anonymous.region
+        return replace(
+            self._anonymous,
+            account=account,
+            region=region,
+            principal_arn=_user_arn(account, "anonymous", region),
         )
 
     async def identify(

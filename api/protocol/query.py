@@ -191,18 +191,11 @@ class _Compiler:
         return known
 
     def _compile(self, shape: Shape) -> Parser:
-        match shape.kind:
-            case "structure":
-                return self._structure(shape)
-            case "list":
-                return self._list(shape)
-            case "string":
-                return _string_parser(shape)
-            case "integer":
-                return _integer_parser(shape)
-        return {BOOLEAN: _parse_boolean, DOUBLE: _double_parser(shape), TIMESTAMP: _timestamp}[
-            shape.kind
-        ]
+        if shape.kind == STRUCTURE:
+            return self._structure(shape)
+        if shape.kind == LIST:
+            return self._list(shape)
+        return scalar_parser(shape)
 
     def _structure(self, shape: Shape) -> Parser:
         members = {
@@ -235,7 +228,7 @@ class _Compiler:
             for name, is_list in required:
                 value = params.get(name)
                 if value is None or value == "" or value == []:
-                    raise _missing(is_list).within(name)
+                    raise missing_value(is_list).within(name)
             return params
 
         return parse
@@ -243,7 +236,7 @@ class _Compiler:
     def _list(self, shape: Shape) -> Parser:
         assert shape.item is not None
         parse_item = self.parser(shape.item.shape)
-        check = _range_check(shape, "{path} must have", "items", len)
+        check = item_count_check(shape)
 
         def parse(node: Node) -> list[Any]:
             if type(node) is not dict:
@@ -263,7 +256,8 @@ class _Compiler:
         return parse
 
 
-def _missing(is_list: bool) -> InvalidValue:
+def missing_value(is_list: bool) -> InvalidValue:
+    """Return the refusal of a required parameter that is not there, or is empty."""
     if is_list:
         return InvalidValue("The parameter {path} must be provided.")
     return InvalidValue("The parameter {path} must be provided and must not be null.")
@@ -316,6 +310,23 @@ def _range_check(
             raise InvalidValue(message)
 
     return check
+
+
+def item_count_check(shape: Shape) -> Callable[[Any], None]:
+    """Return the check of how many items a list may have; it raises :class:`InvalidValue`."""
+    return _range_check(shape, "{path} must have", "items", len)
+
+
+def scalar_parser(shape: Shape) -> Parser:
+    """Return the parser of a plain value's text; it raises :class:`InvalidValue`."""
+    match shape.kind:
+        case "string":
+            return _string_parser(shape)
+        case "integer":
+            return _integer_parser(shape)
+    return {BOOLEAN: _parse_boolean, DOUBLE: _double_parser(shape), TIMESTAMP: _timestamp}[
+        shape.kind
+    ]
 
 
 def _no_check(_: Any) -> None:

@@ -22,6 +22,7 @@ from cachefleet.engine.catalog.node_types import (
     read_node_types,
     version_numbers,
 )
+from cachefleet.engine.catalog.offerings import Offering, offerings
 from cachefleet.engine.catalog.versions import (
     EngineVersion,
     feature_minimum,
@@ -152,6 +153,12 @@ class Catalog:
             raise NotInCatalog(f"there is no node type {node_type}")
         return resolve_parameters(chosen, user_values, row, cluster_enabled=cluster_enabled)
 
+    # -- reserved nodes ---------------------------------------------------------------------
+
+    def offerings(self, region: str) -> Mapping[str, Offering]:
+        """What reserved nodes are offered in a region, by id, in order of id."""
+        return _offerings(region)
+
     # -- the rest ---------------------------------------------------------------------------
 
     def events(self) -> Sequence[EventTemplate]:
@@ -204,3 +211,9 @@ def _load() -> Catalog:
         },
         _events=read_events(document("events")),
     )
+
+
+# A region's are some 1,500: made once, within milliseconds, and small. There are about 40 regions.
+@functools.lru_cache(maxsize=64)
+def _offerings(region: str) -> Mapping[str, Offering]:
+    return offerings(_load().node_types(), region)

@@ -20,6 +20,7 @@ from cachefleet.engine.gateway.interception import Interceptor, WireViolation
 from cachefleet.engine.gateway.opening import Opening
 from cachefleet.engine.gateway.optional_token import rewriting
 from cachefleet.engine.gateway.pump import Link, Side
+from cachefleet.engine.gateway.readonly import ReadOnly
 from cachefleet.engine.gateway.reports import BackendStatus, ListenFailure, RouteStatus
 from cachefleet.engine.gateway.routes import Address, Route, RouteKind, TlsMode
 
@@ -257,6 +258,8 @@ class RouteService:
     def _interceptor(self, link: Link) -> Interceptor | None:
         if self.route.kind is RouteKind.MEMCACHED_DISCOVERY:
             return Discovery(self._cluster_config)
+        if self.route.options.readonly:
+            return ReadOnly()
         auth = self.route.options.auth
         if auth is not None and auth.iam is not None:
             return IamHandshake(

@@ -109,6 +109,7 @@ def upgrade() -> None:
         sa.Column("auth_token_sha256s", sa.JSON(), nullable=False),
         sa.Column("auth_token_required", sa.Boolean(), nullable=False),
         sa.Column("data_tiering", sa.String(length=16), nullable=False),
+        sa.Column("migration", sa.JSON(), nullable=False),
         sa.Column("cluster_epoch", sa.Integer(), nullable=False),
         sa.Column("uid", sa.String(length=16), nullable=False),
         sa.Column("account", sa.String(length=12), nullable=False),
@@ -278,6 +279,7 @@ def upgrade() -> None:
         sa.Column("status", sa.String(length=16), nullable=False),
         sa.Column("slots", sa.Text(), nullable=False),
         sa.Column("engine_shard_id", sa.String(length=40), nullable=False),
+        sa.Column("upstream", sa.JSON(), nullable=True),
         sa.ForeignKeyConstraint(
             ["replication_group_uid"],
             ["replication_groups.uid"],
@@ -378,76 +380,3 @@ def upgrade() -> None:
         )
 
     # ### end Alembic commands ###
-
-    # Who may do what.
-    op.create_table(
-        "access_keys",
-        sa.Column("access_key_id", sa.String(length=128), nullable=False),
-        sa.Column("account", sa.String(length=12), nullable=False),
-        sa.Column("scope", sa.String(length=16), nullable=False),
-        sa.Column("sealed_secret", sa.Text(), nullable=False),
-        sa.Column(
-            "created_at",
-            cachefleet.provisioner.state.tables.UtcDateTime(timezone=True),
-            nullable=False,
-        ),
-        sa.Column(
-            "expires_at",
-            cachefleet.provisioner.state.tables.UtcDateTime(timezone=True),
-            nullable=True,
-        ),
-        sa.PrimaryKeyConstraint("access_key_id", name=op.f("pk_access_keys")),
-    )
-    op.create_table(
-        "users",
-        sa.Column("user_name", sa.String(length=255), nullable=False),
-        sa.Column("status", sa.String(length=16), nullable=False),
-        sa.Column("engine", sa.String(length=16), nullable=False),
-        sa.Column("access_string", sa.Text(), nullable=False),
-        sa.Column("authentication_type", sa.String(length=16), nullable=False),
-        sa.Column("password_sha256s", sa.JSON(), nullable=False),
-        sa.Column("uid", sa.String(length=16), nullable=False),
-        sa.Column("account", sa.String(length=12), nullable=False),
-        sa.Column("region", sa.String(length=32), nullable=False),
-        sa.Column("name", sa.String(length=255), nullable=False),
-        sa.PrimaryKeyConstraint("uid", name=op.f("pk_users")),
-        sa.UniqueConstraint("account", "region", "name", name=op.f("uq_users_account_region_name")),
-    )
-    op.create_table(
-        "user_groups",
-        sa.Column("status", sa.String(length=16), nullable=False),
-        sa.Column("engine", sa.String(length=16), nullable=False),
-        sa.Column("user_ids", sa.JSON(), nullable=False),
-        sa.Column("user_ids_before", sa.JSON(), nullable=False),
-        sa.Column("uid", sa.String(length=16), nullable=False),
-        sa.Column("account", sa.String(length=12), nullable=False),
-        sa.Column("region", sa.String(length=32), nullable=False),
-        sa.Column("name", sa.String(length=255), nullable=False),
-        sa.PrimaryKeyConstraint("uid", name=op.f("pk_user_groups")),
-        sa.UniqueConstraint(
-            "account", "region", "name", name=op.f("uq_user_groups_account_region_name")
-        ),
-    )
-    op.create_table(
-        "vpc_security_groups",
-        sa.Column("account", sa.String(length=12), nullable=False),
-        sa.Column("region", sa.String(length=32), nullable=False),
-        sa.Column("group_id", sa.String(length=64), nullable=False),
-        sa.Column("ingress", sa.JSON(), nullable=False),
-        sa.PrimaryKeyConstraint(
-            "account", "region", "group_id", name=op.f("pk_vpc_security_groups")
-        ),
-    )
-    op.create_table(
-        "cache_security_groups",
-        sa.Column("description", sa.Text(), nullable=False),
-        sa.Column("ingress", sa.JSON(), nullable=False),
-        sa.Column("uid", sa.String(length=16), nullable=False),
-        sa.Column("account", sa.String(length=12), nullable=False),
-        sa.Column("region", sa.String(length=32), nullable=False),
-        sa.Column("name", sa.String(length=255), nullable=False),
-        sa.PrimaryKeyConstraint("uid", name=op.f("pk_cache_security_groups")),
-        sa.UniqueConstraint(
-            "account", "region", "name", name=op.f("uq_cache_security_groups_account_region_name")
-        ),
-    )

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from cachefleet.engine.types import Endpoint, NodeRole, ReplicationView
+from cachefleet.engine.types import Endpoint, NodeRole, ReplicationView, Upstream
 from cachefleet.provisioner.planning.steps import Step, Verb
 
 
@@ -33,6 +33,7 @@ class NodeView:
     # Ports and what goes with them, as directives of the engine.
     wanted_listening: Mapping[str, str] = field(default_factory=dict)
     listening: Mapping[str, str] = field(default_factory=dict)
+    upstream: Upstream | None = None  # whom a primary follows itself, where it does
 
     @property
     def serving(self) -> bool:
@@ -114,6 +115,18 @@ def plan_binds(nodes: Sequence[NodeView]) -> list[Step]:
 
 def _promotion(primary: NodeView) -> list[Step]:
     assert primary.replication is not None
+    if primary.upstream is not None:
+        if _follows(primary.replication, primary.upstream.endpoint):
+            return []
+        return [
+            Step(
+                verb=Verb.FOLLOW,
+                node_uid=primary.uid,
+                target=primary.upstream.endpoint,
+                outside=primary.upstream.outside,
+                reason="its shard follows another one",
+            )
+        ]
     if primary.replication.role is NodeRole.PRIMARY:
         return []
     return [Step(verb=Verb.PROMOTE, node_uid=primary.uid, reason="the record says primary")]
@@ -139,7 +152,10 @@ def _repointings(primary: NodeView, nodes: Sequence[NodeView]) -> list[Step]:
 
 def _followings(primary: NodeView, nodes: Sequence[NodeView]) -> list[Step]:
     """Attach replicas one at a time: a second sync that begins during a first waits a second."""
-    waits = []
+    waits: list[Step] = []
+    assert primary.replication is not None
+    if primary.upstream is not None and not primary.replication.link_up:
+        return []  # it takes no replicas until it has what it follows; that may be away for days
     for node in nodes:
         if node is primary:
             continue

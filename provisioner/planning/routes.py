@@ -53,6 +53,8 @@ class RoutedSubject:
     tls: Mapping[Endpoint, TlsOptions] = field(default_factory=dict)
     # What the gateway has to look at before the engine does.
     auth: AuthOptions | None = None
+    # Its nodes are in cluster mode, and its clients need not know it.
+    compatible: bool = False
 
 
 def plan_routes(subjects: Sequence[RoutedSubject], *, endpoints_are_bound: bool) -> list[Route]:
@@ -75,6 +77,7 @@ def _routes_of(subject: RoutedSubject, *, endpoints_are_bound: bool) -> list[Rou
                 kind=RouteKind.READER,
                 backends=_addresses(subject.replicas),
                 fallback=fallback,
+                readonly=subject.compatible,
             )
         )
     if subject.configuration_endpoint is not None and subject.discovery is not None:
@@ -112,6 +115,7 @@ def _route(
     kind: RouteKind = RouteKind.TCP,
     fallback: tuple[Address, ...] = (),
     cluster_config: str | None = None,
+    readonly: bool = False,
 ) -> Route:
     return Route(
         name=f"{subject.uid}-{name}",
@@ -122,6 +126,7 @@ def _route(
         options=RouteOptions(
             tls=subject.tls.get(listen),
             cluster_config=cluster_config,
+            readonly=readonly,
             auth=subject.auth,
         ),
     )

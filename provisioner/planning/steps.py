@@ -37,3 +37,4 @@ class Step:
     target_id: str | None = None
     addresses: tuple[str, ...] = ()
     directives: tuple[tuple[str, str], ...] = ()
+    outside: bool = False  # FOLLOW: the target is no node of ours

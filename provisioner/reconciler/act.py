@@ -14,6 +14,7 @@ import structlog
 from cachefleet.engine.types import Engine
 from cachefleet.provisioner.planning.steps import Step, Verb
 from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.following import follow
 from cachefleet.provisioner.reconciler.launch import first_seats, launch
 from cachefleet.provisioner.reconciler.records import SubjectRecord
 from cachefleet.provisioner.state.tables import CacheNode
@@ -65,7 +66,7 @@ async def _take(step: Step, node: CacheNode, record: SubjectRecord, fleet: Fleet
             await adapter.promote()
         case Verb.FOLLOW:
             assert step.target is not None
-            await adapter.follow(step.target)
+            await follow(node, step.target, record, fleet, outside=step.outside)
         case Verb.BIND:
             await adapter.set_binds(step.addresses)
         case Verb.LISTEN:

@@ -25,18 +25,21 @@ from cachefleet.provisioner.settings import ProvisionerSettings
 from cachefleet.provisioner.state import leases
 from cachefleet.provisioner.state.addresses import allocate
 from cachefleet.provisioner.state.store import Transaction
-from cachefleet.provisioner.state.tables import CacheNode, EndpointAddress
+from cachefleet.provisioner.state.tables import CacheNode, EndpointAddress, ReplicationGroup
 
 
 def wanted_endpoint_kinds(record: SubjectRecord) -> list[str]:
     """Return which endpoints, beside its nodes', the subject has (semantics of endpoints)."""
     if record.engine is Engine.MEMCACHED:
         return ["configuration"]
-    if record.group is None:
-        return []
-    if record.group.cluster_mode == "enabled":
+    return [] if record.group is None else endpoint_kinds(record.group)
+
+
+def endpoint_kinds(group: ReplicationGroup) -> list[str]:
+    """Return which endpoints a group has in its cluster mode."""
+    if group.cluster_mode == "enabled":
         return ["configuration"]
-    if record.group.cluster_mode == "compatible":
+    if group.cluster_mode == "compatible":
         return ["primary", "reader", "configuration"]
     return ["primary", "reader"]
 
@@ -50,7 +53,11 @@ async def ensure_addresses(record: SubjectRecord, fleet: Fleet) -> SubjectRecord
     """
     kinds = {row.kind for row in record.addresses}
     missing = [kind for kind in wanted_endpoint_kinds(record) if kind not in kinds]
-    homeless = [node for node in record.live_nodes if node.host is None]
+    homeless = [
+        node
+        for node in record.live_nodes
+        if node.host is None or (record.cluster_enabled and node.bus_port is None)
+    ]
     # What is on its way out needs none; there may be none, and it has to go all the same.
     if not record.live_nodes:
         return record
@@ -75,6 +82,8 @@ async def ensure_addresses(record: SubjectRecord, fleet: Fleet) -> SubjectRecord
         for node in fresh.live_nodes:
             if node.host is None:
                 await _house(tx, node, fresh, fleet.settings)
+            if fresh.cluster_enabled and node.bus_port is None:
+                await _give_bus(tx, node, fresh, fleet.settings)
             await _place(tx, node, fresh, fleet.settings, transit)
     async with fleet.store.read(record.lease.scope) as tx:
         complete = await load_subject(tx, record.lease)
@@ -99,10 +108,14 @@ async def _house(
         is_free=is_free,
     )
     node.host, node.port = row.host, row.port
-    if not record.cluster_enabled:
-        return
+
+
+async def _give_bus(
+    tx: Transaction, node: CacheNode, record: SubjectRecord, settings: ProvisionerSettings
+) -> None:
     if settings.endpoints_are_bound:
-        node.bus_port = port_beside(row.port, BUS_OFFSET)
+        assert node.port is not None, node.uid
+        node.bus_port = port_beside(node.port, BUS_OFFSET)
         return
     bus = await allocate(
         tx,

@@ -47,8 +47,13 @@ def reader_of(held: int, wanted: EngineBinary, inventory: Inventory) -> EngineBi
 
 def dump_format(binary: EngineBinary) -> int:
     """Return the highest format that the binary reads, which is the one that it writes."""
-    for since, number in _FORMATS.get(binary.kind, ()):
-        if binary.version >= since:
+    return format_of(binary.kind, binary.version)
+
+
+def format_of(kind: Engine, version: tuple[int, ...]) -> int:
+    """Return the format that an engine writes at a version, and the highest that it reads."""
+    for since, number in _FORMATS.get(kind, ()):
+        if version >= since:
             return number
     return 0
 

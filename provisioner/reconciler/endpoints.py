@@ -316,4 +316,6 @@ def _subject(
             # A memcached node with a port for us takes its clients itself.
             if node.engine_port is not None and node.role is not None
         ),
+        # Only groups on their way into cluster mode have both.
+        compatible="reader" in kinds and "configuration" in kinds,
     )

@@ -22,6 +22,7 @@ from cachefleet.provisioner.planning.failover import (
 )
 from cachefleet.provisioner.reconciler.binaries import SAVED_DUMP_FILE
 from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.following import lead
 from cachefleet.provisioner.reconciler.launch import SAVED_ITEMS_FILE
 from cachefleet.provisioner.reconciler.observe import wanted_binds
 from cachefleet.provisioner.reconciler.records import (
@@ -31,7 +32,8 @@ from cachefleet.provisioner.reconciler.records import (
     own_endpoint,
 )
 from cachefleet.provisioner.reconciler.slot_moves import peer_of, readdress_imports
-from cachefleet.provisioner.state import leases, lifecycle
+from cachefleet.provisioner.reconciler.takeover import take_over
+from cachefleet.provisioner.state import events, leases, lifecycle
 from cachefleet.provisioner.state.tables import CacheNode
 
 log = structlog.get_logger(__name__)
@@ -93,8 +95,8 @@ async def _fail_over_shards(record: SubjectRecord, fleet: Fleet, lost: Sequence[
         primary = next((node for node in members if node.role == NodeRole.PRIMARY), None)
         if primary is None or len(members) < 2:
             continue
-        if primary not in lost and await _is_primary(primary, fleet):
-            continue
+        if primary not in lost and (shard.upstream or await _is_primary(primary, fleet)):
+            continue  # who follows another shard says that it is a replica, and leads this one
         candidates = await asyncio.gather(*(_candidate(node, record, fleet) for node in members))
         decision = decide_failover(
             candidates,
@@ -157,13 +159,28 @@ async def _fail_over(
     record: SubjectRecord,
     fleet: Fleet,
 ) -> None:
-    adapter = fleet.valkey(successor)
     if decision.verdict is Verdict.PROMOTE:
         if record.cluster_enabled:
-            await adapter.cluster_takeover()
+            await _take_over(primary, successor, record, fleet)
         else:
-            await adapter.promote()
+            await lead(successor, record, fleet)
     await learn_primary(primary, successor, record, fleet)
+
+
+async def _take_over(
+    primary: CacheNode, successor: CacheNode, record: SubjectRecord, fleet: Fleet
+) -> None:
+    adapter = fleet.valkey(successor)
+    assert record.group is not None, "only groups have shards"
+    if "Resharding" not in record.group.pending:
+        await adapter.cluster_takeover()
+        return
+    others = [
+        fleet.valkey(node)
+        for node in record.live_nodes
+        if node.role == NodeRole.PRIMARY and node.node_group_uid != primary.node_group_uid
+    ]
+    await take_over(adapter, primary.engine_node_id, others, clock=fleet.clock)
 
 
 async def learn_primary(
@@ -178,6 +195,7 @@ async def learn_primary(
     """
     adapter = fleet.valkey(successor)
     primary.role, successor.role = NodeRole.REPLICA.value, NodeRole.PRIMARY.value
+    endpoint = record.endpoint("primary")
     if not record.cluster_enabled:
         runs = await fleet.driver.find(primary.uid) is not None
         if runs:
@@ -185,10 +203,12 @@ async def learn_primary(
         await adapter.set_binds(wanted_binds(successor, record, fleet, configuration_holder=None))
         if runs:
             await _cut_writers(primary, record, fleet)
-    text = (
-        f"Failover from primary node {primary.member_name} to replica node "
-        f"{successor.member_name} completed"
-    )
+    elif endpoint is not None and fleet.binds_endpoints(record):
+        # Cluster mode "compatible": clients that know nothing of clusters have to be led, too.
+        if await fleet.driver.find(primary.uid) is not None:
+            await release_endpoint(primary, record, fleet)
+        await adapter.set_binds(tuple(dict.fromkeys([*await adapter.binds(), endpoint.host])))
+    nodes = {"old": primary.member_name, "new": successor.member_name}
     async with fleet.store.begin(record.lease.scope) as tx:
         await leases.require(tx, record.lease, holder=fleet.holder)
         for node, role in ((primary, NodeRole.REPLICA), (successor, NodeRole.PRIMARY)):
@@ -196,8 +216,9 @@ async def learn_primary(
             assert row is not None, "the lease is held, so the node is there"
             row.role = role.value
         assert record.group is not None
-        tx.emit("cache-cluster", primary.member_name, text)
-        tx.emit("replication-group", record.group.name, text)
+        catalog = fleet.catalog
+        events.record(tx, catalog, "member_failed_over", primary.member_name, **nodes)
+        events.record(tx, catalog, "failed_over", record.group.name, **nodes)
     if record.endpoint("primary") is not None and not fleet.binds_endpoints(record):
         await fleet.sync_endpoints(record.lease.subject_uid)
 
@@ -211,7 +232,11 @@ async def release_endpoint(node: CacheNode, record: SubjectRecord, fleet: Fleet)
     if endpoint is None or not fleet.binds_endpoints(record):
         return
     adapter = fleet.valkey(node)
-    await adapter.set_binds((own_endpoint(node).host,))
+    if record.cluster_enabled:  # it may stand for the configuration endpoint as well
+        binds = await adapter.binds()
+        await adapter.set_binds(tuple(host for host in binds if host != endpoint.host))
+    else:
+        await adapter.set_binds((own_endpoint(node).host,))
     await adapter.kill_clients(endpoint)
 
 
@@ -233,8 +258,10 @@ async def _write_losses(record: SubjectRecord, fleet: Fleet, lost: Sequence[Cach
             row = await tx.session.get(CacheNode, node.uid)
             if row is not None and not row.recovering:
                 row.recovering = True
-                tx.emit(
-                    "cache-cluster",
+                events.record(
+                    tx,
+                    fleet.catalog,
+                    "cache_nodes_recovering",
                     row.member_name,
-                    f"Recovering cache nodes {row.cache_node_id}",
+                    nodes=row.cache_node_id,
                 )

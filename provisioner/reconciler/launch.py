@@ -97,7 +97,7 @@ def valkey_config(
     settings = record.settings
     node_type = fleet.catalog.node_type(settings.node_type)
     assert node_type is not None, settings.node_type
-    own = own_endpoint(node)
+    own, upstream = own_endpoint(node), record.upstream(node)
     listening = listening_for(node, record, fleet, transit_of(record, fleet))
     return ValkeyConfig(
         directory=str(fleet.driver.directory(node.uid)),
@@ -112,7 +112,9 @@ def valkey_config(
         announce_host=own.host,
         admin_user=ADMIN_USER,
         admin_password_sha256=hashlib.sha256(node.admin_secret.encode()).hexdigest(),
-        primary_credentials=(REPLICATION_USER, settings.replication_secret),
+        primary_credentials=None
+        if upstream is not None and upstream.outside
+        else (REPLICATION_USER, settings.replication_secret),
         maxmemory_bytes=node_type.maxmemory_bytes,
         parameters=fleet.effective_parameters(record),
         cluster_enabled=record.cluster_enabled,
@@ -253,6 +255,10 @@ def _replica_of(node: CacheNode, record: SubjectRecord) -> Endpoint | None:
     A new replica is attached by command instead, which connects at once: the configured one would
     wait for the engine's next round, and nobody knows the node yet.
     """
+    upstream = record.upstream(node)
+    if upstream is not None and not record.cluster_enabled:
+        # From its first moment on: as a primary it would take writes that are lost again.
+        return upstream.endpoint
     primary = record.shard_primary(node)
     unknown = node.status == lifecycle.NODE_CREATING
     if record.cluster_enabled or node.role != NodeRole.REPLICA or unknown or primary is None:
@@ -278,11 +284,12 @@ def _keeps_picture(node: CacheNode, record: SubjectRecord, directory: Path) -> b
 def _nodes_conf(node: CacheNode, record: SubjectRecord, binary: EngineBinary) -> str:
     """Return the node's first picture of the cluster.
 
-    A cluster that is being created is written whole. A replica that the cluster knows begins as
-    one. Any other node begins alone; it is met and given its role by the next steps.
+    A cluster that is being created is written whole, and so is the primary's picture of one that a
+    group is being made into. A replica that the cluster knows begins as one. Any other node begins
+    alone; it is met and given its role by the next steps.
     """
     assert record.group is not None
-    if record.is_creating:
+    if record.is_creating or (record.is_forming and node.role == NodeRole.PRIMARY):
         return render_nodes_conf(
             first_seats(record), node.engine_node_id, binary=binary, placeholder=True
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -18,12 +18,18 @@ from sqlalchemy.exc import DBAPIError
 from cachefleet.provisioner.reconciler.apply_access import apply_access
 from cachefleet.provisioner.reconciler.apply_parameters import apply_parameters
 from cachefleet.provisioner.reconciler.change_primary import change_primary, end_primary
+from cachefleet.provisioner.reconciler.cluster_mode import change_cluster_mode
 from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.migration import (
+    complete_migration,
+    start_migration,
+    test_migration,
+)
 from cachefleet.provisioner.reconciler.modify import modify
 from cachefleet.provisioner.reconciler.outcomes import Done, GiveUp, Outcome, Requeue
 from cachefleet.provisioner.reconciler.reshard import reshard
 from cachefleet.provisioner.reconciler.settle import settle
-from cachefleet.provisioner.state import leases, operations
+from cachefleet.provisioner.state import events, leases, operations
 from cachefleet.provisioner.state.errors import Stale
 from cachefleet.provisioner.state.leases import Lease
 from cachefleet.provisioner.state.operations import OperationKind, OperationState
@@ -49,10 +55,14 @@ HANDLERS: Mapping[str, Handler] = {
     OperationKind.SETTLE: _settle,
     OperationKind.APPLY_PARAMETERS: apply_parameters,
     OperationKind.MODIFY: modify,
+    OperationKind.CHANGE_CLUSTER_MODE: change_cluster_mode,
     OperationKind.CHANGE_PRIMARY: change_primary,
     OperationKind.TEST_FAILOVER: end_primary,
     OperationKind.RESHARD: reshard,
     OperationKind.APPLY_ACCESS: apply_access,
+    OperationKind.TEST_MIGRATION: test_migration,
+    OperationKind.START_MIGRATION: start_migration,
+    OperationKind.COMPLETE_MIGRATION: complete_migration,
 }
 
 
@@ -120,6 +130,14 @@ class Provisioner:
         for uid in [u for u, held in self._held.items() if now_s >= held.trusted_until_s]:
             log.warning("lease_distrusted", subject=uid)
             await self._drop(uid)
+
+    async def let_go(self, subject_uids: Collection[str]) -> None:
+        """Stop working on subjects whose records are gone, and return when nothing is done."""
+        for uid in [uid for uid in subject_uids if uid in self._held]:
+            unwinding = self._held[uid].unwinding
+            await self._drop(uid)
+            await asyncio.gather(*unwinding, return_exceptions=True)
+            self._unrecorded.discard(uid)
 
     def preempt(self, subject_uid: str) -> None:
         """Settle a subject now, ahead of whatever is being done to it; that is taken up again.
@@ -246,7 +264,11 @@ class Provisioner:
             outcome=type(outcome).__name__,
             token=operation.token,
         )
-        async with self._fleet.store.begin(SYSTEM_SCOPE) as tx:
+        announcements = operation.payload.get("announce", ())
+        told = announcements and isinstance(outcome, Done)
+        async with self._fleet.store.begin(operation.scope if told else SYSTEM_SCOPE) as tx:
+            if told:
+                events.record_announcements(tx, self._fleet.catalog, announcements)
             match outcome:
                 case Done(summary=text):
                     await operations.finish(tx, operation.id, OperationState.DONE, text)

@@ -132,6 +132,7 @@ async def _observe_replica(node: CacheNode, record: SubjectRecord, fleet: Fleet)
         wanted_role=NodeRole(node.role or NodeRole.PRIMARY),
         wanted_binds=(),
         running=await fleet.driver.find(node.uid) is not None,
+        upstream=record.upstream(node),
     )
     if not view.running:
         return view
@@ -144,16 +145,7 @@ async def _observe_replica(node: CacheNode, record: SubjectRecord, fleet: Fleet)
         told = await adapter.config_get("bind", *LISTENING)
     except NodeUnreachable:
         return view
-    return NodeView(
-        uid=view.uid,
-        own=view.own,
-        wanted_role=view.wanted_role,
-        wanted_binds=view.wanted_binds,
-        running=True,
-        replication=replication,
-        binds=_binds(told),
-        listening=told,
-    )
+    return replace(view, replication=replication, binds=_binds(told), listening=told)
 
 
 async def _observe_member(
@@ -180,7 +172,7 @@ async def _observe_member(
         wanted_primary_id=primary.engine_node_id if primary else None,
         wanted_binds=plain.wanted_binds,
         running=plain.running,
-        begins=record.is_creating and plain.wanted_role is NodeRole.PRIMARY,
+        begins=(record.is_creating or record.is_forming) and plain.wanted_role is NodeRole.PRIMARY,
         replication=plain.replication,
         binds=plain.binds,
         listening=plain.listening,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import select
 
-from cachefleet.engine.types import Endpoint, Engine, NodeRole
+from cachefleet.engine.types import Endpoint, Engine, NodeRole, Upstream
 from cachefleet.provisioner.planning.access import AccessUser
 from cachefleet.provisioner.planning.memcached import DiscoveryEntry, render_discovery
 from cachefleet.provisioner.state import lifecycle, users
@@ -65,6 +65,13 @@ class SubjectRecord:
     def is_creating(self) -> bool:
         return self.settings.status == lifecycle.CREATING
 
+    @property
+    def is_forming(self) -> bool:
+        """Whether nodes that ran without cluster mode are on their way into it."""
+        return self.group is not None and (
+            self.group.pending.get("ClusterMode") == self.group.cluster_mode == "compatible"
+        )
+
     def shard_primary(self, node: CacheNode) -> CacheNode | None:
         """Return the node that the record wants as primary of *node*'s shard."""
         for other in self.live_nodes:
@@ -72,6 +79,21 @@ class SubjectRecord:
             if same and other.role == NodeRole.PRIMARY:
                 return other
         return None
+
+    def upstream(self, node: CacheNode) -> Upstream | None:
+        """Return whom *node* follows as the primary of its shard; None where it leads itself."""
+        if self.group is None or node.role != NodeRole.PRIMARY:
+            return None
+        for shard in self.group.node_groups:
+            if shard.uid == node.node_group_uid and shard.upstream is not None:
+                told = shard.upstream
+                return Upstream(Endpoint(told["host"], told["port"]), outside=told["outside"])
+        return None
+
+    @property
+    def is_held_open(self) -> bool:
+        """Tell whether ``modifying`` is true for as long as a customer does not end it."""
+        return self.group is not None and bool(self.group.migration)
 
     def discovery_payload(self) -> bytes:
         """Return what memcached nodes tell clients of the cluster, as it is to be after this pass.

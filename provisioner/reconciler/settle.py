@@ -22,7 +22,12 @@ from cachefleet.provisioner.planning.steps import Step, Verb
 from cachefleet.provisioner.reconciler.access import ensure_access
 from cachefleet.provisioner.reconciler.act import take
 from cachefleet.provisioner.reconciler.addressing import ensure_addresses
-from cachefleet.provisioner.reconciler.conclude import abandon_growth, conclude, fail_creation
+from cachefleet.provisioner.reconciler.conclude import (
+    abandon_growth,
+    conclude,
+    fail_creation,
+    tell_refusal,
+)
 from cachefleet.provisioner.reconciler.failover import ensure_primaries
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.observe import (
@@ -31,7 +36,7 @@ from cachefleet.provisioner.reconciler.observe import (
     observe_replication,
 )
 from cachefleet.provisioner.reconciler.outcomes import Done, GiveUp, Outcome, Requeue
-from cachefleet.provisioner.reconciler.reconfigure import reconfigure
+from cachefleet.provisioner.reconciler.reconfigure import ValuesRefused, reconfigure
 from cachefleet.provisioner.reconciler.records import SubjectRecord, load_subject
 from cachefleet.provisioner.reconciler.renew import end_rebooting, renew
 from cachefleet.provisioner.reconciler.secure import cut_plain, refresh_certificates
@@ -71,7 +76,7 @@ async def settle(
             record = await converge(record, fleet)
             if may_restart:
                 record = await renew(record, fleet, converge)
-            await reconfigure(record, fleet)
+            await _reconfigure(record, fleet)
             await ensure_access(record, fleet)
             await refresh_certificates(record, fleet)
     except Permanent as error:
@@ -117,6 +122,18 @@ async def converge(record: SubjectRecord, fleet: Fleet) -> SubjectRecord:
             # The engines have let go of the ports that clients know: nobody listens until this.
             await fleet.sync_endpoints(None)
     raise TimeoutError
+
+
+async def _reconfigure(record: SubjectRecord, fleet: Fleet) -> None:
+    """Set the engines' parameters. A value that one of them refuses ends no change, and stops no
+    node: it is told once, by the event of the change that brought it.
+    """
+    try:
+        await reconfigure(record, fleet)
+    except ValuesRefused as refusal:
+        log.warning("values_refused", subject=record.settings.name, reason=str(refusal))
+        if record.settings.status == lifecycle.MODIFYING:
+            await tell_refusal(record, fleet, reason=str(refusal))
 
 
 async def _release_endpoints(record: SubjectRecord, fleet: Fleet) -> None:

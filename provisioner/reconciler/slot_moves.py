@@ -34,7 +34,7 @@ BYTES_PER_MIGRATE_MAX = 4 * 1024 * 1024
 VALUE_BYTES_MAX = 256 * 1024 * 1024  # the service does not move larger ones either
 MIGRATE_TIMEOUT_MS = 5_000
 # The engine writes and syncs its cluster file for every change of marks, and once for a batch of
-# them. Should the source die meanwhile, its successor misses the keys of these until the next pass.
+# them.
 SLOTS_OPEN_MAX = 16
 
 

@@ -27,6 +27,7 @@ from cachefleet.provisioner.reconciler.failover import (
     release_endpoint,
 )
 from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.following import follow, lead
 from cachefleet.provisioner.reconciler.observe import wanted_binds
 from cachefleet.provisioner.reconciler.records import (
     SubjectRecord,
@@ -65,7 +66,7 @@ async def switch_over(record: SubjectRecord, successor: CacheNode, fleet: Fleet)
         return await ensure_primaries(record, fleet)
     await release_endpoint(primary, record, fleet)
     try:
-        await _swap(successor, primary, fleet)
+        await _swap(successor, primary, record, fleet)
     except CommandRefused:
         await old.set_binds(wanted_binds(primary, record, fleet, configuration_holder=None))
         raise
@@ -74,13 +75,15 @@ async def switch_over(record: SubjectRecord, successor: CacheNode, fleet: Fleet)
     return await reload_subject(record, fleet.store)
 
 
-async def _swap(successor: CacheNode, primary: CacheNode, fleet: Fleet) -> None:
+async def _swap(
+    successor: CacheNode, primary: CacheNode, record: SubjectRecord, fleet: Fleet
+) -> None:
     old, new = fleet.valkey(primary), fleet.valkey(successor)
     try:
         await _hold(old, new, successor)
-        await new.promote()
+        await lead(successor, record, fleet)
         # Before any client is led to the new primary: see above.
-        await old.follow(replication_endpoint(successor))
+        await follow(primary, replication_endpoint(successor), record, fleet)
     finally:
         await old.command("CLIENT", "UNPAUSE")
 

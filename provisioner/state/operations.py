@@ -28,10 +28,14 @@ class OperationKind(enum.StrEnum):
     SETTLE = "settle"  # bring what runs into agreement with the record, then say so
     APPLY_PARAMETERS = "apply_parameters"  # push a parameter group's values to running nodes
     MODIFY = "modify"  # make what is pending true, then settle
+    CHANGE_CLUSTER_MODE = "change_cluster_mode"  # restart a shard in, or without, cluster mode
     CHANGE_PRIMARY = "change_primary"  # hand a shard's primary role to a named member
     TEST_FAILOVER = "test_failover"  # end a shard's primary
     APPLY_ACCESS = "apply_access"  # push users and their rights to running nodes
     RESHARD = "reshard"  # move slots to the shards that the record wants
+    TEST_MIGRATION = "test_migration"  # look at a source outside, and change nothing
+    START_MIGRATION = "start_migration"  # follow it until it is in sync
+    COMPLETE_MIGRATION = "complete_migration"  # lead again
 
 
 class OperationState(enum.StrEnum):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -32,11 +32,13 @@ from sqlalchemy.orm.attributes import set_committed_value
 
 from cachefleet.provisioner.clock import Clock
 from cachefleet.provisioner.state import (
-    access_tables,  # noqa: F401  so that the schema is whole
+    all_tables,  # noqa: F401  so that the schema is whole
     sqlite,
 )
+from cachefleet.provisioner.state.changes import Recorder
 from cachefleet.provisioner.state.errors import AlreadyExists, NotFound, Stale
 from cachefleet.provisioner.state.ids import new_uid
+from cachefleet.provisioner.state.notifications import Notice, file_notices, topic_at_hand
 from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.tables import (
     Event,
@@ -61,6 +63,7 @@ class Transaction:
         self.scope = scope
         self.now = now
         self.wakes_provisioner = False
+        self.notices: list[Notice] = []
 
     async def find(self, table: type[N], name: str, *, lock: bool = False) -> N | None:
         """Return the named resource of this scope, or None. Names are case-insensitive."""
@@ -121,8 +124,28 @@ class Transaction:
             if relationship.uselist and relationship.key in inspect(row).unloaded:
                 set_committed_value(row, relationship.key, [])
 
-    def emit(self, source_type: str, source_identifier: str, message: str) -> None:
-        """Write what DescribeEvents shows, at this transaction's instant."""
+    def emit(
+        self,
+        source_type: str,
+        source_identifier: str,
+        message: str,
+        *,
+        sns_event: str | None = None,
+        about: str | None = None,
+    ) -> None:
+        """Write what DescribeEvents shows, at this transaction's instant.
+
+        With *sns_event*, the source's topic is notified; *about* is what the notification names in
+        place of the source.
+        """
+        if sns_event is not None:
+            known, topic = topic_at_hand(self.session, self.scope, source_type, source_identifier)
+            if topic is not None or not known:
+                self.notices.append(
+                    Notice(
+                        source_type, source_identifier, sns_event, about or source_identifier, topic
+                    )
+                )
         self.session.add(
             Event(
                 account=self.scope.account,
@@ -186,6 +209,7 @@ class Store:
         # SQLite is private to this process, so its revisions can be counted here.
         self._revisions: dict[Scope, int] = {}
         self.work_filed = asyncio.Event()
+        self._listeners: list[Callable[[Scope], None]] = []
 
     @classmethod
     def open(cls, url: str, *, clock: Clock) -> Store:
@@ -206,16 +230,25 @@ class Store:
         try:
             async with self._turn(), self._session(writes=True) as session:
                 changed = _watch_changes(session)
+                recorder = Recorder()
+                recorder.listen(session)
                 transaction = Transaction(session, scope=scope, now=self._clock.now())
                 yield transaction
                 await session.flush()
+                if transaction.notices:
+                    await file_notices(
+                        session, transaction.notices, scope=scope, now=transaction.now
+                    )
                 if changed():
                     await self._raise_revision(session, scope)
+                    session.add_all(await recorder.entries(session, scope, transaction.now))
                 await session.commit()
         except IntegrityError as error:
             raise Stale(f"another transaction was there first: {error.orig}") from error
         if changed():
             self._revisions[scope] = self._revisions.get(scope, 0) + 1
+            for listener in self._listeners:
+                listener(scope)
         if transaction.wakes_provisioner:
             self.work_filed.set()
 
@@ -236,6 +269,20 @@ class Store:
         )
         async with self._engine.connect() as connection:
             return int(await connection.scalar(query) or 0)
+
+    def forget_answers(self) -> None:
+        """Make every scope's revision a new one: all of them were changed from outside."""
+        for scope in self._revisions:
+            self._revisions[scope] += 1
+
+    @contextlib.contextmanager
+    def listening(self, listener: Callable[[Scope], None]) -> Iterator[None]:
+        """Have *listener* called after each commit of this process, with the scope it was in."""
+        self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection]:

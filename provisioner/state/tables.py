@@ -177,6 +177,8 @@ class ReplicationGroup(Named, CacheSettings, Base):
     # False while a first token is introduced: clients without one are still let in.
     auth_token_required: Mapped[bool] = mapped_column(default=False)
     data_tiering: Mapped[str] = mapped_column(String(16), default="disabled")
+    # While data is taken over from outside: {"phase", "source", "force"}; empty otherwise.
+    migration: Mapped[dict[str, Any]] = mapped_column(default=dict)
     # How far the cluster-mode configuration epochs that we hand out have got.
     cluster_epoch: Mapped[int] = mapped_column(default=0)
 
@@ -209,6 +211,8 @@ class NodeGroup(Base):
     status: Mapped[str] = mapped_column(String(16))
     slots: Mapped[str] = mapped_column(Text, default="")
     engine_shard_id: Mapped[str] = mapped_column(String(40))
+    # Whom the shard's primary follows itself: {"host", "port", "outside"}; None for nobody.
+    upstream: Mapped[dict[str, Any] | None]
 
     replication_group: Mapped[ReplicationGroup] = relationship(
         back_populates="node_groups", lazy="raise"

@@ -404,11 +404,23 @@ def warn_of_open_doors(settings: Settings) -> None:
         )
 
 
+def note_missing_console() -> None:
+    """Say so where the web console was not built into this package."""
+    from cachefleet.api.console import is_built
+
+    if not is_built():
+        print(
+            "cachefleet: this build has no web console; /console/ says how to make one",
+            file=sys.stderr,
+        )
+
+
 def _say_ready(settings: Settings) -> Callable[[str, int], None]:
     """Return what tells people, and scripts that wait for the line, where the API is."""
 
     def say(host: str, port: int) -> None:
         warn_of_open_doors(settings)
+        note_missing_console()
         shown = f"[{host}]" if ":" in host else host
         print(f"cachefleet is ready on http://{shown}:{port}", flush=True)
 

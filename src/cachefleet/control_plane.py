@@ -25,6 +25,7 @@ from sqlalchemy.exc import DBAPIError
 from cachefleet import migrations
 from cachefleet.api.app import create_app
 from cachefleet.api.auth.stored import StoredCredentials
+from cachefleet.api.front_end import Ports
 from cachefleet.engine.catalog import Catalog
 from cachefleet.engine.discovery import discover
 from cachefleet.progress import SAVING, STARTING, Reporter, no_report
@@ -33,11 +34,14 @@ from cachefleet.provisioner.drivers.base import LaunchFailed
 from cachefleet.provisioner.drivers.local import LocalDriver
 from cachefleet.provisioner.health.monitor import Monitor
 from cachefleet.provisioner.health.readers import ReaderWatch
+from cachefleet.provisioner.health.reports import FleetReports
+from cachefleet.provisioner.maintenance.notifier import Notifier, publisher_of
 from cachefleet.provisioner.maintenance.scheduler import Maintenance
 from cachefleet.provisioner.reconciler.endpoints import GATEWAY_UID, Endpoints
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.iam import watch_keys
 from cachefleet.provisioner.reconciler.loop import SYSTEM_SCOPE, Provisioner
+from cachefleet.provisioner.reconciler.reset import FleetReset
 from cachefleet.provisioner.reconciler.stopping import stop_nodes
 from cachefleet.provisioner.state import leases
 from cachefleet.provisioner.state.errors import NewerSchema
@@ -164,8 +168,8 @@ async def run_everything(
     with hold_data_dir(settings):
         async with open_store(settings, clock) as store, _listening(settings) as listener:
             stopping = _stop_on_signal()
-            async with _running_provisioner(settings, store, clock, stopping, report):
-                await _serve_api(settings, store, clock, listener, stopping, on_ready)
+            async with _running_provisioner(settings, store, clock, stopping, report) as ports:
+                await _serve_api(settings, store, clock, listener, stopping, on_ready, ports)
 
 
 async def run_provisioner(
@@ -191,18 +195,23 @@ async def run_api(settings: Settings, *, on_ready: ReadyCallback) -> None:
 @contextlib.asynccontextmanager
 async def _running_provisioner(
     settings: Settings, store: Store, clock: Clock, stopping: asyncio.Event, report: Reporter
-) -> AsyncIterator[Fleet]:
+) -> AsyncIterator[Ports]:
     fleet, endpoints = await _make_fleet(settings, store, clock)
-    provisioner = Provisioner(fleet, after_work=endpoints.sync)
+
+    async def after_work() -> None:
+        await endpoints.sync()
+        maintenance.look()
+
+    provisioner = Provisioner(fleet, after_work=after_work)
+    maintenance = Maintenance(store, clock, holder=fleet.holder, held=lambda: provisioner.leases)
     monitor = Monitor(fleet, provisioner, endpoints)
     tasks = [
         asyncio.create_task(provisioner.run()),
         asyncio.create_task(monitor.run()),
         asyncio.create_task(watch_keys(fleet, endpoints.sync)),
         asyncio.create_task(ReaderWatch(fleet, provisioner, endpoints).run()),
-        asyncio.create_task(
-            Maintenance(store, clock, holder=fleet.holder, held=lambda: provisioner.leases).run()
-        ),
+        asyncio.create_task(maintenance.run()),
+        asyncio.create_task(Notifier(store, clock, publisher_of(settings.sns_endpoint_url)).run()),
     ]
     for task in tasks:
         # Neither ends by itself: without them the API would promise what nobody does.
@@ -217,7 +226,10 @@ async def _running_provisioner(
         adopted.cancel()
         stop.cancel()
         telling.cancel()
-        yield fleet
+        yield Ports(
+            node_reports=FleetReports(fleet),
+            resetter=FleetReset(fleet, provisioner, endpoints),
+        )
     finally:
         for task in tasks:
             task.cancel()
@@ -334,12 +346,14 @@ async def _serve_api(
     listener: socket.socket,
     stopping: asyncio.Event,
     on_ready: ReadyCallback,
+    ports: Ports | None = None,
 ) -> None:
     app = create_app(
         store=store,
         settings=settings.api_settings(),
         catalog=Catalog.load(),
         clock=clock,
+        ports=ports,
         credentials=StoredCredentials(store, _master_key(settings), clock=clock)
         if settings.auth == "enforce"
         else None,
@@ -350,6 +364,7 @@ async def _serve_api(
     on_ready(settings.host, listener.getsockname()[1])
     stop = asyncio.create_task(stopping.wait())
     await asyncio.wait({serving, stop}, return_when=asyncio.FIRST_COMPLETED)
+    app.state.front_end.closing.set()
     server.should_exit = True
     stop.cancel()
     await serving

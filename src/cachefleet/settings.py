@@ -57,6 +57,9 @@ class Settings(BaseSettings):
     redis_server: str | None = None
     memcached: str | None = None
     memcached_flavor: Literal["bundled", "stock"] = "bundled"
+    sns_endpoint_url: Annotated[str, Field(pattern=r"^https?://\S+$", max_length=2048)] | None = (
+        None
+    )
     failover_timeout_s: Annotated[float, Field(ge=0.1, le=600)] = 1.0
 
     @classmethod
@@ -147,6 +150,7 @@ class Settings(BaseSettings):
             auth=self.auth,
             account_id=self.account_id,
             default_region=self.default_region,
+            allow_reset=self.allow_reset or self.ephemeral,
         )
 
     def _pool(self) -> LoopbackPool | PortsPool:

@@ -18,7 +18,7 @@ def run(terraform: BackgroundRun) -> TerraformRun:
 
 def test_every_resource_is_applied(run: TerraformRun) -> None:
     assert run.applied.returncode == 0, run.applied.stderr
-    assert "7 added" in run.applied.stdout
+    assert "8 added" in run.applied.stdout
 
 
 def test_a_plan_finds_nothing_to_change(run: TerraformRun) -> None:
@@ -35,5 +35,5 @@ def test_what_terraform_tells_of_leads_to_engines(run: TerraformRun) -> None:
 
 def test_everything_is_destroyed(run: TerraformRun) -> None:
     assert run.destroyed.returncode == 0, run.destroyed.stderr
-    assert "7 destroyed" in run.destroyed.stdout
+    assert "8 destroyed" in run.destroyed.stdout
     assert run.left == []

@@ -41,7 +41,7 @@ OPTIONS: Mapping[str, str] = {
     "`cachefleet credentials`, and refuses everybody else.",
     "account_id": "The account of requests whose access key id is not itself an account.",
     "default_region": "The region of requests that carry no credential scope.",
-    "allow_reset": "Nothing yet: there is no `/v1/reset` to allow.",
+    "allow_reset": "Whether `POST /v1/reset` may remove everything; `ephemeral` allows it too.",
     "master_key_file": "The key that secrets are sealed with, instead of `master.key` in the data "
     "directory; made where there is none. Halves on several machines need the same one.",
     "log_format": "How log lines are written.",
@@ -52,6 +52,7 @@ OPTIONS: Mapping[str, str] = {
     "memcached_flavor": "`bundled`: cachefleet's own memcached server. `stock`: the `memcached` "
     "binary, with auto discovery by the gateway at the configuration endpoint; its data is gone "
     "after a stop.",
+    "sns_endpoint_url": "Where events go that have a notification topic; without it, nowhere.",
     "failover_timeout_s": "How long a node may be silent before it is taken for hung and ended.",
 }
 

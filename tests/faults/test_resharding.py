@@ -73,6 +73,7 @@ def test_shards_come_and_go(server: Server, engine: str, version: str) -> None:
         f"demo-{shard}-{member}" for shard in ("0002", "0003") for member in ("001", "002")
     ]
     assert shrunk["PendingModifiedValues"] == {}
+    assert values.stale == [], "the successor leads clients to keys that have moved"
     assert values.audit() == []
     assert messages(client) == [
         "Changing the shards of replication group demo from 2 to 3",

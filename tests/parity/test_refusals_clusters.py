@@ -637,7 +637,6 @@ ALONE = "Cluster mode updates are not supported while attempting to update addit
 SECOND = "arn:aws:sns:us-east-1:000000000000:t"
 
 UNBUILT_CHANGES: tuple[tuple[str, str, dict[str, Any]], ...] = (
-    ("mode", "auto", {"ClusterMode": "compatible"}),
     ("retention", "shards", {"SnapshotRetentionLimit": 1}),
     (
         "tls",

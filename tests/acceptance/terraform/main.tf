@@ -114,6 +114,20 @@ resource "aws_elasticache_replication_group" "sharded" {
   parameter_group_name       = "default.redis7.cluster.on"
 }
 
+data "aws_elasticache_reserved_cache_node_offering" "small" {
+  cache_node_type     = "cache.t4g.small"
+  duration            = "P1Y"
+  offering_type       = "No Upfront"
+  product_description = "redis"
+}
+
+resource "aws_elasticache_reserved_cache_node" "small" {
+  reserved_cache_nodes_offering_id = data.aws_elasticache_reserved_cache_node_offering.small.offering_id
+  id                               = "tf-reserved"
+  cache_node_count                 = 2
+  tags                             = { purpose = "acceptance" }
+}
+
 output "redis_address" {
   value = aws_elasticache_cluster.redis.cache_nodes[0].address
 }

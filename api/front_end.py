@@ -1,0 +1,54 @@
+"""``FrontEnd``: what routers beside the Query API may use, and the ports that others fill.
+
+The front-end files requests and reads records; it touches no process. Where an answer needs one
+(what a node says of itself, ending all of them at once), the composition root passes a port; a
+front-end that runs by itself has none, and such requests say so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from cachefleet.api.pipeline import Pipeline
+from cachefleet.api.stages import Services
+
+
+class NodeReports(Protocol):
+    """Asks running nodes what they say of themselves."""
+
+    async def report(self, node_uids: Mapping[str, str]) -> Mapping[str, Mapping[str, Any]]:
+        """Return by uid what each node says now; those that do not answer are left out.
+
+        *node_uids* gives for each node's uid the engine that it runs.
+        """
+        ...
+
+
+class Resetter(Protocol):
+    """Removes every resource at once, processes and all."""
+
+    async def reset(self, account: str | None) -> int:
+        """Remove everything of *account*, or of everybody; return how many nodes were ended."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """What only a process that also runs nodes can give; None where there is none."""
+
+    node_reports: NodeReports | None = None
+    resetter: Resetter | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontEnd:
+    """What other routers may use: the pipeline's services, and the pipeline itself."""
+
+    services: Services
+    pipeline: Pipeline
+    ports: Ports = field(default_factory=Ports)
+    # Set when the server is about to stop: answers without an end, end.
+    closing: asyncio.Event = field(default_factory=asyncio.Event)

@@ -1,0 +1,96 @@
+"""Asks a Redis or Valkey server that is not ours what it is, as far as it lets a stranger ask.
+
+It is told nothing and changed in nothing. What it refuses to say is left open: a server may keep
+its configuration to itself and still be one to replicate from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cachefleet.engine.errors import CommandRefused
+from cachefleet.engine.types import Endpoint, Engine, NodeRole
+from cachefleet.engine.valkey.adapter import ValkeyAdapter
+from cachefleet.engine.valkey.replication import parse_replication
+
+# What a replica has to be able to say to it, and what it will be sent: none of these may be renamed
+# on the one side only. A sample of the commands that change data.
+NEEDED_COMMANDS = (
+    "PSYNC",
+    "REPLCONF",
+    "SET",
+    "DEL",
+    "EXPIRE",
+    "PEXPIREAT",
+    "INCR",
+    "LPUSH",
+    "SADD",
+    "ZADD",
+    "HSET",
+    "RENAME",
+    "FLUSHALL",
+    "FLUSHDB",
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceReport:
+    """What the server says. ``databases`` is None where it does not say."""
+
+    engine: Engine
+    version: tuple[int, ...]
+    cluster_enabled: bool
+    loading: bool
+    used_memory_bytes: int
+    offset: int
+    databases: int | None
+    missing_commands: tuple[str, ...]
+
+
+async def read_source(endpoint: Endpoint, *, timeout_s: float) -> SourceReport:
+    """Ask the server at *endpoint*.
+
+    Raises:
+        NodeUnreachable: nothing answers there, or what answers is no such server.
+        CommandRefused: it wants to know who asks, or takes no strangers.
+    """
+    adapter = ValkeyAdapter(endpoint=endpoint, timeout_s=timeout_s)
+    try:
+        await adapter.ping()
+        info = await adapter.info("everything")
+        known = await adapter.command("COMMAND", "INFO", *NEEDED_COMMANDS)
+        try:
+            told = (await adapter.config_get("databases")).get("databases", "")
+        except CommandRefused:
+            told = ""  # its administrator may have hidden CONFIG, as we do ourselves
+    finally:
+        await adapter.aclose()
+    is_valkey = info.get("server_name") == "valkey"
+    version = info.get("valkey_version" if is_valkey else "redis_version", "")
+    view = parse_replication("\n".join(f"{name}:{value}" for name, value in info.items()))
+    return SourceReport(
+        engine=Engine.VALKEY if is_valkey else Engine.REDIS,
+        version=tuple(int(part) for part in version.split(".") if part.isdecimal()),
+        cluster_enabled=info.get("cluster_enabled") == "1",
+        loading=view.loading,
+        used_memory_bytes=_integer(info.get("used_memory_dataset") or info.get("used_memory")),
+        offset=view.offset,
+        databases=int(told) if told.isdecimal() else None,
+        missing_commands=tuple(
+            name for name, row in zip(NEEDED_COMMANDS, known, strict=True) if not row
+        ),
+    )
+
+
+async def read_offset(endpoint: Endpoint, *, timeout_s: float) -> tuple[NodeRole, int]:
+    """Return the server's role and how far its stream has got; raises as :func:`read_source`."""
+    adapter = ValkeyAdapter(endpoint=endpoint, timeout_s=timeout_s)
+    try:
+        view = await adapter.replication()
+    finally:
+        await adapter.aclose()
+    return view.role, view.offset
+
+
+def _integer(text: str | None) -> int:
+    return int(text) if text is not None and text.isdecimal() else 0
