@@ -21,6 +21,7 @@ from cachefleet.api.validation.changes import announcements, setting_changes
 from cachefleet.api.validation.group_access import changed_user_groups
 from cachefleet.api.validation.refusals import not_built
 from cachefleet.api.views.replication_groups import replication_group_view
+from cachefleet.engine.catalog import Catalog
 from cachefleet.provisioner.state import lifecycle, users
 from cachefleet.provisioner.state.operations import OperationKind
 from cachefleet.provisioner.state.store import Transaction
@@ -42,7 +43,7 @@ async def modify_replication_group(ctx: RequestContext, params: Params) -> Resul
         if attachment is not None:
             own["user_group_ids"] = list(attachment.user_group_ids)
             waiting["UserGroups"] = {k: list(v) for k, v in attachment.pending.items() if v}
-        _change_tokens(tx, group, params, shared, own, waiting)
+        _change_tokens(tx, group, params, shared, own, waiting, ctx.catalog)
         unbuilt = unbuilt or unbuilt_own
         if unbuilt is not None:
             raise not_built(unbuilt)
@@ -102,9 +103,10 @@ def _change_tokens(
     shared: dict[str, Any],
     own: dict[str, Any],
     waiting: dict[str, Any],
+    catalog: Catalog,
 ) -> None:
     """Add the columns of a change of the AUTH token, and what is shown until engines have it."""
-    tokens = checks.check_token(group, params)
+    tokens = checks.check_token(catalog, group, params)
     if tokens is None:
         return
     columns = token_columns(tokens)

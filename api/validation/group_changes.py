@@ -24,6 +24,7 @@ from cachefleet.provisioner.state.tables import CacheNode, ReplicationGroup
 Params = Mapping[str, Any]
 
 OLDEST_REDIS_TO_VALKEY = (5, 0, 6)
+OLDEST_TOKEN_CHANGE = (5, 0, 6)
 _ON_THE_WAY = {"enabled": "enabling", "disabled": "disabling"}
 ROLLBACK = ("7.2", "7.1")  # from valkey, to redis: the only way back
 _WITH_CLUSTER_MODE = frozenset(
@@ -174,13 +175,19 @@ def check_transit(catalog: Catalog, group: ReplicationGroup, params: Params) -> 
     return {"TransitEncryptionEnabled": wanted, "TransitEncryptionMode": wanted_mode}
 
 
-def check_token(group: ReplicationGroup, params: Params) -> Tokens | None:
+def check_token(catalog: Catalog, group: ReplicationGroup, params: Params) -> Tokens | None:
     """Return the AUTH tokens as they are to be, where a change of them is asked for."""
     token, asked = params.get("AuthToken"), params.get("AuthTokenUpdateStrategy")
     if token is None and asked is None:
         return None
     if not group.transit_encryption_enabled:
         raise features.token_without_encryption()
+    version = catalog.version_of(Engine(group.engine), group.engine_version)
+    if version is None or version.numbers < OLDEST_TOKEN_CHANGE:
+        raise wrong_combination(
+            "Modification of the AUTH token is not supported for engine version "
+            f"{group.engine_version}."
+        )
     strategy = Strategy(asked or "ROTATE")
     if strategy is Strategy.DELETE:
         return _check_deletion(group, params)

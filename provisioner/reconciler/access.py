@@ -15,6 +15,7 @@ from cachefleet.provisioner.planning.access import plan_access
 from cachefleet.provisioner.reconciler.binaries import binary_for
 from cachefleet.provisioner.reconciler.fleet import ADMIN_USER, Fleet
 from cachefleet.provisioner.reconciler.launch import REPLICATION_USER, acl_lines
+from cachefleet.provisioner.reconciler.observe import is_kept_down
 from cachefleet.provisioner.reconciler.records import SubjectRecord
 from cachefleet.provisioner.state import lifecycle
 from cachefleet.provisioner.state.tables import CacheNode
@@ -37,7 +38,11 @@ async def ensure_access(
     if record.engine is Engine.MEMCACHED:
         return
     # A node that has just been created was started with the record's own users.
-    settled = [node for node in record.live_nodes if node.status != lifecycle.NODE_CREATING]
+    settled = [
+        node
+        for node in record.live_nodes
+        if node.status != lifecycle.NODE_CREATING and not await is_kept_down(node, fleet)
+    ]
     await asyncio.gather(*(_push(node, record, fleet, severed) for node in settled))
 
 

@@ -107,6 +107,13 @@ class Certificates:
             return False
         return self._clock.now() >= known.renewal_at or known.order != self._order()
 
+    def anything_due(self) -> bool:
+        """Tell whether :meth:`is_due` is true of any certificate."""
+        now, order = self._clock.now(), self._order()
+        return any(
+            now >= known.renewal_at or known.order != order for known in self._known.values()
+        )
+
     def take_renewed(self, names: Iterable[str]) -> set[str]:
         """Return which of *names* were replaced because it was time, once each."""
         taken = self._renewed & set(names)

@@ -16,6 +16,7 @@ from cachefleet.engine.errors import CommandRefused, NodeUnreachable
 from cachefleet.engine.gateway.routes import TlsMode
 from cachefleet.engine.types import Endpoint, Engine
 from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.observe import is_kept_down
 from cachefleet.provisioner.reconciler.records import SubjectRecord, own_endpoint
 from cachefleet.provisioner.reconciler.transit import (
     gateway_name,
@@ -45,6 +46,8 @@ async def cut_plain(record: SubjectRecord, fleet: Fleet) -> None:
     for node in record.live_nodes:
         if node.host is None or await fleet.driver.find(node.uid) is None:
             continue
+        if await is_kept_down(node, fleet):
+            continue
         adapter = fleet.valkey(node)
         told = await adapter.config_get("port", "tls-port")
         if str(node.port) not in told.values():
@@ -64,7 +67,11 @@ async def refresh_certificates(record: SubjectRecord, fleet: Fleet) -> None:
     if record.transit_mode is None:
         return
     if transit_of(record, fleet).engine_tls:
-        settled = [n for n in record.live_nodes if n.status != lifecycle.NODE_CREATING]
+        settled = [
+            node
+            for node in record.live_nodes
+            if node.status != lifecycle.NODE_CREATING and not await is_kept_down(node, fleet)
+        ]
         await asyncio.gather(*(_show_newest(node, record, fleet) for node in settled))
     if record.fronted:
         await fleet.sync_endpoints(None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import sys
 import tomllib
 from collections.abc import Awaitable, Callable
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+PRIVATE_UMASK = 0o077
 EXIT_PROBLEM = 1
 EXIT_UNUSABLE = 2
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -56,6 +58,15 @@ LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or erro
 LogFormat = Annotated[str | None, typer.Option(help="console or json.")]
 Once = Annotated[bool, typer.Option("--once", help="Show it once, and do not keep watching.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Show it once, as JSON.")]
+AllowFaults = Annotated[
+    bool | None,
+    typer.Option("--allow-faults", help="Allow faults to be injected on purpose (/v1/faults)."),
+]
+FailoverTimeout = Annotated[
+    float | None, typer.Option(help="How many seconds a node may be silent: 0.1 to 600.")
+]
+Network = Annotated[str | None, typer.Option(help="Where loopback addresses are taken from.")]
+PortRange = Annotated[str | None, typer.Option(help="Where ports are taken from: FIRST-LAST.")]
 Account = Annotated[str | None, typer.Option(help="The account of the key: 12 digits.")]
 KeyScopeName = Annotated[
     str, typer.Option("--scope", help="full, read-only, or connect (IAM authentication only).")
@@ -75,8 +86,12 @@ def serve(
     database_url: DatabaseUrl = None,
     ephemeral: Ephemeral = None,
     endpoint_mode: Mode = None,
+    endpoint_network: Network = None,
+    port_range: PortRange = None,
+    failover_timeout_s: FailoverTimeout = None,
     auth: Auth = None,
     allow_reset: AllowReset = None,
+    allow_faults: AllowFaults = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
 ) -> None:
@@ -90,8 +105,12 @@ def serve(
         database_url=database_url,
         ephemeral=ephemeral,
         endpoint_mode=endpoint_mode,
+        endpoint_network=endpoint_network,
+        port_range=port_range,
+        failover_timeout_s=failover_timeout_s,
         auth=auth,
         allow_reset=allow_reset,
+        allow_faults=allow_faults,
         log_level=log_level,
         log_format=log_format,
     )
@@ -107,6 +126,7 @@ def api(
     port: Port = None,
     database_url: DatabaseUrl = None,
     auth: Auth = None,
+    allow_faults: AllowFaults = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
 ) -> None:
@@ -118,6 +138,7 @@ def api(
         port=port,
         database_url=database_url,
         auth=auth,
+        allow_faults=allow_faults,
         log_level=log_level,
         log_format=log_format,
     )
@@ -130,6 +151,10 @@ def provisioner(
     data_dir: DataDir = None,
     database_url: DatabaseUrl = None,
     endpoint_mode: Mode = None,
+    endpoint_network: Network = None,
+    port_range: PortRange = None,
+    failover_timeout_s: FailoverTimeout = None,
+    allow_faults: AllowFaults = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
 ) -> None:
@@ -140,6 +165,10 @@ def provisioner(
         data_dir=data_dir,
         database_url=database_url,
         endpoint_mode=endpoint_mode,
+        endpoint_network=endpoint_network,
+        port_range=port_range,
+        failover_timeout_s=failover_timeout_s,
+        allow_faults=allow_faults,
         log_level=log_level,
         log_format=log_format,
     )
@@ -243,6 +272,33 @@ def credentials_delete(
 
 
 @app.command()
+def ca(
+    data_dir: DataDir = None,
+    export: Annotated[
+        Path | None, typer.Option(help="Write it to this file instead of printing it.")
+    ] = None,
+    renew: Annotated[
+        bool, typer.Option("--renew", help="Have every certificate replaced by a new one.")
+    ] = False,
+) -> None:
+    """Print the certificate of the local authority, which clients of TLS endpoints trust."""
+    from cachefleet.trust import NotUsable, authority_certificate, renew_certificates
+
+    settings = _settings(data_dir=data_dir)
+    try:
+        if renew:
+            renew_certificates(settings)
+            return
+        certificate = authority_certificate(settings)
+        if export is None:
+            print(certificate, end="")
+        else:
+            export.write_text(certificate)
+    except (NotUsable, OSError) as error:
+        _fail(str(error))
+
+
+@app.command()
 def doctor(
     host: Host = None,
     port: Port = None,
@@ -335,6 +391,7 @@ def _run(settings: Settings, work: Callable[[], Awaitable[None]]) -> None:
     from cachefleet.control_plane import CannotStart
 
     _configure_logging(settings)
+    os.umask(PRIVATE_UMASK)  # whatever is written by us or by an engine is for us alone
 
     async def run() -> None:
         await work()
@@ -349,6 +406,7 @@ def _run(settings: Settings, work: Callable[[], Awaitable[None]]) -> None:
 def _managed(work: Callable[[], T]) -> T:
     from cachefleet.credentials import CannotManage
 
+    os.umask(PRIVATE_UMASK)
     try:
         return work()
     except CannotManage as error:

@@ -16,6 +16,7 @@ from tests.support.api import SCOPE, Api, open_api
 from tests.support.settled import put_status, settle
 
 NODE = "cache.t3.micro"
+TOKEN = "the-token-of-keyed!"
 
 
 class World:
@@ -52,9 +53,12 @@ async def _populate(api: Api) -> None:
     for name, family in (
         ("on7", "redis7"),
         ("off7", "redis7"),
+        ("four7", "redis7"),
         ("pg6", "redis6.x"),
         ("valk8", "valkey8"),
         ("mem16", "memcached1.6"),
+        ("memchunk", "memcached1.6"),
+        ("membig", "memcached1.6"),
     ):
         await api(
             "CreateCacheParameterGroup",
@@ -63,7 +67,10 @@ async def _populate(api: Api) -> None:
             Description="d",
         )
     await _set(api, "on7", "cluster-enabled", "yes")
+    await _set(api, "four7", "databases", "4")
     await _set(api, "mem16", "max_item_size", "1048577")
+    await _set(api, "memchunk", "slab_chunk_max", "2097152")
+    await _set(api, "membig", "max_item_size", "134217728")
     await api(
         "CreateCacheSubnetGroup",
         CacheSubnetGroupName="one-zone",
@@ -85,6 +92,10 @@ async def _populate(api: Api) -> None:
             "CreateCacheCluster", **{"CacheClusterId": name, "CacheNodeType": NODE, **options}
         )
     await settle(api)
+    async with api.store.begin(SCOPE) as tx:
+        compatible = await tx.get(ReplicationGroup, "compat")
+        compatible.cluster_mode = "compatible"
+        compatible.parameter_group_name = "default.redis7.cluster.on"
     await put_status(api, ReplicationGroup, "busy", "modifying")
     await put_status(api, ReplicationGroup, "leaving", "deleting")
     await put_status(api, CacheCluster, "stuck-002", "modifying")
@@ -109,6 +120,12 @@ _GROUPS: dict[str, dict[str, Any]] = {
     "leaving": {"NumCacheClusters": 2},
     "stuck": {"NumCacheClusters": 2},
     "custom": {"NumCacheClusters": 2, "CacheParameterGroupName": "off7"},
+    "compat": {"NumCacheClusters": 2, "AutomaticFailoverEnabled": True},
+    "own": {
+        "NumCacheClusters": 2,
+        "AutomaticFailoverEnabled": True,
+        "CacheParameterGroupName": "off7",
+    },
     "sixes": {"NumCacheClusters": 2, "EngineVersion": "6.2", "AutomaticFailoverEnabled": True},
     "valkey": {"Engine": "valkey", "EngineVersion": "8.0", "NumCacheClusters": 2},
     "valkey72": {"Engine": "valkey", "EngineVersion": "7.2", "NumCacheClusters": 2},
@@ -116,6 +133,14 @@ _GROUPS: dict[str, dict[str, Any]] = {
         "NumNodeGroups": 2,
         "ReplicasPerNodeGroup": 1,
         "AutomaticFailoverEnabled": True,
+    },
+    "sealed": {"TransitEncryptionEnabled": True},
+    "either": {"TransitEncryptionEnabled": True, "TransitEncryptionMode": "preferred"},
+    "keyed": {"TransitEncryptionEnabled": True, "AuthToken": TOKEN},
+    "ancient": {
+        "EngineVersion": "4.0.10",
+        "TransitEncryptionEnabled": True,
+        "AuthToken": TOKEN,
     },
     "bare": {"NumNodeGroups": 2, "ReplicasPerNodeGroup": 0, "AutomaticFailoverEnabled": True},
 }
