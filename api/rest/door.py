@@ -13,6 +13,7 @@ from typing import Final
 from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
+from cachefleet.api.auth.identity import may_send
 from cachefleet.api.auth.sigv4 import SignedRequest
 from cachefleet.api.endpoint import (
     ClientGone,
@@ -156,6 +157,12 @@ class RestDoor:
             exchange.query_fields,
             now=exchange.now,
         )
+        if not may_send(exchange.identity, request.method):
+            raise Fault(
+                "AccessDenied",
+                f"User: {exchange.identity.principal_arn} is not authorized for "
+                f"{request.method} {request.path[:200]}",
+            )
         throttle(exchange, services)
 
     async def _extra(

@@ -10,6 +10,7 @@ opinion about where an endpoint is, into the data path.
 from __future__ import annotations
 
 import enum
+import ipaddress
 import json
 import re
 import socket
@@ -33,6 +34,7 @@ BUFFER_BYTES_MAX: Final = 16 * 1024 * 1024
 BUFFER_BYTES_DEFAULT: Final = 256 * 1024  # unsent bytes a direction before reading stops
 TOKENS_MAX: Final = 2  # AUTH tokens of a group: the newest and the one before
 SESSION_S_MAX: Final = 12 * 3600  # how long a token opens a connection
+NETWORKS_MAX: Final = 4096  # of all rules of a subject's security groups
 IAM_USERS_MAX: Final = 100  # of a user group
 USER_NAME_CHARS_MAX: Final = 255
 CLUSTER_CONFIG_BYTES_MAX: Final = 64 * 1024  # 60 nodes of 300 bytes are 18 KiB
@@ -121,6 +123,7 @@ class RouteOptions:
     buffer_bytes: int = BUFFER_BYTES_DEFAULT
     tls: TlsOptions | None = None
     auth: AuthOptions | None = None
+    admitted: tuple[str, ...] | None = None  # networks that clients may come from; None: any
     readonly: bool = False  # READONLY is said to the backend for the client, first of all
     cluster_config: str | None = None  # memcached_discovery: "<version>\n<host|ip|port ...>\n"
 
@@ -294,6 +297,7 @@ def _options(value: object, where: str) -> RouteOptions:
         ),
         tls=_tls(members["tls"], f"{where}.tls"),
         auth=_auth(members["auth"], f"{where}.auth"),
+        admitted=_admitted(members["admitted"], f"{where}.admitted"),
         cluster_config=_cluster_config(members["cluster_config"], f"{where}.cluster_config"),
     )
 
@@ -310,6 +314,21 @@ def _tls(value: object, where: str) -> TlsOptions | None:
         certificate_path=_path(members["certificate_path"], f"{where}.certificate_path"),
         key_path=_path(members["key_path"], f"{where}.key_path"),
     )
+
+
+def _admitted(value: object, where: str) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    return _list(value, where, count_max=NETWORKS_MAX, item=_network)
+
+
+def _network(value: object, where: str) -> str:
+    try:
+        if isinstance(value, str):
+            return str(ipaddress.ip_network(value))
+    except ValueError:
+        pass
+    raise IllegalRoutes(f"{where}: {value!r} is not a network")
 
 
 def _auth(value: object, where: str) -> AuthOptions | None:

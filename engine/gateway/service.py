@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
 
+from cachefleet.engine.gateway.admission import Admission
 from cachefleet.engine.gateway.balance import Balancer
 from cachefleet.engine.gateway.discovery import Discovery
 from cachefleet.engine.gateway.handshake import IamHandshake
@@ -19,7 +20,7 @@ from cachefleet.engine.gateway.iam_login import check_login
 from cachefleet.engine.gateway.interception import Interceptor, WireViolation
 from cachefleet.engine.gateway.opening import Opening
 from cachefleet.engine.gateway.optional_token import rewriting
-from cachefleet.engine.gateway.pump import Link, Side
+from cachefleet.engine.gateway.pump import Link, Side, peer_address
 from cachefleet.engine.gateway.readonly import ReadOnly
 from cachefleet.engine.gateway.reports import BackendStatus, ListenFailure, RouteStatus
 from cachefleet.engine.gateway.routes import Address, Route, RouteKind, TlsMode
@@ -72,6 +73,7 @@ class RouteService:
         self._budget = budget
         self._balancer = Balancer(clock=clock)
         self._links: dict[Link, Address | None] = {}  # None: no backend yet
+        self._admission = Admission(route.options.admitted)
         self._sessions: dict[Link, asyncio.TimerHandle] = {}  # that end unless they are renewed
         self._attempts: dict[Link, asyncio.Task[None]] = {}
         self._tallies: dict[Address, _Tally] = {}
@@ -90,6 +92,9 @@ class RouteService:
         """Serve new connections as *route* says; return how many old ones were cut."""
         assert route.name == self.route.name
         old, self.route = self.route, route
+        if route.options.admitted != old.options.admitted:
+            self._admission = Admission(route.options.admitted)
+            self._cut_strangers()
         known = frozenset((*route.backends, *route.fallback))
         self._balancer.keep_only(known)
         gone = {address for address in self._links.values() if address is not None} - known
@@ -99,6 +104,16 @@ class RouteService:
         if route.options.tls is not None and route.options.tls.mode is TlsMode.REQUIRED:
             count += self._cut_plain()
         return count
+
+    def admits(self, host: str) -> bool:
+        """Tell whether a client may come from *host*, an IP address."""
+        return self._admission.admits(host)
+
+    def _cut_strangers(self) -> None:
+        for link in list(self._links):
+            peer = peer_address(link.client)
+            if peer is None or not self.admits(peer.host):
+                link.abort()
 
     def _cut_plain(self) -> int:
         plain = [

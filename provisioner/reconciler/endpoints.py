@@ -184,9 +184,15 @@ class Endpoints:
             settings = await _settings(tx)
             groups = [row for row in settings.values() if isinstance(row, ReplicationGroup)]
             iam = await iam_options(tx, groups, self._directory() / KEYS_FILE)
+            guard = self._fleet.security_groups
+            admitted = None if guard is None else await guard.admitted(tx)
         subjects = [
             self._with_transit(
-                replace(subject, discovery=discovery.get(subject.uid)),
+                replace(
+                    subject,
+                    discovery=discovery.get(subject.uid),
+                    admitted=None if admitted is None else admitted.get(subject.uid, ()),
+                ),
                 settings.get(subject.uid),
                 iam.get(subject.uid),
             )

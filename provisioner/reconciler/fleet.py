@@ -7,6 +7,7 @@ import functools
 import hashlib
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from cachefleet.engine.catalog import Catalog
 from cachefleet.engine.discovery import Inventory
@@ -21,7 +22,7 @@ from cachefleet.provisioner.reconciler.records import SubjectRecord, engine_endp
 from cachefleet.provisioner.settings import ProvisionerSettings
 from cachefleet.provisioner.state.errors import Stale
 from cachefleet.provisioner.state.leases import Lease
-from cachefleet.provisioner.state.store import Store
+from cachefleet.provisioner.state.store import Store, Transaction
 from cachefleet.provisioner.state.tables import CacheNode
 
 ADMIN_USER = "cachefleet"
@@ -48,6 +49,14 @@ def command_prefix(node: CacheNode) -> str:
     return hashlib.sha256(f"commands:{node.admin_secret}".encode()).hexdigest()[:16]
 
 
+class AdmissionRules(Protocol):
+    """Says from where each cache may be reached."""
+
+    async def admitted(self, tx: Transaction) -> dict[str, tuple[str, ...]]:
+        """Return the networks that are let in, by the uid of the subject."""
+        ...
+
+
 @dataclass(kw_only=True)
 class Fleet:
     """The dependencies of a pass. ``holder`` is this provisioner's name on leases."""
@@ -61,6 +70,8 @@ class Fleet:
     holder: str
     # Makes the gateway agree with the record; called with a subject that has just settled.
     sync_endpoints: SyncEndpoints = field(default=no_endpoints)
+    # Set where security groups are enforced: all clients come through the gateway then.
+    security_groups: AdmissionRules | None = None
     # The nodes that serve as far as we know: whose silence or end is news.
     watched: dict[str, WatchedNode] = field(default_factory=dict)
     # Replicas that lag or load: clients of the reader endpoint are kept from them.

@@ -26,7 +26,7 @@ def transit_of(record: SubjectRecord, fleet: Fleet) -> Transit:
     Raises:
         NoEngineBinary: nothing here can run its engine.
     """
-    guarded = is_guarded(record)
+    guarded = is_guarded(record) or fleet.security_groups is not None
     if record.transit_mode is None and not guarded:
         return PLAIN
     return _decide(record, binary_for(record, fleet), guarded=guarded)

@@ -67,6 +67,11 @@ FailoverTimeout = Annotated[
 ]
 Network = Annotated[str | None, typer.Option(help="Where loopback addresses are taken from.")]
 PortRange = Annotated[str | None, typer.Option(help="Where ports are taken from: FIRST-LAST.")]
+EnforceGroups = Annotated[
+    bool | None,
+    typer.Option("--enforce-security-groups", help="Let clients in by the rules of EC2 only."),
+]
+Ec2Url = Annotated[str | None, typer.Option(help="Where EC2's security groups are read.")]
 Account = Annotated[str | None, typer.Option(help="The account of the key: 12 digits.")]
 KeyScopeName = Annotated[
     str, typer.Option("--scope", help="full, read-only, or connect (IAM authentication only).")
@@ -92,6 +97,8 @@ def serve(
     auth: Auth = None,
     allow_reset: AllowReset = None,
     allow_faults: AllowFaults = None,
+    enforce_security_groups: EnforceGroups = None,
+    ec2_endpoint_url: Ec2Url = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
 ) -> None:
@@ -111,6 +118,8 @@ def serve(
         auth=auth,
         allow_reset=allow_reset,
         allow_faults=allow_faults,
+        enforce_security_groups=enforce_security_groups,
+        ec2_endpoint_url=ec2_endpoint_url,
         log_level=log_level,
         log_format=log_format,
     )
@@ -127,6 +136,8 @@ def api(
     database_url: DatabaseUrl = None,
     auth: Auth = None,
     allow_faults: AllowFaults = None,
+    enforce_security_groups: EnforceGroups = None,
+    ec2_endpoint_url: Ec2Url = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
 ) -> None:
@@ -139,6 +150,8 @@ def api(
         database_url=database_url,
         auth=auth,
         allow_faults=allow_faults,
+        enforce_security_groups=enforce_security_groups,
+        ec2_endpoint_url=ec2_endpoint_url,
         log_level=log_level,
         log_format=log_format,
     )
@@ -155,6 +168,8 @@ def provisioner(
     port_range: PortRange = None,
     failover_timeout_s: FailoverTimeout = None,
     allow_faults: AllowFaults = None,
+    enforce_security_groups: EnforceGroups = None,
+    ec2_endpoint_url: Ec2Url = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
 ) -> None:
@@ -169,6 +184,8 @@ def provisioner(
         port_range=port_range,
         failover_timeout_s=failover_timeout_s,
         allow_faults=allow_faults,
+        enforce_security_groups=enforce_security_groups,
+        ec2_endpoint_url=ec2_endpoint_url,
         log_level=log_level,
         log_format=log_format,
     )
