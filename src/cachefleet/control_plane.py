@@ -33,9 +33,12 @@ from cachefleet.provisioner.clock import Clock, SystemClock
 from cachefleet.provisioner.drivers.base import LaunchFailed
 from cachefleet.provisioner.drivers.local import LocalDriver
 from cachefleet.provisioner.health.faults import FaultKeeper
+from cachefleet.provisioner.health.film import FilmMaker
 from cachefleet.provisioner.health.monitor import Monitor
 from cachefleet.provisioner.health.readers import ReaderWatch
 from cachefleet.provisioner.health.reports import FleetReports
+from cachefleet.provisioner.health.sampler import MetricsSampler
+from cachefleet.provisioner.health.visits import NodeVisits
 from cachefleet.provisioner.maintenance.notifier import Notifier, publisher_of
 from cachefleet.provisioner.maintenance.scheduler import Maintenance
 from cachefleet.provisioner.reconciler.endpoints import GATEWAY_UID, Endpoints
@@ -205,12 +208,14 @@ async def _running_provisioner(
     provisioner = Provisioner(fleet, after_work=after_work)
     maintenance = Maintenance(store, clock, holder=fleet.holder, held=lambda: provisioner.leases)
     monitor = Monitor(fleet, provisioner, endpoints)
+    sampler = MetricsSampler(fleet, lambda: provisioner.leases, on_round=lambda found, at_s: None)
     keeper = FaultKeeper(fleet, provisioner)
     await keeper.adopt()
     tasks = [
         asyncio.create_task(provisioner.run()),
         asyncio.create_task(monitor.run()),
         asyncio.create_task(keeper.run()),
+        asyncio.create_task(sampler.run()),
         asyncio.create_task(ReaderWatch(fleet, provisioner, endpoints).run()),
         asyncio.create_task(maintenance.run()),
         asyncio.create_task(Notifier(store, clock, publisher_of(settings.sns_endpoint_url)).run()),
@@ -231,6 +236,8 @@ async def _running_provisioner(
         yield Ports(
             node_reports=FleetReports(fleet),
             resetter=FleetReset(fleet, provisioner, endpoints),
+            node_visits=NodeVisits(fleet),
+            camera=FilmMaker(fleet, clock),
         )
     finally:
         for task in tasks:
