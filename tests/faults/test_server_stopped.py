@@ -182,6 +182,7 @@ def test_who_has_the_data_becomes_primary_when_the_primary_could_not_be_saved(
                 NumNodeGroups=1,
                 ReplicasPerNodeGroup=1,
                 AutomaticFailoverEnabled=True,
+                CacheParameterGroupName="default.valkey9.cluster.on",
             )
             available_group(client, "g")
             primary, replica = "g-0001-001", "g-0001-002"

@@ -105,15 +105,16 @@ def test_the_other_goes_on_when_one_leaves_in_order(halves: Halves) -> None:
     values = DurableValues(primary_address(client, "g"))
     with values.under_load():
         first = halves.holder()
-        # An orderly stop of a provisioner saves and ends nodes: the fleet is one, and lives on.
-        os.kill(first.pid, signal.SIGKILL)
-        first.wait_dead()
-        second = halves.holder()
-        assert second is halves.other(first)
+        nodes = node_processes(halves.api.data_dir)
+        assert first.stop() == 0
+        assert halves.holder() is halves.other(first)
+        assert node_processes(halves.api.data_dir) == nodes, "the fleet is the other's as well"
         kill_node(halves.api, primary_of(client, "g"))
         halves.whole(values)
     assert values.audit() == []
     assert len(halves.failovers()) == 1
+    assert halves.other(first).stop() == 0
+    assert node_processes(halves.api.data_dir) == {}, "it was the last"
 
 
 @at_length
