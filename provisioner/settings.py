@@ -25,6 +25,8 @@ class ProvisionerSettings:
     command_timeout_s: float = 2.0
     save_timeout_s: float = 60.0
     failover_timeout_s: float = 1.0
+    # Whether faults that people inject are carried out.
+    allow_faults: bool = False
 
     @property
     def endpoints_are_bound(self) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import delete, select
 
 from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.observe import is_kept_down
 from cachefleet.provisioner.reconciler.records import LIVE, SubjectRecord, load_subject
 from cachefleet.provisioner.state import events, leases, lifecycle
 from cachefleet.provisioner.state.lifecycle import Event
@@ -56,12 +57,13 @@ CONCLUDED_BY_THEMSELVES = (
 
 async def conclude(record: SubjectRecord, fleet: Fleet, *, operation_id: int | None) -> None:
     """Make statuses true: what was being created is there, what was being deleted is gone."""
+    away = {node.uid for node in record.live_nodes if await is_kept_down(node, fleet)}
     async with fleet.store.begin(record.lease.scope) as tx:
         await leases.require(tx, record.lease, holder=fleet.holder)
         fresh = await load_subject(tx, record.lease)
         if fresh is None:
             return
-        seen = {node.uid for node in record.nodes}
+        seen = {node.uid for node in record.nodes} - away
         if await _superseded(tx, record, operation_id):
             return
         ended = not (fresh.is_held_open or await _is_part(tx, record, operation_id))

@@ -29,6 +29,7 @@ from cachefleet.provisioner.reconciler.conclude import (
 )
 from cachefleet.provisioner.reconciler.failover import ensure_primaries
 from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.milestones import Milestone, reached
 from cachefleet.provisioner.reconciler.observe import (
     observe_cluster,
     observe_memcached,
@@ -85,6 +86,8 @@ async def settle(
     await fleet.sync_endpoints(lease.subject_uid)
     await _retire(record.retiring_nodes, fleet)
     await conclude(record, fleet, operation_id=operation_id)
+    if any(node.recovering for node in record.nodes):
+        reached(Milestone.CONCLUDED)
     return Done("it agrees with its record")
 
 

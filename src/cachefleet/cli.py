@@ -56,6 +56,15 @@ LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or erro
 LogFormat = Annotated[str | None, typer.Option(help="console or json.")]
 Once = Annotated[bool, typer.Option("--once", help="Show it once, and do not keep watching.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Show it once, as JSON.")]
+AllowFaults = Annotated[
+    bool | None,
+    typer.Option("--allow-faults", help="Allow faults to be injected on purpose (/v1/faults)."),
+]
+FailoverTimeout = Annotated[
+    float | None, typer.Option(help="How many seconds a node may be silent: 0.1 to 600.")
+]
+Network = Annotated[str | None, typer.Option(help="Where loopback addresses are taken from.")]
+PortRange = Annotated[str | None, typer.Option(help="Where ports are taken from: FIRST-LAST.")]
 Account = Annotated[str | None, typer.Option(help="The account of the key: 12 digits.")]
 KeyScopeName = Annotated[
     str, typer.Option("--scope", help="full, read-only, or connect (IAM authentication only).")
@@ -75,8 +84,12 @@ def serve(
     database_url: DatabaseUrl = None,
     ephemeral: Ephemeral = None,
     endpoint_mode: Mode = None,
+    endpoint_network: Network = None,
+    port_range: PortRange = None,
+    failover_timeout_s: FailoverTimeout = None,
     auth: Auth = None,
     allow_reset: AllowReset = None,
+    allow_faults: AllowFaults = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
 ) -> None:
@@ -90,8 +103,12 @@ def serve(
         database_url=database_url,
         ephemeral=ephemeral,
         endpoint_mode=endpoint_mode,
+        endpoint_network=endpoint_network,
+        port_range=port_range,
+        failover_timeout_s=failover_timeout_s,
         auth=auth,
         allow_reset=allow_reset,
+        allow_faults=allow_faults,
         log_level=log_level,
         log_format=log_format,
     )
@@ -107,6 +124,7 @@ def api(
     port: Port = None,
     database_url: DatabaseUrl = None,
     auth: Auth = None,
+    allow_faults: AllowFaults = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
 ) -> None:
@@ -118,6 +136,7 @@ def api(
         port=port,
         database_url=database_url,
         auth=auth,
+        allow_faults=allow_faults,
         log_level=log_level,
         log_format=log_format,
     )
@@ -130,6 +149,10 @@ def provisioner(
     data_dir: DataDir = None,
     database_url: DatabaseUrl = None,
     endpoint_mode: Mode = None,
+    endpoint_network: Network = None,
+    port_range: PortRange = None,
+    failover_timeout_s: FailoverTimeout = None,
+    allow_faults: AllowFaults = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
 ) -> None:
@@ -140,6 +163,10 @@ def provisioner(
         data_dir=data_dir,
         database_url=database_url,
         endpoint_mode=endpoint_mode,
+        endpoint_network=endpoint_network,
+        port_range=port_range,
+        failover_timeout_s=failover_timeout_s,
+        allow_faults=allow_faults,
         log_level=log_level,
         log_format=log_format,
     )

@@ -32,6 +32,7 @@ from cachefleet.progress import SAVING, STARTING, Reporter, no_report
 from cachefleet.provisioner.clock import Clock, SystemClock
 from cachefleet.provisioner.drivers.base import LaunchFailed
 from cachefleet.provisioner.drivers.local import LocalDriver
+from cachefleet.provisioner.health.faults import FaultKeeper
 from cachefleet.provisioner.health.monitor import Monitor
 from cachefleet.provisioner.health.readers import ReaderWatch
 from cachefleet.provisioner.health.reports import FleetReports
@@ -206,9 +207,12 @@ async def _running_provisioner(
     maintenance = Maintenance(store, clock, holder=fleet.holder, held=lambda: provisioner.leases)
     monitor = Monitor(fleet, provisioner, endpoints)
     sampler = MetricsSampler(fleet, lambda: provisioner.leases, on_round=lambda found, at_s: None)
+    keeper = FaultKeeper(fleet, provisioner)
+    await keeper.adopt()
     tasks = [
         asyncio.create_task(provisioner.run()),
         asyncio.create_task(monitor.run()),
+        asyncio.create_task(keeper.run()),
         asyncio.create_task(sampler.run()),
         asyncio.create_task(ReaderWatch(fleet, provisioner, endpoints).run()),
         asyncio.create_task(maintenance.run()),
@@ -237,6 +241,7 @@ async def _running_provisioner(
         for outcome in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(outcome, Exception):
                 log.error("task_broke", error=repr(outcome), exc_info=outcome)
+        await keeper.lift_all()
         await stop_nodes(
             fleet, save=not settings.ephemeral, on_node=functools.partial(report, SAVING)
         )

@@ -50,6 +50,7 @@ class Settings(BaseSettings):
     account_id: Annotated[str, Field(pattern=r"^\d{12}$")] = "000000000000"
     default_region: str = "us-east-1"
     allow_reset: bool = False
+    allow_faults: bool = False
     master_key_file: Path | None = None
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
@@ -140,6 +141,7 @@ class Settings(BaseSettings):
             ),
             ephemeral=self.ephemeral,
             failover_timeout_s=self.failover_timeout_s,
+            allow_faults=self.allow_faults or self.ephemeral,
         )
 
     def api_settings(self) -> ApiSettings:
@@ -149,6 +151,7 @@ class Settings(BaseSettings):
             auth=self.auth,
             account_id=self.account_id,
             default_region=self.default_region,
+            allow_faults=self.allow_faults or self.ephemeral,
             allow_reset=self.allow_reset or self.ephemeral,
         )
 

@@ -41,6 +41,8 @@ OPTIONS: Mapping[str, str] = {
     "`cachefleet credentials`, and refuses everybody else.",
     "account_id": "The account of requests whose access key id is not itself an account.",
     "default_region": "The region of requests that carry no credential scope.",
+    "allow_faults": "Allow `/v1/faults`, which kills, stops, slows down and cuts off nodes on "
+    "purpose; `ephemeral` allows it too. Front-end and provisioner both have to be told.",
     "allow_reset": "Whether `POST /v1/reset` may remove everything; `ephemeral` allows it too.",
     "master_key_file": "The key that secrets are sealed with, instead of `master.key` in the data "
     "directory; made where there is none. Halves on several machines need the same one.",

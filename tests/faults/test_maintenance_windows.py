@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -87,3 +90,25 @@ def test_a_change_waits_for_its_window_and_is_applied_once(server: Server) -> No
     modify(client, ReplicationGroupDescription="waits again")
     group = available_group(client, "late")
     assert (group["CacheNodeType"], messages(client, "late").count(SCALED)) == (AFTER, 1)
+
+    # Unless it is told to be maintained now.
+    assert run_now(server, "replication-groups/late") == ["CacheNodeType"]
+    wait_until(
+        lambda: group_of(client, "late"),
+        lambda group: (group["Status"], group["CacheNodeType"]) == ("available", BEFORE),
+        what="it is applied",
+    )
+    assert server.engine_config("late-001")["maxmemory"] == before
+    assert run_now(server, "replication-groups/late") == []
+    for path, status in (("cache-clusters/late-001", 400), ("replication-groups/no", 404)):
+        with pytest.raises(HTTPError) as refused:
+            run_now(server, path)
+        with refused.value:
+            assert refused.value.code == status
+
+
+def run_now(server: Server, path: str) -> list[str]:
+    """Have a resource maintained; return the names of what is applied."""
+    request = Request(f"{server.url}/v1/{path}/maintenance:run", method="POST")
+    with urlopen(request) as answer:
+        return list(json.load(answer)["Applying"])
