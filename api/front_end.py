@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from prometheus_client.registry import Collector
+
 from cachefleet.api.pipeline import Pipeline
 from cachefleet.api.stages import Services
 
@@ -41,6 +43,8 @@ class Ports:
 
     node_reports: NodeReports | None = None
     resetter: Resetter | None = None
+    # What Prometheus is told beside what the front-end counts itself.
+    collectors: tuple[Collector, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -58,6 +58,12 @@ class Settings(BaseSettings):
     redis_server: str | None = None
     memcached: str | None = None
     memcached_flavor: Literal["bundled", "stock"] = "bundled"
+    cloudwatch_endpoint_url: (
+        Annotated[str, Field(pattern=r"^https?://\S+$", max_length=2048)] | None
+    ) = None
+    cloudwatch_namespace: Annotated[
+        str, Field(pattern=r"^[0-9A-Za-z.\-_/#:]+$", max_length=255)
+    ] = "AWS/ElastiCache"
     sns_endpoint_url: Annotated[str, Field(pattern=r"^https?://\S+$", max_length=2048)] | None = (
         None
     )

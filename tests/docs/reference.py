@@ -54,6 +54,10 @@ OPTIONS: Mapping[str, str] = {
     "memcached_flavor": "`bundled`: cachefleet's own memcached server. `stock`: the `memcached` "
     "binary, with auto discovery by the gateway at the configuration endpoint; its data is gone "
     "after a stop.",
+    "cloudwatch_endpoint_url": "Where metrics are put (`PutMetricData`), once a minute; without "
+    "it, nowhere.",
+    "cloudwatch_namespace": "Their namespace. AWS's own CloudWatch takes none that begins with "
+    "`AWS/`.",
     "sns_endpoint_url": "Where events go that have a notification topic; without it, nowhere.",
     "failover_timeout_s": "How long a node may be silent before it is taken for hung and ended.",
 }
