@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -92,6 +93,9 @@ class Provisioner:
         self.adopted = asyncio.Event()
         self._to_adopt: set[str] | None = None
         self._renew_at_s = 0.0
+        # For those who count: passes by kind and outcome, and the time that they took by kind.
+        self.passes: Counter[tuple[str, str]] = Counter()
+        self.pass_seconds: dict[str, float] = {}
         # Subjects whose work broke off unrecorded: it is filed anew as soon as it can be.
         self._unrecorded: set[str] = set()
 
@@ -265,6 +269,15 @@ class Provisioner:
             self._fleet.store.work_filed.set()
 
     async def _outcome(self, operation: Operation, held: _Held) -> Outcome:
+        began_s = self._fleet.clock.monotonic_s()
+        with structlog.contextvars.bound_contextvars(request_id=operation.token):
+            outcome = await self._handled(operation, held)
+        self.passes[operation.kind, type(outcome).__name__.lower()] += 1
+        took_s = self._fleet.clock.monotonic_s() - began_s
+        self.pass_seconds[operation.kind] = self.pass_seconds.get(operation.kind, 0.0) + took_s
+        return outcome
+
+    async def _handled(self, operation: Operation, held: _Held) -> Outcome:
         handler = HANDLERS[operation.kind]
         try:
             return await handler(operation, held.lease, self._fleet)

@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
 import structlog
@@ -32,12 +32,18 @@ from cachefleet.progress import SAVING, STARTING, Reporter, no_report
 from cachefleet.provisioner.clock import Clock, SystemClock
 from cachefleet.provisioner.drivers.base import LaunchFailed
 from cachefleet.provisioner.drivers.local import LocalDriver
+from cachefleet.provisioner.health.cloudwatch import CloudWatch
+from cachefleet.provisioner.health.exposition import (
+    GatewayCollector,
+    NodeCollector,
+    ProvisionerCollector,
+)
 from cachefleet.provisioner.health.faults import FaultKeeper
 from cachefleet.provisioner.health.film import FilmMaker
 from cachefleet.provisioner.health.monitor import Monitor
 from cachefleet.provisioner.health.readers import ReaderWatch
 from cachefleet.provisioner.health.reports import FleetReports
-from cachefleet.provisioner.health.sampler import MetricsSampler
+from cachefleet.provisioner.health.sampler import Measured, MetricsSampler
 from cachefleet.provisioner.health.visits import NodeVisits
 from cachefleet.provisioner.maintenance.certificates import CertificateWatch
 from cachefleet.provisioner.maintenance.notifier import Notifier, publisher_of
@@ -218,7 +224,16 @@ async def _running_provisioner(
     provisioner = Provisioner(fleet, after_work=after_work)
     maintenance = Maintenance(store, clock, holder=fleet.holder, held=lambda: provisioner.leases)
     monitor = Monitor(fleet, provisioner, endpoints)
-    sampler = MetricsSampler(fleet, lambda: provisioner.leases, on_round=lambda found, at_s: None)
+    gateway_counts = GatewayCollector()
+    cloudwatch = CloudWatch(
+        settings.cloudwatch_endpoint_url, namespace=settings.cloudwatch_namespace
+    )
+
+    async def on_round(found: Sequence[Measured], at_s: int) -> None:
+        gateway_counts.status = await endpoints.status()
+        cloudwatch.take(found, at_s)
+
+    sampler = MetricsSampler(fleet, lambda: provisioner.leases, on_round=on_round)
     keeper = FaultKeeper(fleet, provisioner)
     await keeper.adopt()
     tasks = [
@@ -226,6 +241,7 @@ async def _running_provisioner(
         asyncio.create_task(monitor.run()),
         asyncio.create_task(keeper.run()),
         asyncio.create_task(sampler.run()),
+        asyncio.create_task(cloudwatch.run()),
         asyncio.create_task(ReaderWatch(fleet, provisioner, endpoints).run()),
         asyncio.create_task(maintenance.run()),
         asyncio.create_task(CertificateWatch(fleet, held=lambda: provisioner.leases).run()),
@@ -250,6 +266,11 @@ async def _running_provisioner(
             node_visits=NodeVisits(fleet),
             camera=FilmMaker(fleet, clock),
             inventory=fleet.inventory,
+            collectors=(
+                NodeCollector(sampler),
+                ProvisionerCollector(provisioner, fleet),
+                gateway_counts,
+            ),
         )
     finally:
         for task in tasks:

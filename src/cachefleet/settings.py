@@ -62,6 +62,12 @@ class Settings(BaseSettings):
     s3_endpoint_url: str | None = None
     kms_endpoint_url: str | None = None
     memory_dir: Path | None = None
+    cloudwatch_endpoint_url: (
+        Annotated[str, Field(pattern=r"^https?://\S+$", max_length=2048)] | None
+    ) = None
+    cloudwatch_namespace: Annotated[
+        str, Field(pattern=r"^[0-9A-Za-z.\-_/#:]+$", max_length=255)
+    ] = "AWS/ElastiCache"
     sns_endpoint_url: Annotated[str, Field(pattern=r"^https?://\S+$", max_length=2048)] | None = (
         None
     )

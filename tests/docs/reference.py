@@ -61,6 +61,10 @@ OPTIONS: Mapping[str, str] = {
     "kms_endpoint_url": "Where KMS is, for `KmsKeyId`. AWS itself unless given.",
     "memory_dir": "A memory-backed directory for the nodes of groups that are encrypted at rest. "
     "`/dev/shm` unless given.",
+    "cloudwatch_endpoint_url": "Where metrics are put (`PutMetricData`), once a minute; without "
+    "it, nowhere.",
+    "cloudwatch_namespace": "Their namespace. AWS's own CloudWatch takes none that begins with "
+    "`AWS/`.",
     "sns_endpoint_url": "Where events go that have a notification topic; without it, nowhere.",
     "failover_timeout_s": "How long a node may be silent before it is taken for hung and ended.",
 }
