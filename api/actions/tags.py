@@ -25,6 +25,7 @@ from cachefleet.provisioner.state.access_tables import User, UserGroup
 from cachefleet.provisioner.state.errors import NotFound
 from cachefleet.provisioner.state.operations import OperationKind
 from cachefleet.provisioner.state.reservation_tables import ReservedNode
+from cachefleet.provisioner.state.snapshot_tables import Snapshot
 from cachefleet.provisioner.state.store import Transaction
 from cachefleet.provisioner.state.tables import (
     CacheCluster,
@@ -42,7 +43,6 @@ _NOT_KEPT: Mapping[str, str] = MappingProxyType(
         "securitygroup": "security_group",
         "serverlesscache": "serverless_cache",
         "serverlesscachesnapshot": "serverless_cache_snapshot",
-        "snapshot": "snapshot",
     }
 )
 
@@ -119,6 +119,8 @@ async def find_target(tx: Transaction, catalog: Catalog, arn: Arn, *, lock: bool
         await _require_active_user(tx, arn.name)
     elif arn.kind == UserGroup.arn_kind:
         await tx.get(UserGroup, arn.name)
+    elif arn.kind == Snapshot.arn_kind:
+        await tx.get(Snapshot, arn.name)
     elif arn.kind == ReservedNode.arn_kind:
         await tx.get(ReservedNode, arn.name)
     else:

@@ -204,13 +204,6 @@ def may_call(identity: Identity, operation: str) -> bool:
             return False
 
 
-def may_send(identity: Identity, method: str) -> bool:
-    """Say whether the key that signed a request of ``/v1`` may be used for one of its kind."""
-    if identity.key_scope is KeyScope.READ_ONLY:
-        return method in ("GET", "HEAD")
-    return identity.key_scope is KeyScope.FULL
-
-
 def _unclaimed(request: SignedRequest) -> SignatureRefused:
     if b"authorization" in request.headers:
         return SignatureRefused(

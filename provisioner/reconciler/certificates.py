@@ -142,7 +142,8 @@ class Certificates:
             reason: str | None = "there was none"
             if pair is not None:
                 reason = pki.why_due(pair, identity, authority.certificate, now=now)
-                if reason is None and _changed_at(self._path(name, "crt")) < order:
+                # The clock of files may stand still for some milliseconds: equal is older.
+                if reason is None and _changed_at(self._path(name, "crt")) <= order:
                     reason = "all are to be replaced"
             if pair is None or reason is not None:
                 pair = pki.issue(authority, identity, now=now)

@@ -18,9 +18,9 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import noload
 
-from cachefleet.engine.errors import NodeUnreachable
+from cachefleet.engine.errors import CommandRefused, NodeUnreachable
 from cachefleet.engine.gateway.control import GatewayControl
-from cachefleet.engine.gateway.reports import ReloadReport
+from cachefleet.engine.gateway.reports import GatewayStatus, ReloadReport
 from cachefleet.engine.gateway.routes import (
     AuthOptions,
     IamOptions,
@@ -105,6 +105,15 @@ class Endpoints:
     def serves(self) -> bool:
         """Tell whether the gateway has anything to do."""
         return bool(self._served)
+
+    async def status(self) -> GatewayStatus | None:
+        """Return what the gateway says of itself; None where it does not run or answer."""
+        if await self._fleet.driver.find(GATEWAY_UID) is None:
+            return None
+        try:
+            return await self._control.status()
+        except (NodeUnreachable, CommandRefused):
+            return None
 
     async def gateway_ended(self) -> None:
         """Start the gateway again after its process ended."""

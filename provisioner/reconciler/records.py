@@ -12,6 +12,7 @@ from cachefleet.provisioner.planning.access import AccessUser
 from cachefleet.provisioner.planning.memcached import DiscoveryEntry, render_discovery
 from cachefleet.provisioner.state import lifecycle, users
 from cachefleet.provisioner.state.leases import Lease
+from cachefleet.provisioner.state.snapshot_tables import Restore
 from cachefleet.provisioner.state.store import Store, Transaction
 from cachefleet.provisioner.state.tables import (
     CacheCluster,
@@ -35,6 +36,7 @@ class SubjectRecord:
     addresses: Sequence[EndpointAddress]
     user_parameters: Mapping[str, str]  # what the parameter group changes, by AWS name
     users: Sequence[AccessUser] | None = None  # of its user groups; None where it has none
+    restore: Restore | None = None  # where its data comes from, while it is being created
 
     @property
     def settings(self) -> ReplicationGroup | CacheCluster:
@@ -64,6 +66,11 @@ class SubjectRecord:
     @property
     def is_creating(self) -> bool:
         return self.settings.status == lifecycle.CREATING
+
+    @property
+    def is_filling(self) -> bool:
+        """Whether it is being created, with data from somewhere."""
+        return self.is_creating and self.restore is not None
 
     @property
     def is_forming(self) -> bool:
@@ -182,6 +189,7 @@ async def load_subject(tx: Transaction, lease: Lease) -> SubjectRecord | None:
         addresses=addresses,
         user_parameters=dict(parameter_group.values) if parameter_group else {},
         users=None if group is None else await _users(tx, group),
+        restore=await tx.session.get(Restore, lease.subject_uid),
     )
 
 
