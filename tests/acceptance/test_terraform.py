@@ -18,7 +18,7 @@ def run(terraform: BackgroundRun) -> TerraformRun:
 
 def test_every_resource_is_applied(run: TerraformRun) -> None:
     assert run.applied.returncode == 0, run.applied.stderr
-    assert "8 added" in run.applied.stdout
+    assert "9 added" in run.applied.stdout
 
 
 def test_a_plan_finds_nothing_to_change(run: TerraformRun) -> None:
@@ -33,7 +33,14 @@ def test_what_terraform_tells_of_leads_to_engines(run: TerraformRun) -> None:
     assert told["shards"] == 2
 
 
+def test_a_token_is_rotated(run: TerraformRun) -> None:
+    assert run.rotated.returncode == 0, run.rotated.stderr
+    assert "1 changed" in run.rotated.stdout
+    assert run.answers["tokens"] == [True, False]
+    assert run.tokens_after == [True, True]
+
+
 def test_everything_is_destroyed(run: TerraformRun) -> None:
     assert run.destroyed.returncode == 0, run.destroyed.stderr
-    assert "8 destroyed" in run.destroyed.stdout
+    assert "9 destroyed" in run.destroyed.stdout
     assert run.left == []

@@ -16,11 +16,9 @@ from tests.docs.runner import ROOT
 CLAIMS = [
     (
         "README.md",
-        "| Encryption, AUTH and users, snapshots, serverless, global datastores, log delivery |",
+        "| Encryption at rest, users, snapshots, serverless, global datastores, log delivery |",
         [
-            "Encryption in transit is not built yet.",
             "Encryption at rest is not built yet.",
-            "AUTH tokens are not built yet.",
             "Log delivery is not built yet.",
             "CreateUser",
             "CreateSnapshot",
@@ -35,12 +33,8 @@ CLAIMS = [
     ),
     (
         "docs/parity.md",
-        "| `TransitEncryptionEnabled`, `AuthToken`, users |",
-        [
-            "Encryption in transit is not built yet.",
-            "AUTH tokens are not built yet.",
-            "User groups are not built yet.",
-        ],
+        "| Users and user groups |",
+        ["User groups are not built yet."],
     ),
     ("docs/architecture.md", "Snapshots are in the tables and not built yet.", ["CreateSnapshot"]),
 ]

@@ -26,6 +26,7 @@ REGION = "eu-west-1"
 SOURCES = Path(__file__).parents[1] / "acceptance" / "terraform"
 PROVIDER = "registry.terraform.io/hashicorp/aws"
 STEP_TIMEOUT_S = 240
+TOKENS = ("the-first-token-of-all", "the-second-of-them-all")
 
 Done = subprocess.CompletedProcess[str]
 
@@ -51,6 +52,8 @@ class TerraformRun:
     applied: Done
     planned: Done
     answers: dict[str, Any]
+    rotated: Done
+    tokens_after: list[bool]
     destroyed: Done
     left: list[str]
 
@@ -90,12 +93,20 @@ def _run(server: Server, directory: Path, mirror: Path) -> TerraformRun:
     answers: dict[str, Any] = {}
     if applied.returncode == 0:
         outputs = json.loads(terraform("output", "-json").stdout)
-        answers = _ask_engines(server, {name: row["value"] for name, row in outputs.items()})
+        told = {name: row["value"] for name, row in outputs.items()}
+        answers = _ask_engines(server, told)
+    rotated = terraform(
+        "apply", "-auto-approve", "-refresh=false", f"-var=auth_token={TOKENS[1]}",
+        "-target=aws_elasticache_replication_group.sealed",
+    )  # fmt: skip
+    tokens_after = _accepted(server, answers["sealed_primary"]) if answers else []
     destroyed = terraform("destroy", "-auto-approve", "-parallelism=20", "-refresh=false")
     return TerraformRun(
         applied=applied,
         planned=planned,
         answers=answers,
+        rotated=rotated,
+        tokens_after=tokens_after,
         destroyed=destroyed,
         left=_left(server),
     )
@@ -154,7 +165,28 @@ def _ask_engines(server: Server, told: dict[str, Any]) -> dict[str, Any]:
         "memcached_version": version,
         "plain_roles": roles,
         "shards": shards,
+        "sealed_primary": told["sealed_primary"],
+        "tokens": _accepted(server, told["sealed_primary"]),
     }
+
+
+def _accepted(server: Server, host: str) -> list[bool]:
+    """Return which of the two tokens the sealed group takes."""
+    answers = []
+    for token in TOKENS:
+        client = redis.Redis(
+            host=host,
+            ssl=True,
+            ssl_ca_certs=str(server.data_dir / "tls" / "ca.crt"),
+            password=token,
+        )
+        try:
+            answers.append(bool(client.ping()))
+        except redis.AuthenticationError:
+            answers.append(False)
+        finally:
+            client.close()
+    return answers
 
 
 def _left(server: Server) -> list[str]:
