@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from cachefleet.api.pipeline import Pipeline
 from cachefleet.api.stages import Services
+from cachefleet.engine.discovery import Inventory
 from cachefleet.engine.types import Endpoint
 from cachefleet.provisioner.state.tables import CacheNode
 
@@ -100,6 +101,7 @@ class Ports:
     resetter: Resetter | None = None
     node_visits: NodeVisits | None = None
     camera: Camera | None = None
+    inventory: Inventory | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

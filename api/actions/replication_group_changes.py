@@ -24,7 +24,7 @@ from cachefleet.engine.catalog import Catalog
 from cachefleet.provisioner.state import lifecycle
 from cachefleet.provisioner.state.operations import OperationKind
 from cachefleet.provisioner.state.store import Transaction
-from cachefleet.provisioner.state.tables import ReplicationGroup
+from cachefleet.provisioner.state.tables import CacheCluster, ReplicationGroup
 
 _DURABILITY_WITHOUT_EFFECT = (None, "default", "disabled")
 
@@ -37,9 +37,8 @@ async def modify_replication_group(ctx: RequestContext, params: Params) -> Resul
         checks.require_available(group)
         waiting, unbuilt = await _check_engine_changes(ctx, tx, group, params)
         shared = setting_changes(group, params)
-        own, unbuilt_own = _own_changes(ctx, group, params)
+        own = _own_changes(ctx, group, params)
         _change_tokens(tx, group, params, shared, own, waiting, ctx.catalog)
-        unbuilt = unbuilt or unbuilt_own
         if unbuilt is not None:
             raise not_built(unbuilt)
         immediately = bool(params.get("ApplyImmediately"))
@@ -110,23 +109,32 @@ def _change_tokens(
     waiting["AuthTokenStatus"] = "SETTING" if confirms else "ROTATING"
 
 
-def _own_changes(
-    ctx: RequestContext, group: ReplicationGroup, params: Params
-) -> tuple[dict[str, Any], str | None]:
-    """Return the columns of the group alone that change, and why they cannot yet."""
+def _own_changes(ctx: RequestContext, group: ReplicationGroup, params: Params) -> dict[str, Any]:
+    """Return the columns of the group alone that change."""
     own: dict[str, Any] = {}
     description = params.get("ReplicationGroupDescription")
     if description and description != group.description:
         own["description"] = description
-    node_type = ctx.catalog.node_type(group.node_type)
-    settings.check_retention(
-        params.get("SnapshotRetentionLimit"),
-        node_type_has_snapshots=node_type is None or node_type.snapshots,
-    )
-    member, unbuilt = checks.check_snapshotting(group, params)
+    own |= retention_changes(ctx, group, params)
+    member = checks.check_snapshotting(group, params)
     if member is not None and member != group.snapshotting_cluster_id:
         own["snapshotting_cluster_id"] = member
-    return own, unbuilt
+    return own
+
+
+def retention_changes(
+    ctx: RequestContext, row: ReplicationGroup | CacheCluster, params: Params
+) -> dict[str, Any]:
+    """Return the columns that change for automatic snapshots to be kept as long as asked for."""
+    days = params.get("SnapshotRetentionLimit")
+    node_type = ctx.catalog.node_type(row.node_type)
+    settings.check_retention(days, node_type_has_snapshots=node_type is None or node_type.snapshots)
+    if days is None or days == row.snapshot_retention_limit:
+        return {}
+    changes: dict[str, Any] = {"snapshot_retention_limit": days}
+    if days and not row.snapshot_retention_limit:
+        changes["snapshots_since"] = ctx.now  # windows that have opened before are over
+    return changes
 
 
 def _set_pending(group: ReplicationGroup, changes: Mapping[str, Any]) -> None:

@@ -333,8 +333,8 @@ def _flag(wanted: bool | None, current: str) -> str:
     return "enabled" if wanted else "disabled"
 
 
-def check_snapshotting(group: ReplicationGroup, params: Params) -> tuple[str | None, str | None]:
-    """Return the member that snapshots are to be taken from, and why it cannot be done yet."""
+def check_snapshotting(group: ReplicationGroup, params: Params) -> str | None:
+    """Return the member that automatic snapshots are to be taken from, where one is named."""
     member, days = params.get("SnapshottingClusterId"), params.get("SnapshotRetentionLimit")
     if member and group.cluster_enabled:
         raise wrong_combination(
@@ -347,5 +347,4 @@ def check_snapshotting(group: ReplicationGroup, params: Params) -> tuple[str | N
             "Must specify both SnapshotRetentionLimit and SnapshottingClusterId to turn on "
             "snapshots"
         )
-    unbuilt = "Automatic snapshots are not built yet." if days else None
-    return member.lower() if member else None, unbuilt
+    return member.lower() if member else None

@@ -27,6 +27,7 @@ from cachefleet.provisioner.reconciler.following import lead
 from cachefleet.provisioner.reconciler.launch import SAVED_ITEMS_FILE
 from cachefleet.provisioner.reconciler.milestones import Milestone, reached
 from cachefleet.provisioner.reconciler.observe import wanted_binds
+from cachefleet.provisioner.reconciler.places import sealed_dump
 from cachefleet.provisioner.reconciler.records import (
     SubjectRecord,
     engine_endpoint,
@@ -85,9 +86,11 @@ async def _lost_nodes(record: SubjectRecord, fleet: Fleet) -> list[CacheNode]:
 def _saved_at_s(node: CacheNode, fleet: Fleet) -> float | None:
     """Return when the node wrote what it is to start with, or None where there is nothing."""
     directory = fleet.driver.directory(node.uid)
-    for name in (SAVED_DUMP_FILE, SAVED_ITEMS_FILE):
+    kept = sealed_dump(node.uid, fleet)
+    for path in (directory / SAVED_DUMP_FILE, directory / SAVED_ITEMS_FILE, kept):
         with contextlib.suppress(FileNotFoundError):
-            return (directory / name).stat().st_mtime
+            if path is not None:
+                return path.stat().st_mtime
     return None
 
 

@@ -31,13 +31,19 @@ from cachefleet.engine.valkey.config import (
     render_nodes_conf,
 )
 from cachefleet.provisioner.drivers.base import LaunchFailed, ProcessSpec
-from cachefleet.provisioner.reconciler.binaries import SAVED_DUMP_FILE, binary_for
+from cachefleet.provisioner.reconciler.binaries import (
+    RESTORE_FILE,
+    SAVED_DUMP_FILE,
+    binary_for,
+)
 from cachefleet.provisioner.reconciler.fleet import ADMIN_USER, Fleet, command_prefix
+from cachefleet.provisioner.reconciler.places import forget_sealed
 from cachefleet.provisioner.reconciler.records import (
     SubjectRecord,
     own_endpoint,
     replication_endpoint,
 )
+from cachefleet.provisioner.reconciler.sealing import bring_back
 from cachefleet.provisioner.reconciler.transit import listening_for, node_certificate, transit_of
 from cachefleet.provisioner.state import lifecycle
 from cachefleet.provisioner.state.tables import CacheNode
@@ -49,6 +55,7 @@ REPLICATION_RULES = ("resetkeys", "resetchannels", "-@all", "+psync", "+replconf
 CONFIG_FILE = "valkey.conf"
 SAVED_ITEMS_FILE = "saved.items"
 DISCOVERY_FILE = "cluster-config"
+LOAD_BYTES_PER_S_MIN = 10e6  # engines load a hundred megabytes a second and more
 READY_POLL_S = 0.004  # an engine is up within some 30 ms: looking less often would be felt
 
 
@@ -60,6 +67,7 @@ async def launch(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> None:
         NoEngineBinary: nothing here can run this engine.
     """
     engine = record.engine
+    await bring_back(node, record, fleet)
     binary = binary_for(record, fleet)
     if engine is Engine.MEMCACHED:
         spec = memcached_spec(node, record, fleet, binary)
@@ -67,12 +75,13 @@ async def launch(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> None:
         spec = valkey_spec(node, record, fleet, binary)
     await fleet.forget(node.uid)
     await fleet.driver.ensure(spec)
-    await _ready(node, record, fleet)
+    await _ready(node, record, fleet, timeout_s=_start_timeout_s(node, fleet))
     fleet.watch(node, record)
     if engine is not Engine.MEMCACHED:
         # Loaded: from here on the file is older than the node.
         for name in (SAVED_DUMP_FILE, DUMP_FILE):
             (fleet.driver.directory(node.uid) / name).unlink(missing_ok=True)
+        forget_sealed(node.uid, fleet)
     log.info("node_launched", node=node.uid, member=node.member_name, engine=binary.detail)
 
 
@@ -81,11 +90,23 @@ def valkey_spec(
 ) -> ProcessSpec:
     """Return the process of a Valkey or Redis OSS node, with its files."""
     directory = fleet.driver.directory(node.uid)
-    _prepare_dump(directory)
+    _prepare_dump(directory, fills=_fills(node, record))
     files = {CONFIG_FILE: render_config(valkey_config(node, record, fleet, binary))}
     if record.cluster_enabled and not _keeps_picture(node, record, directory):
         files[CLUSTER_CONFIG_FILE] = _nodes_conf(node, record, binary)
     return ProcessSpec(uid=node.uid, argv=(*binary.argv, str(directory / CONFIG_FILE)), files=files)
+
+
+def _fills(node: CacheNode, record: SubjectRecord) -> bool:
+    """Tell whether the node begins with data that was put there for it."""
+    return record.is_filling and node.role == NodeRole.PRIMARY
+
+
+def _start_timeout_s(node: CacheNode, fleet: Fleet) -> float:
+    """Return how long a start may take: the longer, the more there is to load."""
+    dump = fleet.driver.directory(node.uid) / DUMP_FILE
+    size_bytes = dump.stat().st_size if dump.exists() else 0
+    return fleet.settings.start_timeout_s + size_bytes / LOAD_BYTES_PER_S_MIN
 
 
 def valkey_config(
@@ -113,7 +134,8 @@ def valkey_config(
         primary_credentials=None
         if upstream is not None and upstream.outside
         else (REPLICATION_USER, settings.replication_secret),
-        maxmemory_bytes=node_type.maxmemory_bytes,
+        # Once loaded it gets its limit: with one, it would evict what it has just been given.
+        maxmemory_bytes=0 if _fills(node, record) else node_type.maxmemory_bytes,
         parameters=fleet.effective_parameters(record),
         cluster_enabled=record.cluster_enabled,
         cluster_bus_port=node.bus_port,
@@ -200,17 +222,16 @@ def memcached_spec(
     )
 
 
-async def _ready(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> None:
+async def _ready(node: CacheNode, record: SubjectRecord, fleet: Fleet, *, timeout_s: float) -> None:
     try:
-        async with asyncio.timeout(fleet.settings.start_timeout_s):
+        async with asyncio.timeout(timeout_s):
             while not await _answers(node, record, fleet):
                 if await fleet.driver.find(node.uid) is None:
                     raise LaunchFailed(fleet.driver.explain(node.uid))
                 await asyncio.sleep(READY_POLL_S)
     except TimeoutError:
         raise LaunchFailed(
-            f"it did not answer within {fleet.settings.start_timeout_s:g} s: "
-            f"{fleet.driver.explain(node.uid)}"
+            f"it did not answer within {timeout_s:.0f} s: {fleet.driver.explain(node.uid)}"
         ) from None
 
 
@@ -229,10 +250,15 @@ async def _answers(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> bool
     return True
 
 
-def _prepare_dump(directory: Path) -> None:
-    """Put the data of an orderly stop where the engine loads it, and nothing else."""
+def _prepare_dump(directory: Path, *, fills: bool) -> None:
+    """Put the data that the node is to begin with where the engine loads it, and nothing else."""
     saved, dump = directory / SAVED_DUMP_FILE, directory / DUMP_FILE
     dump.unlink(missing_ok=True)
+    if fills:
+        # It stays until the cache serves: a start that breaks off is made again with it.
+        os.link(directory / RESTORE_FILE, dump)
+        return
+    (directory / RESTORE_FILE).unlink(missing_ok=True)
     if saved.exists():
         os.link(saved, dump)
 
@@ -279,7 +305,11 @@ def _nodes_conf(node: CacheNode, record: SubjectRecord, binary: EngineBinary) ->
     assert record.group is not None
     if record.is_creating or (record.is_forming and node.role == NodeRole.PRIMARY):
         return render_nodes_conf(
-            first_seats(record), node.engine_node_id, binary=binary, placeholder=True
+            first_seats(record),
+            node.engine_node_id,
+            binary=binary,
+            # Loading may take longer than a placeholder lives; then the data would be flushed.
+            placeholder=not record.is_filling,
         )
     primary = record.shard_primary(node)
     known = node.status != lifecycle.NODE_CREATING

@@ -11,6 +11,7 @@ from cachefleet.engine.types import Endpoint, Engine, NodeRole, Upstream
 from cachefleet.provisioner.planning.memcached import DiscoveryEntry, render_discovery
 from cachefleet.provisioner.state import lifecycle
 from cachefleet.provisioner.state.leases import Lease
+from cachefleet.provisioner.state.snapshot_tables import Restore
 from cachefleet.provisioner.state.store import Store, Transaction
 from cachefleet.provisioner.state.tables import (
     CacheCluster,
@@ -33,6 +34,7 @@ class SubjectRecord:
     clusters: Sequence[CacheCluster]
     addresses: Sequence[EndpointAddress]
     user_parameters: Mapping[str, str]  # what the parameter group changes, by AWS name
+    restore: Restore | None = None  # where its data comes from, while it is being created
 
     @property
     def settings(self) -> ReplicationGroup | CacheCluster:
@@ -62,6 +64,11 @@ class SubjectRecord:
     @property
     def is_creating(self) -> bool:
         return self.settings.status == lifecycle.CREATING
+
+    @property
+    def is_filling(self) -> bool:
+        """Whether it is being created, with data from somewhere."""
+        return self.is_creating and self.restore is not None
 
     @property
     def is_forming(self) -> bool:
@@ -179,6 +186,7 @@ async def load_subject(tx: Transaction, lease: Lease) -> SubjectRecord | None:
         clusters=list(clusters),
         addresses=addresses,
         user_parameters=dict(parameter_group.values) if parameter_group else {},
+        restore=await tx.session.get(Restore, lease.subject_uid),
     )
 
 

@@ -139,6 +139,8 @@ class CacheSettings:
     maintenance_window: Mapped[str] = mapped_column(String(32))
     snapshot_window: Mapped[str | None] = mapped_column(String(32))
     snapshot_retention_limit: Mapped[int] = mapped_column(default=0)
+    # Windows that opened before are no longer, or not yet, for automatic snapshots.
+    snapshots_since: Mapped[datetime | None]
     auto_minor_version_upgrade: Mapped[bool] = mapped_column(default=True)
     notification_topic_arn: Mapped[str | None]
     notification_topic_status: Mapped[str | None] = mapped_column(String(16))
@@ -171,6 +173,8 @@ class ReplicationGroup(Named, CacheSettings, Base):
     multi_az: Mapped[str] = mapped_column(String(16))
     snapshotting_cluster_id: Mapped[str | None]
     kms_key_id: Mapped[str | None] = mapped_column(Text)
+    # The wrapped key of what leaves its nodes' memory, where it is encrypted at rest.
+    data_key: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     user_group_ids: Mapped[list[str]] = mapped_column(default=list)
     # SHA-256 of the AUTH tokens that are accepted, the newest first; never the tokens themselves.
     auth_token_sha256s: Mapped[list[str]] = mapped_column(default=list)

@@ -7,7 +7,7 @@ import pytest
 from tests.support.terraform import BackgroundRun, TerraformRun
 
 # The provider looks at a cache 30 seconds after it asked for it, and again after 10 or 20.
-pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
@@ -28,16 +28,25 @@ def test_a_plan_finds_nothing_to_change(run: TerraformRun) -> None:
 def test_what_terraform_tells_of_leads_to_engines(run: TerraformRun) -> None:
     told = run.answers
     assert told["redis_policy"] == "allkeys-lru"
+    assert told["maxmemory"] == 536870912 * 3 // 4
     assert told["memcached_version"] == "1.6.22"
     assert told["plain_roles"] == ["master", "slave"]
     assert told["shards"] == 2
 
 
+def test_types_versions_and_parameters_are_changed_in_place(run: TerraformRun) -> None:
+    assert run.changed.returncode == 0, run.changed.stderr
+    assert "0 added, 5 changed, 0 destroyed" in run.changed.stdout, run.changed.stdout
+    assert run.replanned.returncode == 0, run.replanned.stdout + run.replanned.stderr
+    told = run.answers_changed
+    assert told["redis_policy"] == "allkeys-lfu"
+    assert told["maxmemory"] == 1471026299 * 3 // 4
+    assert told["plain_roles"] == ["master", "slave"]
+
+
 def test_a_token_is_rotated(run: TerraformRun) -> None:
-    assert run.rotated.returncode == 0, run.rotated.stderr
-    assert "1 changed" in run.rotated.stdout
     assert run.answers["tokens"] == [True, False]
-    assert run.tokens_after == [True, True]
+    assert run.answers_changed["tokens"] == [True, True]
 
 
 def test_everything_is_destroyed(run: TerraformRun) -> None:

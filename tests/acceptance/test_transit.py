@@ -327,7 +327,7 @@ def test_a_failover_goes_on_over_tls(shared: ElastiCacheClient, trusted: str, en
 
 def primary_of(client: ElastiCacheClient, name: str) -> str:
     members = group_of(client, name)["NodeGroups"][0]["NodeGroupMembers"]
-    return next(str(m["CacheClusterId"]) for m in members if m["CurrentRole"] == "primary")
+    return str(next(m["CacheClusterId"] for m in members if m["CurrentRole"] == "primary"))
 
 
 def test_memcached_discovers_and_serves_over_tls(shared: ElastiCacheClient, trusted: str) -> None:

@@ -16,27 +16,19 @@ from tests.docs.runner import ROOT
 CLAIMS = [
     (
         "README.md",
-        "| Encryption at rest, users, snapshots, serverless, global datastores, log delivery |",
+        "| Users, serverless, global datastores, log delivery |",
         [
-            "Encryption at rest is not built yet.",
             "Log delivery is not built yet.",
             "CreateUser",
-            "CreateSnapshot",
             "CreateServerlessCache",
             "CreateGlobalReplicationGroup",
         ],
     ),
     (
         "docs/parity.md",
-        "| `AtRestEncryptionEnabled` of a new Valkey group",
-        ["Encryption at rest is not built yet."],
-    ),
-    (
-        "docs/parity.md",
         "| Users and user groups |",
         ["User groups are not built yet."],
     ),
-    ("docs/architecture.md", "Snapshots are in the tables and not built yet.", ["CreateSnapshot"]),
 ]
 
 

@@ -307,8 +307,6 @@ CREATE_CLUSTER = [
         redis(Tags=[{"Key": f"k{n}", "Value": ""} for n in range(51)]),
         "TagQuotaPerResourceExceeded",
     ),
-    row("retention", redis(SnapshotRetentionLimit=1), "NotImplemented", status=501),
-    row("snapshot", redis(SnapshotName="s"), "NotImplemented", status=501),
     row("outpost", redis(OutpostMode="single-outpost"), "NotImplemented", status=501),
     row("replica-of-nothing", replica("nothing"), "ReplicationGroupNotFoundFault", status=404),
     row("replica-of-a-busy-group", replica("busy"), GROUP_STATE),
@@ -341,12 +339,7 @@ BY_USERS = (
 
 UNBUILT_OPTIONS: dict[str, dict[str, Any]] = {
     "users": {"TransitEncryptionEnabled": True, "UserGroupIds": ["u"]},
-    "at-rest": {"AtRestEncryptionEnabled": True},
-    "key": {"AtRestEncryptionEnabled": True, "KmsKeyId": "k"},
-    "key-by-default": {"Engine": "valkey", "KmsKeyId": "k"},
-    "snapshot": {"SnapshotName": "s"},
-    "seed": {"SnapshotArns": ["arn:aws:s3:::b/k"]},
-    "retention": {"SnapshotRetentionLimit": 1},
+    "serverless-snapshot": {"ServerlessCacheSnapshotName": "s"},
     "tiering": {"CacheNodeType": "cache.r6gd.xlarge", "DataTieringEnabled": True},
     "durability": {"Durability": "sync"},
     "outposts": {
@@ -666,9 +659,6 @@ SECOND = "arn:aws:sns:us-east-1:000000000000:t"
 
 COMPATIBLE = "while its cluster mode is compatible"
 
-UNBUILT_CHANGES: tuple[tuple[str, str, dict[str, Any]], ...] = (
-    ("retention", "shards", {"SnapshotRetentionLimit": 1}),
-)
 TOKEN_CHARACTERS = "Invalid AuthToken provided."
 CONFIRMS = "SET confirms the AUTH token of the last ROTATE"
 
@@ -982,10 +972,6 @@ MODIFY_GROUP = [
     row("cache-security-groups", change("pair", CacheSecurityGroupNames=["a"]), VALUE),
     row("ipv6", change("pair", IpDiscovery="ipv6"), COMBINATION),
     row("member-busy", change("stuck", SecurityGroupIds=["sg-1"]), CLUSTER_STATE),
-    *(
-        row(name, change(of, **options), "NotImplemented", status=501)
-        for name, of, options in UNBUILT_CHANGES
-    ),
 ]
 
 MODIFY_CLUSTER = [
@@ -1217,12 +1203,6 @@ DELETE_CLUSTER = [
         {"CacheClusterId": "mem", "FinalSnapshotIdentifier": "s"},
         "SnapshotFeatureNotSupportedFault",
     ),
-    row(
-        "snapshot",
-        {"CacheClusterId": "single", "FinalSnapshotIdentifier": "s"},
-        "NotImplemented",
-        status=501,
-    ),
 ]
 
 DELETE_GROUP = [
@@ -1253,12 +1233,6 @@ DELETE_GROUP = [
             "FinalSnapshotIdentifier": "s",
         },
         COMBINATION,
-    ),
-    row(
-        "snapshot",
-        {"ReplicationGroupId": "pair", "FinalSnapshotIdentifier": "s"},
-        "NotImplemented",
-        status=501,
     ),
 ]
 
