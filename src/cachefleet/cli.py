@@ -303,6 +303,7 @@ def ca(
     from cachefleet.trust import NotUsable, authority_certificate, renew_certificates
 
     settings = _settings(data_dir=data_dir)
+    _configure_logging(settings)
     try:
         if renew:
             renew_certificates(settings)
