@@ -392,7 +392,7 @@ def test_counts_what_memcached_counts(seed: int) -> None:
 
 def counted(requests: list[bytes]) -> list[dict[bytes, object]]:
     """Return what both servers have counted after *requests*."""
-    counts = []
+    counts: list[dict[bytes, object]] = []
     with our_server() as ours, memcached() as theirs:
         for port in (ours, theirs):
             with connect(port) as sock:
