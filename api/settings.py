@@ -34,6 +34,9 @@ class ApiSettings(BaseSettings):
         pattern=r"^[a-z0-9-]{1,32}$",
         description="The region of requests that carry no credential scope.",
     )
+    allow_faults: bool = Field(
+        default=False, description="Whether faults may be injected (`/v1/faults`)."
+    )
     allowed_hosts: Names = Field(
         default=(
             "localhost",
@@ -50,6 +53,12 @@ class ApiSettings(BaseSettings):
         default=(),
         description="Web origins beside our own that may send requests, "
         "such as http://localhost:5173.",
+    )
+    s3_endpoint_url: str | None = Field(
+        default=None, description="Where S3 is, for exports and seeds; none is AWS itself."
+    )
+    kms_endpoint_url: str | None = Field(
+        default=None, description="Where KMS is, for encryption keys; none is AWS itself."
     )
     allow_reset: bool = Field(
         default=False, description="Whether `POST /v1/reset` may remove every resource."

@@ -10,8 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from fastapi import FastAPI
+from starlette.types import Message, Receive, Scope, Send
 
+from cachefleet.api.auth.identity import may_call
 from cachefleet.api.auth.sigv4 import SignedRequest
 from cachefleet.api.endpoint import (
     ClientGone,
@@ -28,10 +30,14 @@ from cachefleet.api.rest.answers import JSON_TYPE
 from cachefleet.api.rest.authentication import identify
 from cachefleet.api.rest.pipeline import RestAnswer, RestPipeline, refusal
 from cachefleet.api.rest.requests import STATE
-from cachefleet.api.rest.routes import PREFIX
+from cachefleet.api.rest.routes import PREFIX, RouteTable
 from cachefleet.api.stages import Exchange, throttle
+from cachefleet.provisioner.state.ids import request_token
 
 DOOR: Final = "v1"
+# What an extra's methods count as, for keys that may only read.
+EXTRA_ACTS: Final = {"GET": "DescribeExtra", "HEAD": "DescribeExtra"}
+CHANGE: Final = "ChangeExtra"
 _CLOSE: Final = (b"connection", b"close")
 _BODY_METHODS: Final = frozenset({"POST", "PUT", "PATCH"})
 _NO_STORE: Final = (b"x-content-type-options", b"nosniff")
@@ -48,13 +54,18 @@ class RestDoor:
     """Answers everything under ``/v1``."""
 
     def __init__(
-        self, pipeline: RestPipeline, extras: ASGIApp, *, observe: Observe | None = None
+        self, pipeline: RestPipeline, extras: FastAPI, *, observe: Observe | None = None
     ) -> None:
         self._pipeline = pipeline
-        self._extras = extras
+        self.extras = extras
         self._observe = observe
         self._settings = pipeline.services.settings
         self._clock = pipeline.services.clock
+
+    @property
+    def routes(self) -> RouteTable:
+        """The routes of the model's operations."""
+        return self._pipeline.routes
 
     def takes(self, path: str) -> bool:
         """Tell whether the path is under ``/v1``."""
@@ -155,6 +166,14 @@ class RestDoor:
     async def _extra(
         self, exchange: Exchange, scope: Scope, receive: Receive, send: Send, started_s: float
     ) -> None:
+        assert exchange.identity is not None
+        request = exchange.request
+        if not may_call(exchange.identity, EXTRA_ACTS.get(request.method, CHANGE)):
+            fault = Fault("AccessDenied", "The key that was used is not allowed to do this.")
+            answer = refusal(fault, exchange.request_id, request.path)
+            await _send(send, answer, exchange.request_id, False, ())
+            self._record(None, answer.status, answer.code, exchange.request_id, started_s)
+            return
         sent = _Sent()
         body: bytes | None = exchange.request.body
 
@@ -180,7 +199,11 @@ class RestDoor:
             "request_id": exchange.request_id,
             "exchange": exchange,
         }
-        await self._extras({**scope, STATE: state}, replay, note)
+        told = request_token.set(exchange.request_id)
+        try:
+            await self.extras({**scope, STATE: state}, replay, note)
+        finally:
+            request_token.reset(told)
         code = None if sent.status < 400 else str(sent.status)
         self._record(None, sent.status, code, exchange.request_id, started_s)
 

@@ -8,7 +8,7 @@ without one CLUSTER MEET; nodes that come later are met and made replicas here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cachefleet.engine.types import (
@@ -18,7 +18,12 @@ from cachefleet.engine.types import (
     NodeRole,
     ReplicationView,
 )
-from cachefleet.provisioner.planning.replication import NodeView, plan_binds, plan_launches
+from cachefleet.provisioner.planning.replication import (
+    NodeView,
+    plan_binds,
+    plan_launches,
+    plan_listening,
+)
 from cachefleet.provisioner.planning.steps import Step, Verb
 
 
@@ -34,11 +39,15 @@ class ClusterMemberView:
     wanted_primary_id: str | None  # of the shard, where the node is wanted as replica
     wanted_binds: tuple[str, ...]
     running: bool
+    away: bool = False  # it is kept down on purpose: the others go on without it
     begins: bool = False  # a primary of a group that is being created: it has slots to take
     replication: ReplicationView | None = None
     binds: tuple[str, ...] = ()
     info: ClusterInfoView | None = None
     peers: tuple[ClusterNodeView, ...] = field(default=())
+    client_port: int | None = None  # what clients are told; None where it cannot have changed
+    wanted_listening: Mapping[str, str] = field(default_factory=dict)
+    listening: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def serving(self) -> bool:
@@ -55,13 +64,20 @@ class ClusterMemberView:
 
 def plan_cluster(members: Sequence[ClusterMemberView]) -> list[Step]:
     """Return the next steps for the group; empty once it has converged."""
-    urgent = _take_overs(members) or plan_binds([_as_node(member) for member in members])
+    absent = frozenset(member.engine_node_id for member in members if member.away)
+    members = [member for member in members if not member.away]
+    if not members:
+        return []
+    nodes = [_as_node(member) for member in members]
+    urgent = plan_listening(nodes) or _take_overs(members) or plan_binds(nodes)
     if urgent:
         return urgent
     # Primaries that begin go first: a replica that finds none to follow waits a second.
     first = [member for member in members if member.begins]
     for group in (first, members):
-        launches = plan_launches([(member.uid, member.running) for member in group])
+        launches = plan_launches(
+            [(m.uid, m.running) for m in group if not _waits_for_primary(m, members)]
+        )
         if launches:
             return launches
         if group is first and (beginnings := _beginnings(first)):
@@ -72,7 +88,27 @@ def plan_cluster(members: Sequence[ClusterMemberView]) -> list[Step]:
             Step(verb=Verb.WAIT, node_uid=member.uid, reason="it does not answer yet")
             for member in silent
         ]
-    return _meetings(members) or _forgettings(members) or _roles(members) or _waits(members)
+    return (
+        _meetings(members)
+        or _forgettings(members, absent)
+        or _roles(members)
+        or _waits(members, absent)
+    )
+
+
+def _waits_for_primary(member: ClusterMemberView, members: Sequence[ClusterMemberView]) -> bool:
+    """Tell whether a replica must not start yet: its primary is not there, or still a replica.
+
+    A node that inherits its shard from a stop comes up as the replica it was. Were the former
+    primary there, empty, the heir would copy that.
+    """
+    primary = next((m for m in members if m.engine_node_id == member.wanted_primary_id), None)
+    if member.wanted_role is NodeRole.PRIMARY or primary is None:
+        return False
+    if not primary.running:
+        return True
+    myself = primary.myself()
+    return primary.serving and myself is not None and myself.role is NodeRole.REPLICA
 
 
 def _take_overs(members: Sequence[ClusterMemberView]) -> list[Step]:
@@ -116,8 +152,8 @@ def _meetings(members: Sequence[ClusterMemberView]) -> list[Step]:
     ]
 
 
-def _forgettings(members: Sequence[ClusterMemberView]) -> list[Step]:
-    wanted = {member.engine_node_id for member in members}
+def _forgettings(members: Sequence[ClusterMemberView], absent: frozenset[str]) -> list[Step]:
+    wanted = {member.engine_node_id for member in members} | absent
     return [
         Step(verb=Verb.FORGET, node_uid=member.uid, target_id=peer, reason="it left the cluster")
         for member in members
@@ -145,21 +181,26 @@ def _roles(members: Sequence[ClusterMemberView]) -> list[Step]:
     return steps
 
 
-def _waits(members: Sequence[ClusterMemberView]) -> list[Step]:
+def _waits(members: Sequence[ClusterMemberView], absent: frozenset[str]) -> list[Step]:
     wanted = {member.engine_node_id for member in members}
+    told = {
+        member.engine_node_id: member.client_port
+        for member in members
+        if member.client_port is not None
+    }
     steps = []
     for member in members:
-        reason = _unsettled(member, wanted)
+        reason = _unsettled(member, wanted, absent) or _misled(member, told)
         if reason:
             steps.append(Step(verb=Verb.WAIT, node_uid=member.uid, reason=reason))
     return steps
 
 
-def _unsettled(member: ClusterMemberView, wanted: set[str]) -> str | None:
+def _unsettled(member: ClusterMemberView, wanted: set[str], absent: frozenset[str]) -> str | None:
     assert member.info is not None
     assert member.replication is not None
     myself = member.myself()
-    if myself is None or member.known_ids != wanted:
+    if myself is None or member.known_ids - absent != wanted:
         return "gossip has not reached it yet"
     if member.info.state != "ok":
         return f"its cluster state is {member.info.state}"
@@ -167,6 +208,13 @@ def _unsettled(member: ClusterMemberView, wanted: set[str]) -> str | None:
         return f"it is still {myself.role.value}"
     if myself.role is NodeRole.REPLICA and not member.replication.link_up:
         return "it is not in sync yet"
+    return None
+
+
+def _misled(member: ClusterMemberView, told: Mapping[str, int]) -> str | None:
+    """Say why a node would lead clients astray: it has not heard where others take them now."""
+    if any(told.get(peer.id, peer.endpoint.port) != peer.endpoint.port for peer in member.peers):
+        return "it does not know yet where clients reach the others"
     return None
 
 
@@ -179,4 +227,6 @@ def _as_node(member: ClusterMemberView) -> NodeView:
         running=member.running,
         replication=member.replication,
         binds=member.binds,
+        wanted_listening=member.wanted_listening,
+        listening=member.listening,
     )

@@ -8,6 +8,7 @@ record's primary is gone and that one of its replicas is primary.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 
 import structlog
@@ -24,9 +25,12 @@ from cachefleet.provisioner.reconciler.binaries import SAVED_DUMP_FILE
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.following import lead
 from cachefleet.provisioner.reconciler.launch import SAVED_ITEMS_FILE
+from cachefleet.provisioner.reconciler.milestones import Milestone, reached
 from cachefleet.provisioner.reconciler.observe import wanted_binds
+from cachefleet.provisioner.reconciler.places import sealed_dump
 from cachefleet.provisioner.reconciler.records import (
     SubjectRecord,
+    engine_endpoint,
     load_subject,
     own_endpoint,
 )
@@ -74,14 +78,20 @@ async def _lost_nodes(record: SubjectRecord, fleet: Fleet) -> list[CacheNode]:
         if await fleet.driver.find(node.uid) is not None:
             # From the first look on: it may hang, and then nobody else finds it out.
             fleet.watch(node, record)
-        elif not _saved(node, fleet):
+        elif _saved_at_s(node, fleet) is None:
             lost.append(node)
     return lost
 
 
-def _saved(node: CacheNode, fleet: Fleet) -> bool:
+def _saved_at_s(node: CacheNode, fleet: Fleet) -> float | None:
+    """Return when the node wrote what it is to start with, or None where there is nothing."""
     directory = fleet.driver.directory(node.uid)
-    return any((directory / name).exists() for name in (SAVED_DUMP_FILE, SAVED_ITEMS_FILE))
+    kept = sealed_dump(node.uid, fleet)
+    for path in (directory / SAVED_DUMP_FILE, directory / SAVED_ITEMS_FILE, kept):
+        with contextlib.suppress(FileNotFoundError):
+            if path is not None:
+                return path.stat().st_mtime
+    return None
 
 
 async def _fail_over_shards(record: SubjectRecord, fleet: Fleet, lost: Sequence[CacheNode]) -> bool:
@@ -112,6 +122,8 @@ async def _fail_over_shards(record: SubjectRecord, fleet: Fleet, lost: Sequence[
             verdict=decision.verdict.value,
             reason=decision.reason,
         )
+        fleet.require_trusted(record.lease)
+        reached(Milestone.LOSS_DECIDED)
         await _fail_over(decision, primary, successor, record, fleet)
         changed = True
     return changed
@@ -128,7 +140,7 @@ async def _is_primary(node: CacheNode, fleet: Fleet) -> bool:
 async def _candidate(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> Candidate:
     running = await fleet.driver.find(node.uid) is not None
     role, offset, owns_slots = None, 0, False
-    if running:
+    if running and node.uid not in fleet.unreachable:
         adapter = fleet.valkey(node)
         try:
             view = await adapter.replication()
@@ -145,6 +157,7 @@ async def _candidate(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> Ca
         is_recorded_primary=node.role == NodeRole.PRIMARY,
         is_new=node.status == lifecycle.NODE_CREATING,
         running=running,
+        saved_at_s=None if running else _saved_at_s(node, fleet),
         role=role,
         owns_slots=owns_slots,
         offset=offset,
@@ -158,11 +171,15 @@ async def _fail_over(
     record: SubjectRecord,
     fleet: Fleet,
 ) -> None:
+    if decision.verdict is Verdict.INHERIT:
+        await _write_roles(primary, successor, record, fleet)
+        return
     if decision.verdict is Verdict.PROMOTE:
         if record.cluster_enabled:
             await _take_over(primary, successor, record, fleet)
         else:
             await lead(successor, record, fleet)
+        reached(Milestone.PROMOTED)
     await learn_primary(primary, successor, record, fleet)
 
 
@@ -202,11 +219,20 @@ async def learn_primary(
         await adapter.set_binds(wanted_binds(successor, record, fleet, configuration_holder=None))
         if runs:
             await _cut_writers(primary, record, fleet)
-    elif endpoint is not None and fleet.settings.endpoints_are_bound:
+        reached(Milestone.ENDPOINT_MOVED)
+    elif endpoint is not None and fleet.binds_endpoints(record):
         # Cluster mode "compatible": clients that know nothing of clusters have to be led, too.
         if await fleet.driver.find(primary.uid) is not None:
             await release_endpoint(primary, record, fleet)
         await adapter.set_binds(tuple(dict.fromkeys([*await adapter.binds(), endpoint.host])))
+    await _write_roles(primary, successor, record, fleet)
+    if record.endpoint("primary") is not None and not fleet.binds_endpoints(record):
+        await fleet.sync_endpoints(record.lease.subject_uid)
+
+
+async def _write_roles(
+    primary: CacheNode, successor: CacheNode, record: SubjectRecord, fleet: Fleet
+) -> None:
     nodes = {"old": primary.member_name, "new": successor.member_name}
     async with fleet.store.begin(record.lease.scope) as tx:
         await leases.require(tx, record.lease, holder=fleet.holder)
@@ -218,8 +244,7 @@ async def learn_primary(
         catalog = fleet.catalog
         events.record(tx, catalog, "member_failed_over", primary.member_name, **nodes)
         events.record(tx, catalog, "failed_over", record.group.name, **nodes)
-    if record.endpoint("primary") is not None and not fleet.settings.endpoints_are_bound:
-        await fleet.sync_endpoints(record.lease.subject_uid)
+    reached(Milestone.ROLES_WRITTEN)
 
 
 async def release_endpoint(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> None:
@@ -228,7 +253,7 @@ async def release_endpoint(node: CacheNode, record: SubjectRecord, fleet: Fleet)
     Connections outlive the listener: their clients would go on writing to a replica.
     """
     endpoint = record.endpoint("primary")
-    if endpoint is None or not fleet.settings.endpoints_are_bound:
+    if endpoint is None or not fleet.binds_endpoints(record):
         return
     adapter = fleet.valkey(node)
     if record.cluster_enabled:  # it may stand for the configuration endpoint as well
@@ -243,10 +268,10 @@ async def _cut_writers(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> 
     """End the connections that were made to a node while it was primary."""
     parameters = fleet.effective_parameters(record)
     closes = any(parameters.get(name) == "yes" for name in CLOSE_ON_WRITE)
-    if closes or not fleet.settings.endpoints_are_bound:
+    if closes or not fleet.binds_endpoints(record):
         # Those who came to the node itself. Replicas and subscribers are of another type, and we
         # come by its socket. With endpoints in the gateway, all of its clients are among them.
-        own = own_endpoint(node)
+        own = engine_endpoint(node)
         await fleet.valkey(node).command("CLIENT", "KILL", "TYPE", "normal", "LADDR", str(own))
 
 
@@ -264,3 +289,4 @@ async def _write_losses(record: SubjectRecord, fleet: Fleet, lost: Sequence[Cach
                     row.member_name,
                     nodes=row.cache_node_id,
                 )
+    reached(Milestone.LOSSES_WRITTEN)

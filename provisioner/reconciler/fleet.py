@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from cachefleet.engine.catalog import Catalog
 from cachefleet.engine.discovery import Inventory
@@ -15,12 +17,20 @@ from cachefleet.engine.valkey.adapter import ValkeyAdapter
 from cachefleet.engine.valkey.config import hidden_renames
 from cachefleet.provisioner.clock import Clock
 from cachefleet.provisioner.drivers.base import Driver
-from cachefleet.provisioner.reconciler.records import SubjectRecord, own_endpoint
+from cachefleet.provisioner.reconciler.certificates import Certificates
+from cachefleet.provisioner.reconciler.records import SubjectRecord, engine_endpoint
 from cachefleet.provisioner.settings import ProvisionerSettings
+from cachefleet.provisioner.snapshots.keys import Keys
+from cachefleet.provisioner.snapshots.s3 import S3Place, make_bucket_store
+from cachefleet.provisioner.snapshots.store import FolderStore, SnapshotStore
+from cachefleet.provisioner.state.errors import Stale
+from cachefleet.provisioner.state.leases import Lease
+from cachefleet.provisioner.state.master_key import FILE_NAME as MASTER_KEY_FILE
 from cachefleet.provisioner.state.store import Store
 from cachefleet.provisioner.state.tables import CacheNode
 
 ADMIN_USER = "cachefleet"
+SNAPSHOTS_FOLDER = "snapshots"
 
 SyncEndpoints = Callable[[str | None], Awaitable[None]]
 
@@ -61,10 +71,45 @@ class Fleet:
     watched: dict[str, WatchedNode] = field(default_factory=dict)
     # Replicas that lag or load: clients of the reader endpoint are kept from them.
     unfit_readers: set[str] = field(default_factory=set)
+    # Nodes that an injected fault keeps from starting, and those that it cuts off from us as well.
+    held_down: set[str] = field(default_factory=set)
+    unreachable: set[str] = field(default_factory=set)
+    # Until when (monotonic) each of our leases may be acted under; the loop keeps it.
+    trusted_until_s: dict[str, float] = field(default_factory=dict)
     # Processes that a pass is ending itself: their exits are no news.
     ending: set[str] = field(default_factory=set)
     _valkey: dict[str, ValkeyAdapter] = field(default_factory=dict)
     _memcached: dict[str, MemcachedAdapter] = field(default_factory=dict)
+
+    @functools.cached_property
+    def certificates(self) -> Certificates:
+        """Return the local authority of this fleet, and what it has issued."""
+        return Certificates(self.settings.data_dir, self.clock)
+
+    def binds_endpoints(self, record: SubjectRecord) -> bool:
+        """Tell whether nodes bind this subject's endpoints; otherwise the gateway has them."""
+        return self.settings.endpoints_are_bound and not record.fronted
+
+    @functools.cached_property
+    def snapshots(self) -> SnapshotStore:
+        """Return where snapshots are kept."""
+        told = self.settings.snapshot_store
+        if told is not None and told.startswith("s3://"):
+            return make_bucket_store(told, self.s3(self.settings.region))
+        return FolderStore(Path(told) if told else self.settings.data_dir / SNAPSHOTS_FOLDER)
+
+    @functools.cached_property
+    def keys(self) -> Keys:
+        """Return what makes and unwraps the keys of encrypted files."""
+        return Keys(
+            master_key=self.settings.data_dir / MASTER_KEY_FILE,
+            kms_endpoint_url=self.settings.kms_endpoint_url,
+            region=self.settings.region,
+        )
+
+    def s3(self, region: str) -> S3Place:
+        """Return where customers' buckets of a region are."""
+        return S3Place(self.settings.s3_endpoint_url, region)
 
     @property
     def stock_memcached(self) -> bool:
@@ -93,7 +138,7 @@ class Fleet:
             control = None if self.stock_memcached else str(self.driver.socket_path(node.uid))
             adapter = MemcachedAdapter(
                 unix_socket=control,
-                endpoint=own_endpoint(node),
+                endpoint=engine_endpoint(node),
                 timeout_s=self.settings.command_timeout_s,
             )
             self._memcached[node.uid] = adapter
@@ -103,8 +148,21 @@ class Fleet:
         """Have the node's end or silence noticed from now on."""
         stock = record.engine is Engine.MEMCACHED and self.stock_memcached
         self.watched[node.uid] = WatchedNode(
-            record.lease.subject_uid, record.engine, own_endpoint(node) if stock else None
+            record.lease.subject_uid, record.engine, engine_endpoint(node) if stock else None
         )
+
+    def require_trusted(self, lease: Lease) -> None:
+        """Make sure, without asking the database, that nobody else can hold the lease by now.
+
+        A control plane that was frozen, or cut off from its database, wakes up in the middle of
+        something: it must not go on with it.
+
+        Raises:
+            Stale: it was renewed too long ago.
+        """
+        until_s = self.trusted_until_s.get(lease.subject_uid)
+        if until_s is not None and self.clock.monotonic_s() >= until_s:
+            raise Stale(f"the lease of subject {lease.subject_uid} is too old to act under")
 
     @contextlib.contextmanager
     def ending_node(self, uid: str) -> Iterator[None]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -28,11 +30,14 @@ from cachefleet.provisioner.reconciler.modify import modify
 from cachefleet.provisioner.reconciler.outcomes import Done, GiveUp, Outcome, Requeue
 from cachefleet.provisioner.reconciler.reshard import reshard
 from cachefleet.provisioner.reconciler.settle import settle
+from cachefleet.provisioner.reconciler.settle_snapshot import settle_snapshot
+from cachefleet.provisioner.reconciler.take_snapshot import take_snapshot
 from cachefleet.provisioner.state import events, leases, operations
 from cachefleet.provisioner.state.errors import Stale
 from cachefleet.provisioner.state.leases import Lease
 from cachefleet.provisioner.state.operations import OperationKind, OperationState
 from cachefleet.provisioner.state.scope import Scope
+from cachefleet.provisioner.state.snapshot_tables import Snapshot
 from cachefleet.provisioner.state.tables import Operation
 
 log = structlog.get_logger(__name__)
@@ -47,6 +52,8 @@ AfterWork = Callable[[], Awaitable[None]]
 
 
 async def _settle(operation: Operation, lease: Lease, fleet: Fleet) -> Outcome:
+    if lease.kind == Snapshot.resource:
+        return await settle_snapshot(operation, lease, fleet)
     return await settle(lease, fleet, operation_id=operation.id)
 
 
@@ -58,6 +65,7 @@ HANDLERS: Mapping[str, Handler] = {
     OperationKind.CHANGE_PRIMARY: change_primary,
     OperationKind.TEST_FAILOVER: end_primary,
     OperationKind.RESHARD: reshard,
+    OperationKind.SNAPSHOT: take_snapshot,
     OperationKind.TEST_MIGRATION: test_migration,
     OperationKind.START_MIGRATION: start_migration,
     OperationKind.COMPLETE_MIGRATION: complete_migration,
@@ -67,7 +75,6 @@ HANDLERS: Mapping[str, Handler] = {
 @dataclass(slots=True)
 class _Held:
     lease: Lease
-    trusted_until_s: float  # monotonic
     task: asyncio.Task[None] | None = None
     unwinding: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -86,6 +93,9 @@ class Provisioner:
         self.adopted = asyncio.Event()
         self._to_adopt: set[str] | None = None
         self._renew_at_s = 0.0
+        # For those who count: passes by kind and outcome, and the time that they took by kind.
+        self.passes: Counter[tuple[str, str]] = Counter()
+        self.pass_seconds: dict[str, float] = {}
         # Subjects whose work broke off unrecorded: it is filed anew as soon as it can be.
         self._unrecorded: set[str] = set()
 
@@ -114,18 +124,23 @@ class Provisioner:
             await self._stop()
 
     async def _round(self, now_s: float) -> None:
+        # First of all: we may have been frozen, and others have taken over long ago.
+        await self._drop_distrusted(now_s)
         if now_s >= self._renew_at_s:
             await self._renew(now_s)
             self._renew_at_s = now_s + leases.RENEW_EVERY_S
         for uid in list(self._unrecorded):
             held = self._held.get(uid)
             if held is not None:
-                await self._file_settle(held.lease)
+                try:
+                    await self._file_settle(held.lease)
+                except Stale:
+                    await self._drop(uid)
             self._unrecorded.discard(uid)
         await self._claim(now_s)
 
     async def _drop_distrusted(self, now_s: float) -> None:
-        for uid in [u for u, held in self._held.items() if now_s >= held.trusted_until_s]:
+        for uid in [u for u in self._held if now_s >= self._fleet.trusted_until_s.get(u, 0.0)]:
             log.warning("lease_distrusted", subject=uid)
             await self._drop(uid)
 
@@ -159,6 +174,7 @@ class Provisioner:
             outcome = await settle(held.lease, fleet)
             log.info("repair_ended", subject=held.lease.subject_uid, outcome=repr(outcome))
             async with fleet.store.begin(held.lease.scope) as tx:
+                await leases.require_unless_gone(tx, held.lease, holder=fleet.holder)
                 await operations.requeue_running(tx, subject_uids=[held.lease.subject_uid])
                 if not isinstance(outcome, Done):
                     await operations.ensure_settle(tx, held.lease)
@@ -183,8 +199,17 @@ class Provisioner:
                 await leases.release(tx, holder=self._fleet.holder, subject_uids=given_up)
         for uid in [uid for uid in self._held if uid not in ours]:
             await self._drop(uid)
-        for held in self._held.values():
-            held.trusted_until_s = now_s + leases.TRUSTED_S
+        for uid in self._held:
+            self._fleet.trusted_until_s[uid] = self._trusted_until_s(now_s)
+
+    def _trusted_until_s(self, renewed_at_s: float) -> float:
+        """Return until when leases that were renewed then may be acted under.
+
+        SQLite's file is ours alone, by the directory's lock: nobody else can take a lease, also
+        while a full disk keeps us from renewing it.
+        """
+        alone = self._fleet.store.is_sqlite
+        return math.inf if alone else renewed_at_s + leases.TRUSTED_S
 
     async def _claim(self, now_s: float) -> None:
         fleet = self._fleet
@@ -204,7 +229,8 @@ class Provisioner:
             ready = [uid for uid, held in self._held.items() if held.task is None]
             claimed = await operations.claim(tx, subject_uids=[*ready, *uids])
         for lease in taken:
-            self._held[lease.subject_uid] = _Held(lease, now_s + leases.TRUSTED_S)
+            self._held[lease.subject_uid] = _Held(lease)
+            fleet.trusted_until_s[lease.subject_uid] = self._trusted_until_s(now_s)
         self._note_adopted(uids)
         for operation in claimed:
             held = self._held[operation.subject_uid]
@@ -227,7 +253,7 @@ class Provisioner:
         try:
             async with self._slots:
                 outcome = await self._outcome(operation, held)
-                await self._record(operation, outcome)
+                await self._record(operation, held.lease, outcome)
             await self._after_work()
         except Stale:
             self._held.pop(operation.subject_uid, None)
@@ -243,6 +269,15 @@ class Provisioner:
             self._fleet.store.work_filed.set()
 
     async def _outcome(self, operation: Operation, held: _Held) -> Outcome:
+        began_s = self._fleet.clock.monotonic_s()
+        with structlog.contextvars.bound_contextvars(request_id=operation.token):
+            outcome = await self._handled(operation, held)
+        self.passes[operation.kind, type(outcome).__name__.lower()] += 1
+        took_s = self._fleet.clock.monotonic_s() - began_s
+        self.pass_seconds[operation.kind] = self.pass_seconds.get(operation.kind, 0.0) + took_s
+        return outcome
+
+    async def _handled(self, operation: Operation, held: _Held) -> Outcome:
         handler = HANDLERS[operation.kind]
         try:
             return await handler(operation, held.lease, self._fleet)
@@ -253,7 +288,12 @@ class Provisioner:
             log.exception("operation_broke", operation=operation.id, kind=operation.kind)
             return Requeue(after_s=BROKEN_RETRY_S, reason=f"{type(error).__name__}: {error}")
 
-    async def _record(self, operation: Operation, outcome: Outcome) -> None:
+    async def _record(self, operation: Operation, lease: Lease, outcome: Outcome) -> None:
+        """Write down how a pass ended, unless the work is somebody else's by now.
+
+        Raises:
+            Stale: it is; the new holder has put the operation back into the queue.
+        """
         log.info(
             "operation_pass_ended",
             operation=operation.id,
@@ -265,6 +305,7 @@ class Provisioner:
         announcements = operation.payload.get("announce", ())
         told = announcements and isinstance(outcome, Done)
         async with self._fleet.store.begin(operation.scope if told else SYSTEM_SCOPE) as tx:
+            await leases.require_unless_gone(tx, lease, holder=self._fleet.holder)
             if told:
                 events.record_announcements(tx, self._fleet.catalog, announcements)
             match outcome:
@@ -278,11 +319,13 @@ class Provisioner:
 
     async def _file_settle(self, lease: Lease) -> None:
         async with self._fleet.store.begin(lease.scope) as tx:
+            await leases.require_unless_gone(tx, lease, holder=self._fleet.holder)
             await operations.requeue_running(tx, subject_uids=[lease.subject_uid])
             await operations.ensure_settle(tx, lease)
 
     async def _drop(self, uid: str) -> None:
         held = self._held.pop(uid)
+        self._fleet.trusted_until_s.pop(uid, None)
         if held.task is not None:
             held.task.cancel()
             await asyncio.gather(held.task, return_exceptions=True)

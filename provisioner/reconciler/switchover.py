@@ -31,8 +31,8 @@ from cachefleet.provisioner.reconciler.following import follow, lead
 from cachefleet.provisioner.reconciler.observe import wanted_binds
 from cachefleet.provisioner.reconciler.records import (
     SubjectRecord,
-    own_endpoint,
     reload_subject,
+    replication_endpoint,
 )
 from cachefleet.provisioner.state.tables import CacheNode
 
@@ -60,6 +60,7 @@ async def switch_over(record: SubjectRecord, successor: CacheNode, fleet: Fleet)
     # Clients are not led away to wait for a full copy. Behind one, the primary sends nothing more
     # until the replica has reported, which takes it up to a second, though both call it in sync.
     offset = (await old.replication()).offset
+    fleet.require_trusted(record.lease)
     await _until(lambda: _has(new, offset), f"{successor.member_name} is in sync")
     if record.cluster_enabled:
         await _swap_in_cluster(successor, primary, fleet)
@@ -83,7 +84,7 @@ async def _swap(
         await _hold(old, new, successor)
         await lead(successor, record, fleet)
         # Before any client is led to the new primary: see above.
-        await follow(primary, own_endpoint(successor), record, fleet)
+        await follow(primary, replication_endpoint(successor), record, fleet)
     finally:
         await old.command("CLIENT", "UNPAUSE")
 

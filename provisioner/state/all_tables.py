@@ -5,9 +5,21 @@ from __future__ import annotations
 from cachefleet.provisioner.state import (
     access_tables,
     change_tables,
+    fault_tables,
+    metric_tables,
     notification_tables,
     reservation_tables,
+    snapshot_tables,
     tables,
 )
 
-__all__ = ["access_tables", "change_tables", "notification_tables", "reservation_tables", "tables"]
+__all__ = [
+    "access_tables",
+    "change_tables",
+    "fault_tables",
+    "metric_tables",
+    "notification_tables",
+    "reservation_tables",
+    "snapshot_tables",
+    "tables",
+]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import sys
 import tomllib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO, TypeVar, cast
 
 import structlog
 import typer
@@ -56,6 +57,15 @@ LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or erro
 LogFormat = Annotated[str | None, typer.Option(help="console or json.")]
 Once = Annotated[bool, typer.Option("--once", help="Show it once, and do not keep watching.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Show it once, as JSON.")]
+AllowFaults = Annotated[
+    bool | None,
+    typer.Option("--allow-faults", help="Allow faults to be injected on purpose (/v1/faults)."),
+]
+FailoverTimeout = Annotated[
+    float | None, typer.Option(help="How many seconds a node may be silent: 0.1 to 600.")
+]
+Network = Annotated[str | None, typer.Option(help="Where loopback addresses are taken from.")]
+PortRange = Annotated[str | None, typer.Option(help="Where ports are taken from: FIRST-LAST.")]
 Account = Annotated[str | None, typer.Option(help="The account of the key: 12 digits.")]
 KeyScopeName = Annotated[
     str, typer.Option("--scope", help="full, read-only, or connect (IAM authentication only).")
@@ -75,8 +85,12 @@ def serve(
     database_url: DatabaseUrl = None,
     ephemeral: Ephemeral = None,
     endpoint_mode: Mode = None,
+    endpoint_network: Network = None,
+    port_range: PortRange = None,
+    failover_timeout_s: FailoverTimeout = None,
     auth: Auth = None,
     allow_reset: AllowReset = None,
+    allow_faults: AllowFaults = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
 ) -> None:
@@ -90,8 +104,12 @@ def serve(
         database_url=database_url,
         ephemeral=ephemeral,
         endpoint_mode=endpoint_mode,
+        endpoint_network=endpoint_network,
+        port_range=port_range,
+        failover_timeout_s=failover_timeout_s,
         auth=auth,
         allow_reset=allow_reset,
+        allow_faults=allow_faults,
         log_level=log_level,
         log_format=log_format,
     )
@@ -107,6 +125,7 @@ def api(
     port: Port = None,
     database_url: DatabaseUrl = None,
     auth: Auth = None,
+    allow_faults: AllowFaults = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
 ) -> None:
@@ -118,6 +137,7 @@ def api(
         port=port,
         database_url=database_url,
         auth=auth,
+        allow_faults=allow_faults,
         log_level=log_level,
         log_format=log_format,
     )
@@ -130,6 +150,10 @@ def provisioner(
     data_dir: DataDir = None,
     database_url: DatabaseUrl = None,
     endpoint_mode: Mode = None,
+    endpoint_network: Network = None,
+    port_range: PortRange = None,
+    failover_timeout_s: FailoverTimeout = None,
+    allow_faults: AllowFaults = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
 ) -> None:
@@ -140,6 +164,10 @@ def provisioner(
         data_dir=data_dir,
         database_url=database_url,
         endpoint_mode=endpoint_mode,
+        endpoint_network=endpoint_network,
+        port_range=port_range,
+        failover_timeout_s=failover_timeout_s,
+        allow_faults=allow_faults,
         log_level=log_level,
         log_format=log_format,
     )
@@ -240,6 +268,33 @@ def credentials_delete(
 
     settings = _settings(data_dir=data_dir, database_url=database_url)
     _managed(lambda: keys.delete(settings, access_key_id))
+
+
+@app.command()
+def ca(
+    data_dir: DataDir = None,
+    export: Annotated[
+        Path | None, typer.Option(help="Write it to this file instead of printing it.")
+    ] = None,
+    renew: Annotated[
+        bool, typer.Option("--renew", help="Have every certificate replaced by a new one.")
+    ] = False,
+) -> None:
+    """Print the certificate of the local authority, which clients of TLS endpoints trust."""
+    from cachefleet.trust import NotUsable, authority_certificate, renew_certificates
+
+    settings = _settings(data_dir=data_dir)
+    try:
+        if renew:
+            renew_certificates(settings)
+            return
+        certificate = authority_certificate(settings)
+        if export is None:
+            print(certificate, end="")
+        else:
+            export.write_text(certificate)
+    except (NotUsable, OSError) as error:
+        _fail(str(error))
 
 
 @app.command()
@@ -363,6 +418,22 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     return uvloop.new_event_loop
 
 
+class _Lossy:
+    """A stream that loses what cannot be written: a log on a full disk must not stop a failover."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            return self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+
 def _configure_logging(settings: Settings) -> None:
     renderer: Any = (
         structlog.processors.JSONRenderer()
@@ -384,7 +455,7 @@ def _configure_logging(settings: Settings) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[settings.log_level.upper()]
         ),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Lossy(sys.stderr))),
         cache_logger_on_first_use=True,
     )
 

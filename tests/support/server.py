@@ -16,9 +16,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import boto3
 import psutil
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 ACCOUNT = "000000000000"
 REGION = "us-east-1"
 READY_PREFIX = "cachefleet is ready on "
+PROVISIONER_READY = "cachefleet provisioner is ready"
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 60.0
 COMMAND_TIMEOUT_S = 60.0
@@ -92,11 +93,13 @@ class Server:
         self.options = options
         self.settings = settings
         self._path = path
+        self.command = "serve"
+        self.program: Sequence[str] = ("-m", "cachefleet")  # what Python is told to run
         self.url = ""
         self._process: subprocess.Popen[str] | None = None
         self._clients: list[Any] = []
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -129,6 +132,8 @@ class Server:
         assert self._process is not None
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
+        if line.strip() == PROVISIONER_READY:
+            return
         if not line.startswith(READY_PREFIX):
             self.kill()
             raise AssertionError(f"the server did not start: {line!r}\n{self.log}")
@@ -142,10 +147,14 @@ class Server:
             **{f"CACHEFLEET_{name.upper()}": value for name, value in self.settings.items()},
             **({} if self._path is None else {"PATH": self._path}),
         )
-        words = ["serve", "--port", "0", "--data-dir", str(self.data_dir), *self.options]
+        words = [self.command, *self.options]
+        if self.command != "api":
+            words += ["--data-dir", str(self.data_dir)]
+        if self.command != "provisioner":
+            words[1:1] = ["--port", "0"]
         with self._log_path.open("a") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "cachefleet", *words],
+                [sys.executable, *self.program, *words],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
@@ -159,6 +168,10 @@ class Server:
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
         return self._ended()
+
+    def wait_dead(self) -> None:
+        """Return once it has ended by itself."""
+        self._ended()
 
     def kill(self) -> None:
         """Take the control plane away without a word; the nodes go on."""
@@ -248,7 +261,9 @@ class Server:
         return status
 
     def _read(self, ask: Callable[[Store], Coroutine[Any, Any, Any]]) -> Any:
-        url = f"sqlite:///file:{self.data_dir / 'cachefleet.db'}?mode=ro&uri=true"
+        url = self.settings.get("database_url") or (
+            f"sqlite:///file:{self.data_dir / 'cachefleet.db'}?mode=ro&uri=true"
+        )
 
         async def read() -> Any:
             store = Store.open(url, clock=SystemClock())
