@@ -217,7 +217,7 @@ async def _running_provisioner(
     maintenance = Maintenance(store, clock, holder=fleet.holder, held=lambda: provisioner.leases)
     monitor = Monitor(fleet, provisioner, endpoints)
     sampler = MetricsSampler(fleet, lambda: provisioner.leases, on_round=lambda found, at_s: None)
-    keeper = FaultKeeper(fleet, provisioner)
+    keeper = FaultKeeper(fleet, held=lambda: provisioner.leases)
     await keeper.adopt()
     tasks = [
         asyncio.create_task(provisioner.run()),
