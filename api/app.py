@@ -32,6 +32,7 @@ from cachefleet.api.console import CONSOLE_DIR, add_console
 from cachefleet.api.endpoint import FrontDoor, Observe
 from cachefleet.api.front_end import FrontEnd, Ports
 from cachefleet.api.pipeline import Pipeline
+from cachefleet.api.prometheus import ServedCounts, add_metrics, both
 from cachefleet.api.protocol.model import Model, load_model
 from cachefleet.api.protocol.query import RequestParser
 from cachefleet.api.protocol.xml import ResponseSerializer
@@ -92,8 +93,11 @@ def create_app(
     )
     front_end = FrontEnd(services=services, pipeline=pipeline, ports=ports or Ports())
     app.state.front_end = front_end
-    rest = make_door(front_end, observe=observe)
-    app.add_middleware(FrontDoor, pipeline=pipeline, observe=observe, rest=rest)
+    counts = ServedCounts(front_end.ports.collectors)
+    add_metrics(app, counts)
+    note = counts.note if observe is None else both(counts.note, observe)
+    rest = make_door(front_end, observe=note)
+    app.add_middleware(FrontDoor, pipeline=pipeline, observe=note, rest=rest)
     _add_description(app, lambda: describe(model, services.registry, rest.routes, rest.extras))
     _add_health(app, readiness)
     add_console(app, settings, console_dir)

@@ -12,8 +12,11 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from prometheus_client.registry import Collector
+
 from cachefleet.api.pipeline import Pipeline
 from cachefleet.api.stages import Services
+from cachefleet.engine.discovery import Inventory
 from cachefleet.engine.types import Endpoint
 from cachefleet.provisioner.state.tables import CacheNode
 
@@ -100,6 +103,9 @@ class Ports:
     resetter: Resetter | None = None
     node_visits: NodeVisits | None = None
     camera: Camera | None = None
+    inventory: Inventory | None = None
+    # What Prometheus is told beside what the front-end counts itself.
+    collectors: tuple[Collector, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

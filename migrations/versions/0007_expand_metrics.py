@@ -5,8 +5,6 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-import cachefleet.provisioner.state.tables
-
 revision = "0007_expand_metrics"
 down_revision = "0006_expand_faults"
 branch_labels = None

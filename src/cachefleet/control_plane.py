@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
 import structlog
@@ -32,18 +32,26 @@ from cachefleet.progress import SAVING, STARTING, Reporter, no_report
 from cachefleet.provisioner.clock import Clock, SystemClock
 from cachefleet.provisioner.drivers.base import LaunchFailed
 from cachefleet.provisioner.drivers.local import LocalDriver
+from cachefleet.provisioner.health.cloudwatch import CloudWatch
+from cachefleet.provisioner.health.exposition import (
+    GatewayCollector,
+    NodeCollector,
+    ProvisionerCollector,
+)
 from cachefleet.provisioner.health.faults import FaultKeeper
 from cachefleet.provisioner.health.film import FilmMaker
 from cachefleet.provisioner.health.monitor import Monitor
 from cachefleet.provisioner.health.readers import ReaderWatch
 from cachefleet.provisioner.health.reports import FleetReports
-from cachefleet.provisioner.health.sampler import MetricsSampler
+from cachefleet.provisioner.health.sampler import Measured, MetricsSampler
 from cachefleet.provisioner.health.visits import NodeVisits
+from cachefleet.provisioner.maintenance.certificates import CertificateWatch
 from cachefleet.provisioner.maintenance.notifier import Notifier, publisher_of
 from cachefleet.provisioner.maintenance.scheduler import Maintenance
 from cachefleet.provisioner.reconciler.endpoints import GATEWAY_UID, Endpoints
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.loop import SYSTEM_SCOPE, Provisioner
+from cachefleet.provisioner.reconciler.places import forget_unknown
 from cachefleet.provisioner.reconciler.reset import FleetReset
 from cachefleet.provisioner.reconciler.stopping import stop_nodes
 from cachefleet.provisioner.state import leases
@@ -216,7 +224,16 @@ async def _running_provisioner(
     provisioner = Provisioner(fleet, after_work=after_work)
     maintenance = Maintenance(store, clock, holder=fleet.holder, held=lambda: provisioner.leases)
     monitor = Monitor(fleet, provisioner, endpoints)
-    sampler = MetricsSampler(fleet, lambda: provisioner.leases, on_round=lambda found, at_s: None)
+    gateway_counts = GatewayCollector()
+    cloudwatch = CloudWatch(
+        settings.cloudwatch_endpoint_url, namespace=settings.cloudwatch_namespace
+    )
+
+    async def on_round(found: Sequence[Measured], at_s: int) -> None:
+        gateway_counts.status = await endpoints.status()
+        cloudwatch.take(found, at_s)
+
+    sampler = MetricsSampler(fleet, lambda: provisioner.leases, on_round=on_round)
     keeper = FaultKeeper(fleet, held=lambda: provisioner.leases)
     await keeper.adopt()
     tasks = [
@@ -224,8 +241,10 @@ async def _running_provisioner(
         asyncio.create_task(monitor.run()),
         asyncio.create_task(keeper.run()),
         asyncio.create_task(sampler.run()),
+        asyncio.create_task(cloudwatch.run()),
         asyncio.create_task(ReaderWatch(fleet, provisioner, endpoints).run()),
         asyncio.create_task(maintenance.run()),
+        asyncio.create_task(CertificateWatch(fleet, held=lambda: provisioner.leases).run()),
         asyncio.create_task(Notifier(store, clock, publisher_of(settings.sns_endpoint_url)).run()),
     ]
     for task in tasks:
@@ -246,6 +265,12 @@ async def _running_provisioner(
             resetter=FleetReset(fleet, provisioner, endpoints),
             node_visits=NodeVisits(fleet),
             camera=FilmMaker(fleet, clock),
+            inventory=fleet.inventory,
+            collectors=(
+                NodeCollector(sampler),
+                ProvisionerCollector(provisioner, fleet),
+                gateway_counts,
+            ),
         )
     finally:
         for task in tasks:
@@ -301,7 +326,7 @@ async def _make_fleet(settings: Settings, store: Store, clock: Clock) -> tuple[F
         async with store.begin(SYSTEM_SCOPE) as tx:
             # The directory's lock proves that whoever held these is gone.
             await leases.release_everything(tx)
-    await _sweep(store, driver)
+    await _sweep(fleet, driver)
     return fleet, endpoints
 
 
@@ -326,15 +351,16 @@ async def _require_own_directory(store: Store, data_dir: Path) -> None:
         note.write_text(fleet_id + "\n")
 
 
-async def _sweep(store: Store, driver: LocalDriver) -> None:
+async def _sweep(fleet: Fleet, driver: LocalDriver) -> None:
     """End processes and remove directories whose rows are gone."""
     # In this order: a row comes before its directory, and others may be making both right now.
     known = await driver.known()
-    async with store.read(SYSTEM_SCOPE) as tx:
+    async with fleet.store.read(SYSTEM_SCOPE) as tx:
         recorded = set((await tx.session.scalars(select(CacheNode.uid))).all())
     for uid in known - recorded - {GATEWAY_UID}:
         log.warning("orphan_removed", node=uid)
         await driver.remove(uid)
+    forget_unknown(recorded, fleet)
 
 
 def _master_key(settings: Settings) -> MasterKey:

@@ -54,6 +54,17 @@ OPTIONS: Mapping[str, str] = {
     "memcached_flavor": "`bundled`: cachefleet's own memcached server. `stock`: the `memcached` "
     "binary, with auto discovery by the gateway at the configuration endpoint; its data is gone "
     "after a stop.",
+    "snapshot_store": "Where snapshots are kept: a folder, or `s3://bucket/prefix`. A folder in "
+    "the data directory unless given.",
+    "s3_endpoint_url": "Where S3 is, for exports, seeds and an `s3://` store. AWS itself unless "
+    "given. Credentials come from where AWS's tools look for them.",
+    "kms_endpoint_url": "Where KMS is, for `KmsKeyId`. AWS itself unless given.",
+    "memory_dir": "A memory-backed directory for the nodes of groups that are encrypted at rest. "
+    "`/dev/shm` unless given.",
+    "cloudwatch_endpoint_url": "Where metrics are put (`PutMetricData`), once a minute; without "
+    "it, nowhere.",
+    "cloudwatch_namespace": "Their namespace. AWS's own CloudWatch takes none that begins with "
+    "`AWS/`.",
     "sns_endpoint_url": "Where events go that have a notification topic; without it, nowhere.",
     "failover_timeout_s": "How long a node may be silent before it is taken for hung and ended.",
 }
@@ -175,6 +186,7 @@ PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "docs/architecture.md": {
         "replication-group": lambda: diagram("replication_group"),
         "cache-cluster": lambda: diagram("cache_cluster"),
+        "snapshot": lambda: diagram("snapshot"),
     },
 }
 

@@ -179,7 +179,7 @@ async function readCache(client: ElastiCacheClient, kind: CacheKind, id: string,
   return { cache: groupCache(group, members[0]), members };
 }
 
-function useListing<T>(
+export function useListing<T>(
   key: readonly unknown[],
   read: (marker: string | undefined, signal: AbortSignal) => Promise<Page<T>>,
   options: { enabled?: boolean; moving?: (items: T[]) => boolean } = {},
