@@ -237,7 +237,7 @@ async def _running_provisioner(
         cloudwatch.take(found, at_s)
 
     sampler = MetricsSampler(fleet, lambda: provisioner.leases, on_round=on_round)
-    keeper = FaultKeeper(fleet, provisioner)
+    keeper = FaultKeeper(fleet, held=lambda: provisioner.leases)
     await keeper.adopt()
     tasks = [
         asyncio.create_task(provisioner.run()),
