@@ -257,6 +257,8 @@ def _check_request(
         "network_type": network,
         "ip_discovery": discovery,
     }
+    if params.get("TransitEncryptionEnabled"):
+        columns |= {"transit_encryption_enabled": True, "transit_encryption_mode": "required"}
     return count, version, node_type, columns
 
 

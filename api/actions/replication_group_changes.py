@@ -12,6 +12,7 @@ from typing import Any
 
 from cachefleet.api import references
 from cachefleet.api.actions.engine_changes import cluster_mode_changes, engine_changes
+from cachefleet.api.actions.replication_group_creation import token_columns
 from cachefleet.api.context import RequestContext
 from cachefleet.api.registry import Params, Result, action
 from cachefleet.api.validation import group_changes as checks
@@ -19,6 +20,7 @@ from cachefleet.api.validation import pending, settings
 from cachefleet.api.validation.changes import announcements, setting_changes
 from cachefleet.api.validation.refusals import not_built
 from cachefleet.api.views.replication_groups import replication_group_view
+from cachefleet.engine.catalog import Catalog
 from cachefleet.provisioner.state import lifecycle
 from cachefleet.provisioner.state.operations import OperationKind
 from cachefleet.provisioner.state.store import Transaction
@@ -36,6 +38,7 @@ async def modify_replication_group(ctx: RequestContext, params: Params) -> Resul
         waiting, unbuilt = await _check_engine_changes(ctx, tx, group, params)
         shared = setting_changes(group, params)
         own = _own_changes(ctx, group, params)
+        _change_tokens(tx, group, params, shared, own, waiting, ctx.catalog)
         if unbuilt is not None:
             raise not_built(unbuilt)
         immediately = bool(params.get("ApplyImmediately"))
@@ -72,7 +75,8 @@ async def _check_engine_changes(
     pending.check_separate_upgrade(
         group.pending, waiting, immediately=bool(params.get("ApplyImmediately"))
     )
-    reasons.append(checks.check_access(ctx.catalog, group, params))
+    waiting |= checks.check_transit(ctx.catalog, group, params)
+    reasons.append(checks.check_user_groups(group, params))
     successor = checks.check_promotion(group, params.get("PrimaryClusterId"))
     if successor is not None:
         is_primary = successor == checks.primary_name(group)
@@ -82,6 +86,27 @@ async def _check_engine_changes(
     if params.get("Durability") not in _DURABILITY_WITHOUT_EFFECT:
         reasons.append("Durability is not built yet.")
     return waiting, next((reason for reason in reasons if reason is not None), None)
+
+
+def _change_tokens(
+    tx: Transaction,
+    group: ReplicationGroup,
+    params: Params,
+    shared: dict[str, Any],
+    own: dict[str, Any],
+    waiting: dict[str, Any],
+    catalog: Catalog,
+) -> None:
+    """Add the columns of a change of the AUTH token, and what is shown until engines have it."""
+    tokens = checks.check_token(catalog, group, params)
+    if tokens is None:
+        return
+    columns = token_columns(tokens)
+    shared["auth_token_enabled"] = columns.pop("auth_token_enabled")
+    shared["auth_token_changed_at"] = tx.now if tokens.enabled else None
+    own |= columns
+    confirms = params.get("AuthTokenUpdateStrategy") == "SET"
+    waiting["AuthTokenStatus"] = "SETTING" if confirms else "ROTATING"
 
 
 def _own_changes(ctx: RequestContext, group: ReplicationGroup, params: Params) -> dict[str, Any]:

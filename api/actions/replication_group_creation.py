@@ -24,7 +24,7 @@ from cachefleet.api.validation.windows import choose_windows
 from cachefleet.api.views.replication_groups import replication_group_view
 from cachefleet.engine.catalog import EngineVersion, NodeType
 from cachefleet.engine.types import Engine, NodeRole
-from cachefleet.provisioner.state import ids, lifecycle, parameter_groups, tags
+from cachefleet.provisioner.state import auth_tokens, ids, lifecycle, parameter_groups, tags
 from cachefleet.provisioner.state.errors import AlreadyExists
 from cachefleet.provisioner.state.layout import ShardPlan, lay_out_group
 from cachefleet.provisioner.state.members import add_member, new_node_group, settings_of
@@ -205,9 +205,31 @@ def _check_request(ctx: RequestContext, params: Params) -> _Request:
             "notification_topic_status": "active" if topic else None,
             "network_type": network,
             "ip_discovery": discovery,
+            **_transit_columns(ctx, params),
         },
         tags=tags.parse(params.get("Tags")),
     )
+
+
+def _transit_columns(ctx: RequestContext, params: Params) -> dict[str, Any]:
+    """Return the columns of encryption in transit and of the AUTH token."""
+    columns: dict[str, Any] = {}
+    if params.get("TransitEncryptionEnabled"):
+        columns["transit_encryption_enabled"] = True
+        columns["transit_encryption_mode"] = params.get("TransitEncryptionMode") or "required"
+    if params.get("AuthToken"):
+        tokens = auth_tokens.first(auth_tokens.token_sha256(params["AuthToken"]))
+        columns |= token_columns(tokens) | {"auth_token_changed_at": ctx.now}
+    return columns
+
+
+def token_columns(tokens: auth_tokens.Tokens) -> dict[str, Any]:
+    """Return the columns of a group in which its AUTH tokens are kept."""
+    return {
+        "auth_token_enabled": tokens.enabled,
+        "auth_token_sha256s": list(tokens.sha256s),
+        "auth_token_required": tokens.required,
+    }
 
 
 def _wants_encryption(params: Params) -> bool:
@@ -381,6 +403,11 @@ def _check_primary(ctx: RequestContext, primary: CacheCluster, params: Params) -
         "SecurityGroupIds": primary.security_group_ids,
         "Port": primary.port,
     }
+    if params.get("TransitEncryptionEnabled"):
+        raise wrong_combination(
+            "TransitEncryptionEnabled cannot be used together with PrimaryClusterId: the group "
+            "takes it over from the primary, which has none."
+        )
     for parameter, value in taken_over.items():
         if features.is_given(params, parameter) and params[parameter] != value:
             raise wrong_combination(

@@ -148,7 +148,6 @@ def _outposts_of(entry: Mapping[str, Any]) -> bool:
 _OUTPOSTS = "Nodes on outposts are not built yet."
 
 _UNBUILT_IN_CLUSTERS: Mapping[str, str] = {
-    "TransitEncryptionEnabled": "Encryption in transit is not built yet.",
     "LogDeliveryConfigurations": "Log delivery is not built yet.",
     "OutpostMode": _OUTPOSTS,
     "PreferredOutpostArn": _OUTPOSTS,
@@ -158,8 +157,6 @@ _UNBUILT_IN_CLUSTERS: Mapping[str, str] = {
 _UNBUILT_IN_GROUPS: Mapping[str, str] = {
     "GlobalReplicationGroupId": "Global datastores are not built yet.",
     "ServerlessCacheSnapshotName": "Restoring a serverless snapshot is not built yet.",
-    "TransitEncryptionEnabled": "Encryption in transit is not built yet.",
-    "AuthToken": "AUTH tokens are not built yet.",
     "UserGroupIds": "User groups are not built yet.",
     "LogDeliveryConfigurations": "Log delivery is not built yet.",
     "DataTieringEnabled": "Data tiering is not built yet.",

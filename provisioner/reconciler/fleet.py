@@ -17,7 +17,8 @@ from cachefleet.engine.valkey.adapter import ValkeyAdapter
 from cachefleet.engine.valkey.config import hidden_renames
 from cachefleet.provisioner.clock import Clock
 from cachefleet.provisioner.drivers.base import Driver
-from cachefleet.provisioner.reconciler.records import SubjectRecord, own_endpoint
+from cachefleet.provisioner.reconciler.certificates import Certificates
+from cachefleet.provisioner.reconciler.records import SubjectRecord, engine_endpoint
 from cachefleet.provisioner.settings import ProvisionerSettings
 from cachefleet.provisioner.snapshots.keys import Keys
 from cachefleet.provisioner.snapshots.s3 import S3Place, make_bucket_store
@@ -81,6 +82,15 @@ class Fleet:
     _memcached: dict[str, MemcachedAdapter] = field(default_factory=dict)
 
     @functools.cached_property
+    def certificates(self) -> Certificates:
+        """Return the local authority of this fleet, and what it has issued."""
+        return Certificates(self.settings.data_dir, self.clock)
+
+    def binds_endpoints(self, record: SubjectRecord) -> bool:
+        """Tell whether nodes bind this subject's endpoints; otherwise the gateway has them."""
+        return self.settings.endpoints_are_bound and not record.fronted
+
+    @functools.cached_property
     def snapshots(self) -> SnapshotStore:
         """Return where snapshots are kept."""
         told = self.settings.snapshot_store
@@ -128,7 +138,7 @@ class Fleet:
             control = None if self.stock_memcached else str(self.driver.socket_path(node.uid))
             adapter = MemcachedAdapter(
                 unix_socket=control,
-                endpoint=own_endpoint(node),
+                endpoint=engine_endpoint(node),
                 timeout_s=self.settings.command_timeout_s,
             )
             self._memcached[node.uid] = adapter
@@ -138,7 +148,7 @@ class Fleet:
         """Have the node's end or silence noticed from now on."""
         stock = record.engine is Engine.MEMCACHED and self.stock_memcached
         self.watched[node.uid] = WatchedNode(
-            record.lease.subject_uid, record.engine, own_endpoint(node) if stock else None
+            record.lease.subject_uid, record.engine, engine_endpoint(node) if stock else None
         )
 
     def require_trusted(self, lease: Lease) -> None:

@@ -26,6 +26,7 @@ from cachefleet.engine.valkey.config import (
     ClusterSeat,
     ValkeyConfig,
     hidden_renames,
+    listening_directives,
     render_config,
     render_nodes_conf,
 )
@@ -37,8 +38,13 @@ from cachefleet.provisioner.reconciler.binaries import (
 )
 from cachefleet.provisioner.reconciler.fleet import ADMIN_USER, Fleet, command_prefix
 from cachefleet.provisioner.reconciler.places import forget_sealed
-from cachefleet.provisioner.reconciler.records import SubjectRecord, own_endpoint
+from cachefleet.provisioner.reconciler.records import (
+    SubjectRecord,
+    own_endpoint,
+    replication_endpoint,
+)
 from cachefleet.provisioner.reconciler.sealing import bring_back
+from cachefleet.provisioner.reconciler.transit import listening_for, node_certificate, transit_of
 from cachefleet.provisioner.state import lifecycle
 from cachefleet.provisioner.state.tables import CacheNode
 
@@ -111,11 +117,16 @@ def valkey_config(
     node_type = fleet.catalog.node_type(settings.node_type)
     assert node_type is not None, settings.node_type
     own, upstream = own_endpoint(node), record.upstream(node)
+    listening = listening_for(node, record, fleet, transit_of(record, fleet))
     return ValkeyConfig(
         directory=str(fleet.driver.directory(node.uid)),
         # Endpoints are bound later: their last holder may not have let go yet.
         binds=(own.host,),
-        port=own.port,
+        port=listening.port,
+        tls_port=listening.tls_port,
+        tls=listening.tls,
+        tls_replication=listening.tls_replication,
+        client_port=listening.client_port,
         unix_socket=str(fleet.driver.socket_path(node.uid)),
         announce_host=own.host,
         admin_user=ADMIN_USER,
@@ -137,6 +148,21 @@ def valkey_config(
     )
 
 
+def wanted_listening(record: SubjectRecord, fleet: Fleet) -> dict[str, dict[str, str]]:
+    """Return the ports of each node that runs, by uid, as directives it can be set to."""
+    transit, binary = transit_of(record, fleet), binary_for(record, fleet)
+    return {
+        node.uid: listening_directives(
+            listening_for(node, record, fleet, transit),
+            binary,
+            cluster_enabled=record.cluster_enabled,
+        )
+        # A node that is being created is started with them.
+        for node in record.live_nodes
+        if node.status != lifecycle.NODE_CREATING
+    }
+
+
 def acl_lines(record: SubjectRecord, binary: EngineBinary) -> tuple[str, ...]:
     """Return the users of a node beside the control plane's own.
 
@@ -147,9 +173,17 @@ def acl_lines(record: SubjectRecord, binary: EngineBinary) -> tuple[str, ...]:
     rules = ADMIN_RULES if record.cluster_enabled else REPLICATION_RULES
     customers = (*OPEN_RULES, *closed_rules(directives=binary.directives))
     return (
-        default_line(rules=customers),
+        default_line(rules=customers, password_sha256s=required_tokens(record)),
         f"user {REPLICATION_USER} on #{secret} {' '.join(rules)}",
     )
+
+
+def required_tokens(record: SubjectRecord) -> tuple[str, ...]:
+    """Return the hashes of the AUTH tokens without which nobody gets in; none leaves it open."""
+    group = record.group
+    if group is None or not group.auth_token_required:
+        return ()
+    return tuple(group.auth_token_sha256s)
 
 
 def memcached_spec(
@@ -161,6 +195,8 @@ def memcached_spec(
     node_type = fleet.catalog.node_type(settings.node_type)
     assert node_type is not None, settings.node_type
     own = own_endpoint(node)
+    transit = transit_of(record, fleet)
+    tls = node_certificate(node, record, fleet) if transit.engine_tls else None
     argv = render_argv(
         MemcachedConfig(
             binary=binary,
@@ -173,6 +209,10 @@ def memcached_spec(
             report_version=settings.engine_version,
             cluster_config_file=str(directory / DISCOVERY_FILE),
             memory_file=str(directory / SAVED_ITEMS_FILE),
+            # Relative: the command line must not hold a comma, and anybody's directory may.
+            tls_cert_file=None if tls is None else os.path.relpath(tls.cert_file, directory),
+            tls_key_file=None if tls is None else os.path.relpath(tls.key_file, directory),
+            plain_port=node.engine_port if transit.inner_port else None,
         )
     )
     return ProcessSpec(
@@ -237,7 +277,7 @@ def _replica_of(node: CacheNode, record: SubjectRecord) -> Endpoint | None:
     unknown = node.status == lifecycle.NODE_CREATING
     if record.cluster_enabled or node.role != NodeRole.REPLICA or unknown or primary is None:
         return None
-    return own_endpoint(primary)
+    return replication_endpoint(primary)
 
 
 def _keeps_picture(node: CacheNode, record: SubjectRecord, directory: Path) -> bool:
@@ -288,7 +328,7 @@ def _seat(node: CacheNode, record: SubjectRecord, *, primary_id: str | None) -> 
     shard = next(s for s in record.group.node_groups if s.uid == node.node_group_uid)
     return ClusterSeat(
         id=node.engine_node_id,
-        endpoint=own_endpoint(node),
+        endpoint=replication_endpoint(node),
         bus_port=node.bus_port or 0,
         primary_id=primary_id,
         shard_id=shard.engine_shard_id,
@@ -306,7 +346,7 @@ def first_seats(record: SubjectRecord) -> list[ClusterSeat]:
         seats.extend(
             ClusterSeat(
                 id=member.engine_node_id,
-                endpoint=own_endpoint(member),
+                endpoint=replication_endpoint(member),
                 bus_port=member.bus_port or 0,
                 primary_id=None if member is primary else primary.engine_node_id,
                 slots=tuple(parse_slots(shard.slots)) if member is primary else (),

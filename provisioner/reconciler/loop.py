@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -195,7 +196,16 @@ class Provisioner:
         for uid in [uid for uid in self._held if uid not in ours]:
             await self._drop(uid)
         for uid in self._held:
-            self._fleet.trusted_until_s[uid] = now_s + leases.TRUSTED_S
+            self._fleet.trusted_until_s[uid] = self._trusted_until_s(now_s)
+
+    def _trusted_until_s(self, renewed_at_s: float) -> float:
+        """Return until when leases that were renewed then may be acted under.
+
+        SQLite's file is ours alone, by the directory's lock: nobody else can take a lease, also
+        while a full disk keeps us from renewing it.
+        """
+        alone = self._fleet.store.is_sqlite
+        return math.inf if alone else renewed_at_s + leases.TRUSTED_S
 
     async def _claim(self, now_s: float) -> None:
         fleet = self._fleet
@@ -216,7 +226,7 @@ class Provisioner:
             claimed = await operations.claim(tx, subject_uids=[*ready, *uids])
         for lease in taken:
             self._held[lease.subject_uid] = _Held(lease)
-            fleet.trusted_until_s[lease.subject_uid] = now_s + leases.TRUSTED_S
+            fleet.trusted_until_s[lease.subject_uid] = self._trusted_until_s(now_s)
         self._note_adopted(uids)
         for operation in claimed:
             held = self._held[operation.subject_uid]

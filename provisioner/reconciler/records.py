@@ -122,6 +122,19 @@ class SubjectRecord:
         changed = [node for node in self.nodes if node.status != lifecycle.NODE_AVAILABLE]
         return self.clusters[0].discovery_version + (0 if self.is_creating else len(changed))
 
+    @property
+    def transit_mode(self) -> str | None:
+        """Return ``TransitEncryptionMode``, None without encryption in transit."""
+        settings = self.settings
+        return settings.transit_encryption_mode if settings.transit_encryption_enabled else None
+
+    @property
+    def fronted(self) -> bool:
+        """Tell whether the gateway has the ports that clients know, for any node."""
+        if self.engine is Engine.MEMCACHED:
+            return False
+        return any(node.engine_port is not None for node in self.live_nodes)
+
     def endpoint(self, kind: str) -> Endpoint | None:
         """Return the subject's primary, reader or configuration endpoint, where it has one."""
         for row in self.addresses:
@@ -135,6 +148,18 @@ def own_endpoint(node: CacheNode) -> Endpoint:
     assert node.host is not None, node.uid
     assert node.port is not None, node.uid
     return Endpoint(node.host, node.port)
+
+
+def engine_endpoint(node: CacheNode) -> Endpoint:
+    """Return where the engine itself takes clients: behind the gateway, or where they connect."""
+    own = own_endpoint(node)
+    return own if node.engine_port is None else Endpoint(own.host, node.engine_port)
+
+
+def replication_endpoint(node: CacheNode) -> Endpoint:
+    """Return where its replicas, and in cluster mode its peers, reach a node."""
+    inner = engine_endpoint(node)
+    return inner if node.replication_port is None else Endpoint(inner.host, node.replication_port)
 
 
 async def load_subject(tx: Transaction, lease: Lease) -> SubjectRecord | None:

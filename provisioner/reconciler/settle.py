@@ -18,7 +18,7 @@ from cachefleet.provisioner.drivers.base import LaunchFailed
 from cachefleet.provisioner.planning.cluster import plan_cluster
 from cachefleet.provisioner.planning.memcached import plan_memcached
 from cachefleet.provisioner.planning.replication import plan_replication
-from cachefleet.provisioner.planning.steps import Step
+from cachefleet.provisioner.planning.steps import Step, Verb
 from cachefleet.provisioner.reconciler.act import take
 from cachefleet.provisioner.reconciler.addressing import ensure_addresses
 from cachefleet.provisioner.reconciler.conclude import (
@@ -44,10 +44,12 @@ from cachefleet.provisioner.reconciler.observe import (
 )
 from cachefleet.provisioner.reconciler.outcomes import Done, GiveUp, Outcome, Requeue
 from cachefleet.provisioner.reconciler.places import NoMemoryDirectory, forget_sealed
-from cachefleet.provisioner.reconciler.reconfigure import ValuesRefused, reconfigure
+from cachefleet.provisioner.reconciler.reconfigure import ValuesRefused, admit, reconfigure
 from cachefleet.provisioner.reconciler.records import SubjectRecord, load_subject
 from cachefleet.provisioner.reconciler.renew import end_rebooting, renew
 from cachefleet.provisioner.reconciler.sealing import SealedData, ensure_key
+from cachefleet.provisioner.reconciler.secure import cut_plain, refresh_certificates
+from cachefleet.provisioner.reconciler.transit import gateway_name
 from cachefleet.provisioner.state import lifecycle
 from cachefleet.provisioner.state.errors import AddressesExhausted
 from cachefleet.provisioner.state.leases import Lease
@@ -101,6 +103,8 @@ async def settle(
             if may_restart:
                 record = await renew(record, fleet, converge)
             await _reconfigure(record, fleet)
+            await admit(record, fleet)
+            await refresh_certificates(record, fleet)
     except Permanent as error:
         return await _refused(record, fleet, reason=str(error))
     except TimeoutError:
@@ -136,12 +140,16 @@ async def converge(record: SubjectRecord, fleet: Fleet) -> SubjectRecord:
         TimeoutError: it took more steps than any plan needs.
     """
     record = await ensure_addresses(record, fleet)
+    await cut_plain(record, fleet)
     record = await ensure_primaries(record, fleet)
     for _ in range(STEPS_PER_CLAIM_MAX):
         steps = await plan(record, fleet)
         if not steps:
             return record
         await take(steps, record, fleet)
+        if record.fronted and any(step.verb is Verb.LISTEN for step in steps):
+            # The engines have let go of the ports that clients know: nobody listens until this.
+            await fleet.sync_endpoints(None)
     raise TimeoutError
 
 
@@ -159,7 +167,7 @@ async def _reconfigure(record: SubjectRecord, fleet: Fleet) -> None:
 
 async def _release_endpoints(record: SubjectRecord, fleet: Fleet) -> None:
     """Take from nodes on their way out the endpoints they stand for: nobody else can bind them."""
-    if not record.live_nodes or not fleet.settings.endpoints_are_bound:
+    if not record.live_nodes or not fleet.binds_endpoints(record):
         return
     for node in record.retiring_nodes:
         if node.host is None or await fleet.driver.find(node.uid) is None:
@@ -183,6 +191,8 @@ async def _end(node: CacheNode, fleet: Fleet) -> None:
     with fleet.ending_node(node.uid):
         await fleet.forget(node.uid)
         await fleet.driver.remove(node.uid)
+    for name in (node.uid, gateway_name(node.uid)):
+        fleet.certificates.forget(name)
         forget_sealed(node.uid, fleet)
 
 

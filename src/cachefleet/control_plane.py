@@ -33,9 +33,13 @@ from cachefleet.provisioner.clock import Clock, SystemClock
 from cachefleet.provisioner.drivers.base import LaunchFailed
 from cachefleet.provisioner.drivers.local import LocalDriver
 from cachefleet.provisioner.health.faults import FaultKeeper
+from cachefleet.provisioner.health.film import FilmMaker
 from cachefleet.provisioner.health.monitor import Monitor
 from cachefleet.provisioner.health.readers import ReaderWatch
 from cachefleet.provisioner.health.reports import FleetReports
+from cachefleet.provisioner.health.sampler import MetricsSampler
+from cachefleet.provisioner.health.visits import NodeVisits
+from cachefleet.provisioner.maintenance.certificates import CertificateWatch
 from cachefleet.provisioner.maintenance.notifier import Notifier, publisher_of
 from cachefleet.provisioner.maintenance.scheduler import Maintenance
 from cachefleet.provisioner.reconciler.endpoints import GATEWAY_UID, Endpoints
@@ -79,8 +83,10 @@ class CannotStart(Exception):
 
 
 @contextlib.contextmanager
-def hold_data_dir(settings: Settings) -> Iterator[None]:
-    """Make sure that nobody else runs nodes in this directory.
+def hold_data_dir(settings: Settings) -> Iterator[Callable[[], bool]]:
+    """Make sure that nobody else runs nodes in this directory, or only those who share a database.
+
+    Gives a function that tells, at the end, whether we are the last of them.
 
     Raises:
         CannotStart: another cachefleet holds it, or it cannot be written.
@@ -96,7 +102,7 @@ def hold_data_dir(settings: Settings) -> Iterator[None]:
     try:
         if not _lock(descriptor, kind):
             raise CannotStart(f"the data directory {path} is in use by another cachefleet")
-        yield
+        yield lambda: kind == fcntl.LOCK_EX or _lock(descriptor, fcntl.LOCK_EX)
     finally:
         os.close(descriptor)
 
@@ -166,10 +172,11 @@ async def run_everything(
 ) -> None:
     """Serve the API and run the nodes until SIGTERM or SIGINT, then stop in order."""
     clock = SystemClock()
-    with hold_data_dir(settings):
+    with hold_data_dir(settings) as is_last:
         async with open_store(settings, clock) as store, _listening(settings) as listener:
             stopping = _stop_on_signal()
-            async with _running_provisioner(settings, store, clock, stopping, report) as ports:
+            running = _running_provisioner(settings, store, clock, stopping, report, is_last)
+            async with running as ports:
                 await _serve_api(settings, store, clock, listener, stopping, on_ready, ports)
 
 
@@ -178,10 +185,10 @@ async def run_provisioner(
 ) -> None:
     """Run the nodes without an API, until SIGTERM or SIGINT."""
     clock = SystemClock()
-    with hold_data_dir(settings):
+    with hold_data_dir(settings) as is_last:
         async with open_store(settings, clock) as store:
             stopping = _stop_on_signal()
-            async with _running_provisioner(settings, store, clock, stopping, report):
+            async with _running_provisioner(settings, store, clock, stopping, report, is_last):
                 on_ready("provisioner", 0)
                 await stopping.wait()
 
@@ -195,7 +202,12 @@ async def run_api(settings: Settings, *, on_ready: ReadyCallback) -> None:
 
 @contextlib.asynccontextmanager
 async def _running_provisioner(
-    settings: Settings, store: Store, clock: Clock, stopping: asyncio.Event, report: Reporter
+    settings: Settings,
+    store: Store,
+    clock: Clock,
+    stopping: asyncio.Event,
+    report: Reporter,
+    is_last: Callable[[], bool],
 ) -> AsyncIterator[Ports]:
     fleet, endpoints = await _make_fleet(settings, store, clock)
 
@@ -206,14 +218,17 @@ async def _running_provisioner(
     provisioner = Provisioner(fleet, after_work=after_work)
     maintenance = Maintenance(store, clock, holder=fleet.holder, held=lambda: provisioner.leases)
     monitor = Monitor(fleet, provisioner, endpoints)
+    sampler = MetricsSampler(fleet, lambda: provisioner.leases, on_round=lambda found, at_s: None)
     keeper = FaultKeeper(fleet, provisioner)
     await keeper.adopt()
     tasks = [
         asyncio.create_task(provisioner.run()),
         asyncio.create_task(monitor.run()),
         asyncio.create_task(keeper.run()),
+        asyncio.create_task(sampler.run()),
         asyncio.create_task(ReaderWatch(fleet, provisioner, endpoints).run()),
         asyncio.create_task(maintenance.run()),
+        asyncio.create_task(CertificateWatch(fleet, held=lambda: provisioner.leases).run()),
         asyncio.create_task(Notifier(store, clock, publisher_of(settings.sns_endpoint_url)).run()),
     ]
     for task in tasks:
@@ -232,6 +247,9 @@ async def _running_provisioner(
         yield Ports(
             node_reports=FleetReports(fleet),
             resetter=FleetReset(fleet, provisioner, endpoints),
+            node_visits=NodeVisits(fleet),
+            camera=FilmMaker(fleet, clock),
+            inventory=fleet.inventory,
         )
     finally:
         for task in tasks:
@@ -239,11 +257,14 @@ async def _running_provisioner(
         for outcome in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(outcome, Exception):
                 log.error("task_broke", error=repr(outcome), exc_info=outcome)
-        await keeper.lift_all()
-        await stop_nodes(
-            fleet, save=not settings.ephemeral, on_node=functools.partial(report, SAVING)
-        )
-        await endpoints.stop()
+        await keeper.let_go()
+        # Whoever shares the fleet with us goes on with it: nodes end with the last of us.
+        if is_last():
+            await keeper.lift_all()
+            await stop_nodes(
+                fleet, save=not settings.ephemeral, on_node=functools.partial(report, SAVING)
+            )
+            await endpoints.stop()
         await fleet.aclose()
         await fleet.driver.aclose()
 
@@ -311,9 +332,11 @@ async def _require_own_directory(store: Store, data_dir: Path) -> None:
 
 async def _sweep(fleet: Fleet, driver: LocalDriver) -> None:
     """End processes and remove directories whose rows are gone."""
+    # In this order: a row comes before its directory, and others may be making both right now.
+    known = await driver.known()
     async with fleet.store.read(SYSTEM_SCOPE) as tx:
         recorded = set((await tx.session.scalars(select(CacheNode.uid))).all())
-    for uid in await driver.known() - recorded - {GATEWAY_UID}:
+    for uid in known - recorded - {GATEWAY_UID}:
         log.warning("orphan_removed", node=uid)
         await driver.remove(uid)
     forget_unknown(recorded, fleet)

@@ -17,6 +17,7 @@ from tests.support.api import SCOPE, Api, open_api
 from tests.support.settled import put_status, settle
 
 NODE = "cache.t3.micro"
+TOKEN = "the-token-of-keyed!"
 
 
 class World:
@@ -154,6 +155,14 @@ _GROUPS: dict[str, dict[str, Any]] = {
         "NumNodeGroups": 2,
         "ReplicasPerNodeGroup": 1,
         "AutomaticFailoverEnabled": True,
+    },
+    "sealed": {"TransitEncryptionEnabled": True},
+    "either": {"TransitEncryptionEnabled": True, "TransitEncryptionMode": "preferred"},
+    "keyed": {"TransitEncryptionEnabled": True, "AuthToken": TOKEN},
+    "ancient": {
+        "EngineVersion": "4.0.10",
+        "TransitEncryptionEnabled": True,
+        "AuthToken": TOKEN,
     },
     "bare": {"NumNodeGroups": 2, "ReplicasPerNodeGroup": 0, "AutomaticFailoverEnabled": True},
 }

@@ -7,8 +7,8 @@ from alembic import op
 
 import cachefleet.provisioner.state.tables
 
-revision = "0007_expand_snapshots"
-down_revision = "0006_expand_faults"
+revision = "0008_expand_snapshots"
+down_revision = "0007_expand_metrics"
 branch_labels = None
 depends_on = None
 
