@@ -25,6 +25,8 @@ class ProvisionerSettings:
     command_timeout_s: float = 2.0
     save_timeout_s: float = 60.0
     failover_timeout_s: float = 1.0
+    # Where logs are delivered: "folder", "aws", or the URL of an endpoint.
+    log_endpoint: str = "folder"
 
     @property
     def endpoints_are_bound(self) -> bool:

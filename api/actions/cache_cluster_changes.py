@@ -19,6 +19,7 @@ from cachefleet.api.faults import Fault
 from cachefleet.api.registry import Params, Result, action
 from cachefleet.api.validation import cache_nodes, engines, features, pending, settings
 from cachefleet.api.validation.changes import setting_changes
+from cachefleet.api.validation.log_delivery import log_delivery_changes
 from cachefleet.api.validation.refusals import not_built, wrong_combination, wrong_value
 from cachefleet.api.views.cache_clusters import cache_cluster_view
 from cachefleet.engine.catalog import EngineVersion
@@ -57,11 +58,14 @@ async def modify_cache_cluster(ctx: RequestContext, params: Params) -> Result:
         _check_applicable(cluster, group, params)
         waiting, unbuilt = await _check_engine_changes(ctx, tx, cluster, group, params)
         changes = setting_changes(cluster, params)
+        logs, waiting_logs = log_delivery_changes(ctx.catalog, cluster, params)
         resized, az_mode = await _check_node_count(tx, cluster, params)
         if az_mode != cluster.az_mode:
             changes["az_mode"] = az_mode
         if unbuilt is not None:
             raise not_built(unbuilt)
+        changes |= logs
+        waiting |= waiting_logs
         # A member's pending values are its group's, and applied with them.
         immediately = bool(params.get("ApplyImmediately")) and group is None
         after = pending.merged(cluster.pending, {**waiting, **resized})
@@ -77,6 +81,8 @@ async def modify_cache_cluster(ctx: RequestContext, params: Params) -> Result:
                 subject_uid=cluster.uid if group is None else group.uid,
                 token=ctx.request_id,
             )
+        if logs:
+            tx.enqueue(OperationKind.LOG_DELIVERY, subject_uid=cluster.uid, token=ctx.request_id)
         if due:
             _resize(ctx, tx, cluster)
         await tx.session.flush()
@@ -141,8 +147,6 @@ async def _check_engine_changes(
         node_type_has_snapshots=node_type is None or node_type.snapshots,
     ):
         reasons.append("Automatic snapshots are not built yet.")
-    if params.get("LogDeliveryConfigurations"):
-        reasons.append("Log delivery is not built yet.")
     return waiting, next(iter(reasons), None)
 
 

@@ -17,6 +17,7 @@ from cachefleet.api.pagination import window
 from cachefleet.api.registry import Params, Result, action
 from cachefleet.api.validation import cache_nodes, engines, features, settings
 from cachefleet.api.validation.identifiers import check_cache_cluster_id
+from cachefleet.api.validation.log_delivery import new_log_delivery
 from cachefleet.api.validation.refusals import not_built, wrong_combination, wrong_value
 from cachefleet.api.validation.shards import REPLICAS_PER_SHARD_MAX
 from cachefleet.api.validation.windows import choose_windows
@@ -82,6 +83,8 @@ async def create_cache_cluster(ctx: RequestContext, params: Params) -> Result:
         ]
         await tags.put(tx, CacheCluster.arn_kind, name, wanted_tags)
         tx.enqueue(OperationKind.SETTLE, subject_uid=cluster.uid, token=ctx.request_id)
+        if cluster.log_delivery:
+            tx.enqueue(OperationKind.LOG_DELIVERY, subject_uid=cluster.uid, token=ctx.request_id)
         await tx.session.flush()
         return {"CacheCluster": cache_cluster_view(cluster)}
 
@@ -225,6 +228,9 @@ def _check_request(
         "notification_topic_status": "active" if topic else None,
         "network_type": network,
         "ip_discovery": discovery,
+        "log_delivery": new_log_delivery(
+            ctx.catalog, params, engine=engine, engine_version=version.version
+        ),
     }
     return count, version, node_type, columns
 

@@ -17,6 +17,7 @@ from cachefleet.api.registry import Params, Result, action
 from cachefleet.api.validation import group_changes as checks
 from cachefleet.api.validation import pending, settings
 from cachefleet.api.validation.changes import setting_changes
+from cachefleet.api.validation.log_delivery import log_delivery_changes
 from cachefleet.api.validation.refusals import not_built
 from cachefleet.api.views.replication_groups import replication_group_view
 from cachefleet.provisioner.state import lifecycle
@@ -36,6 +37,7 @@ async def modify_replication_group(ctx: RequestContext, params: Params) -> Resul
         waiting, unbuilt = await _check_engine_changes(ctx, tx, group, params)
         shared = setting_changes(group, params)
         own, unbuilt_own = _own_changes(ctx, group, params)
+        logs, waiting_logs = log_delivery_changes(ctx.catalog, group, params)
         unbuilt = unbuilt or unbuilt_own
         if unbuilt is not None:
             raise not_built(unbuilt)
@@ -47,10 +49,14 @@ async def modify_replication_group(ctx: RequestContext, params: Params) -> Resul
         else:
             now = {"AutomaticFailoverStatus": group.automatic_failover, "MultiAZ": group.multi_az}
             waiting |= {k: v if v != now[k] else None for k, v in failover.items()}
+        own |= logs
+        waiting |= waiting_logs
         _set_pending(group, waiting)
         due = pending.is_due(group.pending, immediately=immediately)
         _write(group, shared, own, due=due)
         _file(tx, group, ctx.request_id, due=due, settles=bool(shared or own))
+        if logs:
+            tx.enqueue(OperationKind.LOG_DELIVERY, subject_uid=group.uid, token=ctx.request_id)
         endpoints = await references.read_endpoints(tx, [group.uid])
         return {"ReplicationGroup": replication_group_view(group, endpoints=endpoints)}
 
@@ -70,8 +76,6 @@ async def _check_engine_changes(
     if successor is not None:
         is_primary = successor == checks.primary_name(group)
         waiting["PrimaryClusterId"] = None if is_primary else successor
-    if params.get("LogDeliveryConfigurations"):
-        reasons.append("Log delivery is not built yet.")
     if params.get("Durability") not in _DURABILITY_WITHOUT_EFFECT:
         reasons.append("Durability is not built yet.")
     return waiting, next((reason for reason in reasons if reason is not None), None)

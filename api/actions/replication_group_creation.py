@@ -18,6 +18,7 @@ from cachefleet.api.faults import Fault
 from cachefleet.api.registry import Params, Result, action
 from cachefleet.api.validation import engines, features, settings, shards
 from cachefleet.api.validation.identifiers import check_replication_group_id
+from cachefleet.api.validation.log_delivery import new_log_delivery
 from cachefleet.api.validation.refusals import not_built, wrong_combination, wrong_value
 from cachefleet.api.validation.windows import choose_windows
 from cachefleet.api.views.replication_groups import replication_group_view
@@ -185,6 +186,9 @@ def _check_request(ctx: RequestContext, params: Params) -> _Request:
             "notification_topic_status": "active" if topic else None,
             "network_type": network,
             "ip_discovery": discovery,
+            "log_delivery": new_log_delivery(
+                ctx.catalog, params, engine=engine, engine_version=version.version
+            ),
         },
         tags=tags.parse(params.get("Tags")),
     )
@@ -260,6 +264,8 @@ async def _file(
         for member in group.members:
             await tags.put(tx, CacheCluster.arn_kind, member.name, wanted)
     tx.enqueue(OperationKind.SETTLE, subject_uid=group.uid, token=ctx.request_id)
+    if group.log_delivery:
+        tx.enqueue(OperationKind.LOG_DELIVERY, subject_uid=group.uid, token=ctx.request_id)
     await tx.session.flush()
     return {"ReplicationGroup": replication_group_view(group)}
 
@@ -286,6 +292,14 @@ async def _create_around(ctx: RequestContext, params: Params) -> Result:
             "maintenance_window": windows.maintenance,
             "snapshot_window": windows.snapshot,
         }
+        # A member delivers no logs of its own: what it did is its group's now.
+        logs = new_log_delivery(
+            ctx.catalog,
+            params,
+            engine=Engine(primary.engine),
+            engine_version=primary.engine_version,
+        )
+        columns["log_delivery"], primary.log_delivery = logs or primary.log_delivery, []
         if topic:
             columns |= {"notification_topic_arn": topic, "notification_topic_status": "active"}
         if params.get("AutoMinorVersionUpgrade") is not None:

@@ -154,7 +154,6 @@ _UNBUILT_IN_CLUSTERS: Mapping[str, str] = {
     "SnapshotArns": "Creating a cluster from a snapshot is not built yet.",
     "SnapshotName": "Creating a cluster from a snapshot is not built yet.",
     "TransitEncryptionEnabled": "Encryption in transit is not built yet.",
-    "LogDeliveryConfigurations": "Log delivery is not built yet.",
     "OutpostMode": _OUTPOSTS,
     "PreferredOutpostArn": _OUTPOSTS,
     "PreferredOutpostArns": _OUTPOSTS,
@@ -170,6 +169,5 @@ _UNBUILT_IN_GROUPS: Mapping[str, str] = {
     "UserGroupIds": "User groups are not built yet.",
     "AtRestEncryptionEnabled": "Encryption at rest is not built yet.",
     "KmsKeyId": "Encryption at rest is not built yet.",
-    "LogDeliveryConfigurations": "Log delivery is not built yet.",
     "DataTieringEnabled": "Data tiering is not built yet.",
 }

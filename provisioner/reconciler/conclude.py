@@ -45,6 +45,7 @@ CONCLUDED_BY_THEMSELVES = (
     OperationKind.MODIFY,
     OperationKind.CHANGE_PRIMARY,
     OperationKind.RESHARD,
+    OperationKind.LOG_DELIVERY,
     OperationKind.TEST_MIGRATION,
     OperationKind.START_MIGRATION,
     OperationKind.COMPLETE_MIGRATION,

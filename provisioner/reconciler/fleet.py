@@ -14,6 +14,7 @@ from cachefleet.engine.types import Endpoint, Engine
 from cachefleet.engine.valkey.adapter import ValkeyAdapter
 from cachefleet.engine.valkey.config import hidden_renames
 from cachefleet.provisioner.clock import Clock
+from cachefleet.provisioner.destinations.directory import Destinations
 from cachefleet.provisioner.drivers.base import Driver
 from cachefleet.provisioner.reconciler.records import SubjectRecord, own_endpoint
 from cachefleet.provisioner.settings import ProvisionerSettings
@@ -21,6 +22,7 @@ from cachefleet.provisioner.state.store import Store
 from cachefleet.provisioner.state.tables import CacheNode
 
 ADMIN_USER = "cachefleet"
+LOGS_FOLDER = "logs"
 
 SyncEndpoints = Callable[[str | None], Awaitable[None]]
 
@@ -63,8 +65,15 @@ class Fleet:
     unfit_readers: set[str] = field(default_factory=set)
     # Processes that a pass is ending itself: their exits are no news.
     ending: set[str] = field(default_factory=set)
+    # Where logs are delivered.
+    destinations: Destinations = field(init=False)
     _valkey: dict[str, ValkeyAdapter] = field(default_factory=dict)
     _memcached: dict[str, MemcachedAdapter] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.destinations = Destinations(
+            endpoint=self.settings.log_endpoint, folder=self.settings.data_dir / LOGS_FOLDER
+        )
 
     @property
     def stock_memcached(self) -> bool:
@@ -138,3 +147,4 @@ class Fleet:
         """Close all connections to engines."""
         for uid in [*self._valkey, *self._memcached]:
             await self.forget(uid)
+        self.destinations.close()

@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from cachefleet.provisioner.reconciler.apply_parameters import apply_parameters
 from cachefleet.provisioner.reconciler.change_primary import change_primary, end_primary
 from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.log_delivery import apply_log_delivery
 from cachefleet.provisioner.reconciler.migration import (
     complete_migration,
     start_migration,
@@ -56,6 +57,7 @@ HANDLERS: Mapping[str, Handler] = {
     OperationKind.CHANGE_PRIMARY: change_primary,
     OperationKind.TEST_FAILOVER: end_primary,
     OperationKind.RESHARD: reshard,
+    OperationKind.LOG_DELIVERY: apply_log_delivery,
     OperationKind.TEST_MIGRATION: test_migration,
     OperationKind.START_MIGRATION: start_migration,
     OperationKind.COMPLETE_MIGRATION: complete_migration,

@@ -29,6 +29,7 @@ from cachefleet.engine.catalog import Catalog
 from cachefleet.engine.discovery import discover
 from cachefleet.progress import SAVING, STARTING, Reporter, no_report
 from cachefleet.provisioner.clock import Clock, SystemClock
+from cachefleet.provisioner.delivery.service import LogDelivery
 from cachefleet.provisioner.drivers.base import LaunchFailed
 from cachefleet.provisioner.drivers.local import LocalDriver
 from cachefleet.provisioner.health.monitor import Monitor
@@ -195,6 +196,7 @@ async def _running_provisioner(
         asyncio.create_task(provisioner.run()),
         asyncio.create_task(monitor.run()),
         asyncio.create_task(ReaderWatch(fleet, provisioner, endpoints).run()),
+        asyncio.create_task(LogDelivery(fleet, held=lambda: provisioner.leases).run()),
         asyncio.create_task(
             Maintenance(store, clock, holder=fleet.holder, held=lambda: provisioner.leases).run()
         ),

@@ -50,6 +50,8 @@ OPTIONS: Mapping[str, str] = {
     "memcached_flavor": "`bundled`: cachefleet's own memcached server. `stock`: the `memcached` "
     "binary, with auto discovery by the gateway at the configuration endpoint; its data is gone "
     "after a stop.",
+    "log_endpoint": "Where logs are delivered: `folder` (`logs` in the data directory), `aws`, or "
+    "the URL of an endpoint that speaks CloudWatch Logs and Firehose.",
     "failover_timeout_s": "How long a node may be silent before it is taken for hung and ended.",
 }
 

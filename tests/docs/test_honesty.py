@@ -16,12 +16,11 @@ from tests.docs.runner import ROOT
 CLAIMS = [
     (
         "README.md",
-        "| Encryption, AUTH and users, snapshots, serverless, global datastores, log delivery |",
+        "| Encryption, AUTH and users, snapshots, serverless, global datastores |",
         [
             "Encryption in transit is not built yet.",
             "Encryption at rest is not built yet.",
             "AUTH tokens are not built yet.",
-            "Log delivery is not built yet.",
             "CreateUser",
             "CreateSnapshot",
             "CreateServerlessCache",
