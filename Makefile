@@ -6,12 +6,12 @@ STAMP := .venv/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install system-packages run test test-fast lint types fix docs openapi bench faults clean
+.PHONY: help install console screenshots system-packages run test test-fast lint types fix docs openapi bench faults clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
-install: $(STAMP) ## Make .venv with the package (editable) and its development and test extras
+install: $(STAMP) console ## Make .venv with the package (editable) and its development and test extras
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "cachefleet needs Python 3.11 or newer (set PYTHON=...)"; exit 2; }
@@ -19,6 +19,12 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable . --group dev --group test
 	@touch $(STAMP)
+
+console: ## Build the web console, where Node.js is there
+	@$(PYTHON) dashboard/build.py
+
+screenshots: install system-packages ## Take the pictures of the console that the documentation shows
+	$(BIN)/python -m tests.console.screenshots
 
 system-packages: ## Install the engines and tools that tests need, where apt may be used
 	@bash tests/system-packages.sh
@@ -33,6 +39,7 @@ test-fast: install ## Run the tests that take milliseconds
 	$(BIN)/python -m pytest -m "not engine and not slow" $(ARGS)
 
 lint: install ## Check format, style, import contracts and generated files
+	@if [ -d dashboard/node_modules ]; then cd dashboard && npm run --silent lint && npm run --silent types; fi
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
@@ -57,4 +64,4 @@ bench: install system-packages ## Measure; bench/README.md says what and how
 	$(BIN)/python -m bench $(ARGS)
 
 clean: ## Remove what was built
-	rm -rf .venv build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv build dist src/*.egg-info src/cachefleet/_console dashboard/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from fastapi import FastAPI
-from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.responses import JSONResponse
 
 from cachefleet import __version__
 from cachefleet.api import actions
@@ -25,6 +26,7 @@ from cachefleet.api.auth.identity import (
     CredentialStore,
     StaticCredentials,
 )
+from cachefleet.api.console import CONSOLE_DIR, add_console
 from cachefleet.api.endpoint import FrontDoor, Observe
 from cachefleet.api.front_end import FrontEnd, Ports
 from cachefleet.api.pipeline import Pipeline
@@ -42,13 +44,6 @@ if TYPE_CHECKING:
     from cachefleet.provisioner.state.store import Store
 
 READY_TIMEOUT_S = 5.0
-CONSOLE_NOTE = """This is cachefleet. It answers the Amazon ElastiCache API at this address:
-
-    aws elasticache describe-replication-groups --endpoint-url http://<this address>
-
-This build has no web console.
-"""
-
 # Returns why the server is not ready, or None where it is.
 ReadinessCheck = Callable[[], Awaitable[str | None]]
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -69,6 +64,7 @@ def create_app(
     observe: Observe | None = None,
     lifespan: Lifespan | None = None,
     registry: Registry | None = None,
+    console_dir: Path = CONSOLE_DIR,
 ) -> FastAPI:
     """Return the application. Imports every module of ``cachefleet.api.actions``."""
     model = load_model()
@@ -91,7 +87,7 @@ def create_app(
     rest = make_door(front_end, observe=observe)
     app.add_middleware(FrontDoor, pipeline=pipeline, observe=observe, rest=rest)
     _add_health(app, readiness)
-    _add_console_note(app)
+    add_console(app, settings, console_dir)
     return app
 
 
@@ -134,13 +130,6 @@ def make_services(
         settings=settings,
         bearer_tokens=bearer_tokens,
     )
-
-
-def _add_console_note(app: FastAPI) -> None:
-    @app.get("/console/", include_in_schema=False)
-    async def console() -> PlainTextResponse:
-        """Say where a person who opens the server in a browser has landed."""
-        return PlainTextResponse(CONSOLE_NOTE)
 
 
 def _add_health(app: FastAPI, readiness: ReadinessCheck | None) -> None:

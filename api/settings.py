@@ -34,6 +34,9 @@ class ApiSettings(BaseSettings):
         pattern=r"^[a-z0-9-]{1,32}$",
         description="The region of requests that carry no credential scope.",
     )
+    allow_faults: bool = Field(
+        default=False, description="Whether faults may be injected (`/v1/faults`)."
+    )
     allowed_hosts: Names = Field(
         default=(
             "localhost",

@@ -6,28 +6,31 @@ document. Sending answers and catching errors is not done here.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from cachefleet.api.answers import AnswerCache
-from cachefleet.api.auth.identity import Authenticator, BearerTokens, Identity
+from cachefleet.api.auth.identity import Authenticator, BearerTokens, Identity, may_call
 from cachefleet.api.auth.sigv4 import SignatureRefused, SignedRequest
 from cachefleet.api.context import RequestContext
 from cachefleet.api.faults import Fault
 from cachefleet.api.protocol.model import Model, Operation
 from cachefleet.api.protocol.query import InvalidValue, MalformedQuery, RequestParser, parse_form
 from cachefleet.api.protocol.xml import ResponseSerializer
-from cachefleet.api.registry import Registry, Result
+from cachefleet.api.registry import Handler, Registry, Result
 from cachefleet.api.settings import ApiSettings
 from cachefleet.api.throttle import Throttle
 from cachefleet.provisioner.clock import Clock
+from cachefleet.provisioner.state.errors import Stale
 from cachefleet.provisioner.state.scope import Scope
 
 if TYPE_CHECKING:
     from cachefleet.provisioner.state.store import Store
 
+RACES_LOST_MAX = 2  # in a row, before a client is told to try again
 ECHO_CHARS_MAX = 64  # how much of an unknown action's name is repeated in a message
 FORM_CONTENT_TYPE: Final = b"application/x-www-form-urlencoded"
 CHARSETS: Final = frozenset({b"", b"utf-8", b"utf8", b"us-ascii"})
@@ -184,16 +187,23 @@ async def call_handler(
     """Run the handler of ``context.operation``.
 
     Raises:
-        Fault: the handler refused, or there is none (``NotImplemented``).
+        Fault: the handler refused, or there is none (``NotImplemented``), or the caller's key may
+            not be used for it (``AccessDenied``).
         StateError: the records refused.
     """
     name = context.operation.name
+    if not may_call(context.identity, name):
+        raise Fault(
+            "AccessDenied",
+            f"User: {context.identity.principal_arn} is not authorized to perform: "
+            f"elasticache:{name}",
+        )
     handler = services.registry.handlers.get(name)
     if handler is None:
         raise _not_implemented(name)
     key = services.answers.key(name, context.scope, params)
     if key is None:
-        return await handler(context, params)
+        return await _change(handler, context, params)
     # Before the records are read: a change in between makes the result too old at once.
     revision = await services.store.revision(context.scope)
     known, result = services.answers.find(key, revision)
@@ -201,6 +211,16 @@ async def call_handler(
         result = await handler(context, params)
         services.answers.keep(key, revision, result)
     return result
+
+
+async def _change(handler: Handler, context: RequestContext, params: Mapping[str, Any]) -> Result:
+    """Run a handler again where another transaction was there first: it changed nothing, and now
+    sees what the other one wrote, so that whoever comes second is told the service's own code.
+    """
+    for _ in range(RACES_LOST_MAX):
+        with contextlib.suppress(Stale):
+            return await handler(context, params)
+    return await handler(context, params)
 
 
 def _not_implemented(action: str) -> Fault:

@@ -7,7 +7,7 @@ from typing import Any
 from alembic import context
 from sqlalchemy import Connection, NullPool, create_engine, event, make_url, text
 
-from cachefleet.provisioner.state import change_tables
+from cachefleet.provisioner.state.all_tables import tables
 
 LOCK_TIMEOUT_MS = 5_000
 STATEMENT_TIMEOUT_MS = 60_000
@@ -41,7 +41,7 @@ def run() -> None:
             connection.commit()
         context.configure(
             connection=connection,
-            target_metadata=change_tables.Change.metadata,
+            target_metadata=tables.Base.metadata,
             render_as_batch=True,
             compare_type=True,
             transactional_ddl=True,

@@ -27,6 +27,8 @@ class ProvisionerSettings:
     failover_timeout_s: float = 1.0
     # Where logs are delivered: "folder", "aws", or the URL of an endpoint.
     log_endpoint: str = "folder"
+    # Whether faults that people inject are carried out.
+    allow_faults: bool = False
 
     @property
     def endpoints_are_bound(self) -> bool:

@@ -18,7 +18,7 @@ from cachefleet.api.context import RequestContext
 from cachefleet.api.faults import Fault
 from cachefleet.api.registry import Params, Result, action
 from cachefleet.api.validation import cache_nodes, engines, features, pending, settings
-from cachefleet.api.validation.changes import setting_changes
+from cachefleet.api.validation.changes import announcements, setting_changes
 from cachefleet.api.validation.log_delivery import log_delivery_changes
 from cachefleet.api.validation.refusals import not_built, wrong_combination, wrong_value
 from cachefleet.api.views.cache_clusters import cache_cluster_view
@@ -79,6 +79,7 @@ async def modify_cache_cluster(ctx: RequestContext, params: Params) -> Result:
             tx.enqueue(
                 OperationKind.MODIFY if due else OperationKind.SETTLE,
                 subject_uid=cluster.uid if group is None else group.uid,
+                payload=announcements(changes, [cluster]),
                 token=ctx.request_id,
             )
         if logs:

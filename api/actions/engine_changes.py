@@ -17,7 +17,7 @@ from cachefleet.api.validation.refusals import wrong_combination
 from cachefleet.engine.catalog import Catalog, EngineVersion
 from cachefleet.engine.types import Engine
 from cachefleet.provisioner.state import parameter_groups
-from cachefleet.provisioner.state.parameter_groups import Group
+from cachefleet.provisioner.state.parameter_groups import PENDING_MODE_GROUP, Group
 from cachefleet.provisioner.state.store import Transaction
 from cachefleet.provisioner.state.tables import CacheCluster, ReplicationGroup
 
@@ -102,12 +102,7 @@ async def _parameter_group(
     if name:
         wanted = await references.find_parameter_group(tx, catalog, name)
         references.check_family(catalog, wanted, version)
-        if params.get("ClusterMode") in (None, _cluster_mode(row)):
-            references.check_same_at_creation(catalog, current, wanted)
-        elif not references.enables_cluster_mode(wanted):
-            raise wrong_combination(
-                "Cluster mode updates require a parameter group whose cluster-enabled is yes."
-            )
+        references.check_same_at_creation(catalog, current, wanted)
         return wanted
     waiting = row.pending.get("CacheParameterGroupName")
     if waiting is not None:
@@ -126,5 +121,36 @@ async def _parameter_group(
     )
 
 
-def _cluster_mode(row: Row) -> str | None:
-    return row.cluster_mode if isinstance(row, ReplicationGroup) else None
+async def cluster_mode_changes(
+    ctx: RequestContext,
+    tx: Transaction,
+    group: ReplicationGroup,
+    mode: str | None,
+    params: Params,
+) -> dict[str, Any]:
+    """Return what is pending of a change to cluster mode *mode*; None is no wish.
+
+    The parameter group goes with it: a default one by its twin, a custom one by one that is named.
+
+    Raises:
+        Fault: the parameter group that is named, or stays, does not go with the mode.
+    """
+    if mode is None:
+        return {}
+    if mode == group.cluster_mode:
+        return {"ClusterMode": None, PENDING_MODE_GROUP: None}
+    name = params.get("CacheParameterGroupName")
+    wanted = await references.find_parameter_group(
+        tx, ctx.catalog, name or group.parameter_group_name
+    )
+    version = version_in_force(ctx.catalog, group)
+    references.check_family(ctx.catalog, wanted, version)
+    enables = mode != "disabled"
+    if not name and wanted.is_default:
+        wanted = references.default_parameter_group(ctx.catalog, version, cluster_mode=enables)
+    if references.enables_cluster_mode(wanted) is not enables:
+        raise wrong_combination(
+            "Cluster mode updates require a parameter group whose cluster-enabled is "
+            f"{'yes' if enables else 'no'}."
+        )
+    return {"ClusterMode": mode, PENDING_MODE_GROUP: wanted.name}

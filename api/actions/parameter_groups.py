@@ -146,7 +146,8 @@ async def modify_cache_parameter_group(ctx: RequestContext, params: Params) -> R
             (pair.get("ParameterName", ""), pair.get("ParameterValue", ""))
             for pair in params["ParameterNameValues"]
         ]
-        changes = parameters.check_changes(family, wanted, attached=bool(users))
+        attached = bool(users) or await parameter_groups.is_awaited(tx, row.name)
+        changes = parameters.check_changes(family, wanted, attached=attached)
         _record(tx, row, family, {**row.values, **changes}, users, token=ctx.request_id)
         for parameter, value in changes.items():
             events.record(tx, ctx.catalog, PARAMETER_EVENT, row.name, name=parameter, value=value)
@@ -172,9 +173,12 @@ async def reset_cache_parameter_group(ctx: RequestContext, params: Params) -> Re
                 f"The parameter group {row.name} has pending changes.",
             )
         family = ctx.catalog.family(row.family)
-        dropped = set(row.values) if resets_all else _check_reset(family, pairs or (), users)
+        attached = bool(users) or await parameter_groups.is_awaited(tx, row.name)
+        dropped = set(row.values)
+        if not resets_all:
+            dropped = _check_reset(family, pairs or (), attached=attached)
         kept = {key: value for key, value in row.values.items() if key not in dropped}
-        if resets_all and users:
+        if resets_all and attached:
             # A cache keeps for life what it was created with.
             fixed = family.creation_time_parameters
             kept.update({key: row.values[key] for key in row.values if key in fixed})
@@ -194,7 +198,8 @@ async def delete_cache_parameter_group(ctx: RequestContext, params: Params) -> R
         row = await tx.find(ParameterGroup, name, lock=True)
         if row is None:
             raise _not_found(f"CacheParameterGroupnot found: {name}")
-        if await parameter_groups.find_users(tx, row.name):
+        used = await parameter_groups.find_users(tx, row.name)
+        if used or await parameter_groups.is_awaited(tx, row.name):
             raise Fault(
                 "InvalidCacheParameterGroupStateFault",
                 "One or more cache clusters are still members of this parameter group "
@@ -225,16 +230,14 @@ def _not_found(message: str) -> Fault:
 
 
 def _check_reset(
-    family: ParameterFamily, pairs: Sequence[Mapping[str, Any]], users: Users
+    family: ParameterFamily, pairs: Sequence[Mapping[str, Any]], *, attached: bool
 ) -> set[str]:
     """Return the names to reset."""
     names = [pair.get("ParameterName", "") for pair in pairs]
     parameters.check_names(family, names)
     for name in names:
         parameter = family.parameter(name)
-        if parameter is None or not parameters.is_modifiable(
-            family, parameter, attached=bool(users)
-        ):
+        if parameter is None or not parameters.is_modifiable(family, parameter, attached=attached):
             raise wrong_value(f"The parameter {name} cannot be modified.")
     return set(names)
 

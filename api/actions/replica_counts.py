@@ -9,11 +9,15 @@ from cachefleet.api.context import RequestContext
 from cachefleet.api.faults import Fault
 from cachefleet.api.registry import Params, Result, action
 from cachefleet.api.validation import replicas
-from cachefleet.api.validation.group_changes import nodes_of, require_available
+from cachefleet.api.validation.group_changes import (
+    nodes_of,
+    refuse_while_compatible,
+    require_available,
+)
 from cachefleet.api.validation.shards import CLUSTER_NODES_MAX
 from cachefleet.api.views.replication_groups import replication_group_view
 from cachefleet.engine.types import NodeRole
-from cachefleet.provisioner.state import lifecycle, tags
+from cachefleet.provisioner.state import events, lifecycle, tags
 from cachefleet.provisioner.state.layout import NodePlan, free_member_names, member_prefix
 from cachefleet.provisioner.state.members import add_member
 from cachefleet.provisioner.state.operations import OperationKind
@@ -29,6 +33,7 @@ async def increase_replica_count(ctx: RequestContext, params: Params) -> Result:
     async with ctx.begin() as tx:
         group = await tx.get(ReplicationGroup, params["ReplicationGroupId"], lock=True)
         require_available(group)
+        refuse_while_compatible(group, "The number of replicas")
         chosen = await references.zones_for(tx, group.subnet_group_name, name=group.name)
         wanted = replicas.targets(group, params, zones=chosen.zones)
         replicas.check_grows(wanted)
@@ -49,7 +54,16 @@ async def increase_replica_count(ctx: RequestContext, params: Params) -> Result:
         inherited = await tags.listed(tx, ReplicationGroup.arn_kind, group.name)
         for name in names if inherited else ():
             await tags.put(tx, CacheCluster.arn_kind, name, inherited)
-        return await _answer(ctx, tx, group)
+        about = {"rg": group.name}
+        announced = []
+        for name in names:
+            events.record(
+                tx, ctx.catalog, "replica_count_increasing", group.name, about=name, **about
+            )
+            announced.append(
+                events.later("replica_count_increased", group.name, about=name, **about)
+            )
+        return await _answer(ctx, tx, group, announced)
 
 
 @action("DecreaseReplicaCount")
@@ -62,6 +76,7 @@ async def decrease_replica_count(ctx: RequestContext, params: Params) -> Result:
     async with ctx.begin() as tx:
         group = await tx.get(ReplicationGroup, params["ReplicationGroupId"], lock=True)
         require_available(group)
+        refuse_while_compatible(group, "The number of replicas")
         if by == "ReplicasToRemove":
             names = replicas.check_named_removals(group, params["ReplicasToRemove"])
         else:
@@ -114,8 +129,18 @@ def _retire(group: ReplicationGroup, names: Sequence[str]) -> None:
         group.snapshotting_cluster_id = None
 
 
-async def _answer(ctx: RequestContext, tx: Transaction, group: ReplicationGroup) -> Result:
-    tx.enqueue(OperationKind.SETTLE, subject_uid=group.uid, token=ctx.request_id)
+async def _answer(
+    ctx: RequestContext,
+    tx: Transaction,
+    group: ReplicationGroup,
+    announced: Sequence[events.Announcement] = (),
+) -> Result:
+    tx.enqueue(
+        OperationKind.SETTLE,
+        subject_uid=group.uid,
+        payload={"announce": list(announced)} if announced else None,
+        token=ctx.request_id,
+    )
     await tx.session.flush()
     endpoints = await references.read_endpoints(tx, [group.uid])
     return {"ReplicationGroup": replication_group_view(group, endpoints=endpoints)}

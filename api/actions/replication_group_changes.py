@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from cachefleet.api import references
-from cachefleet.api.actions.engine_changes import engine_changes
+from cachefleet.api.actions.engine_changes import cluster_mode_changes, engine_changes
 from cachefleet.api.context import RequestContext
 from cachefleet.api.registry import Params, Result, action
 from cachefleet.api.validation import group_changes as checks
 from cachefleet.api.validation import pending, settings
-from cachefleet.api.validation.changes import setting_changes
+from cachefleet.api.validation.changes import announcements, setting_changes
 from cachefleet.api.validation.log_delivery import log_delivery_changes
 from cachefleet.api.validation.refusals import not_built
 from cachefleet.api.views.replication_groups import replication_group_view
@@ -54,7 +54,8 @@ async def modify_replication_group(ctx: RequestContext, params: Params) -> Resul
         _set_pending(group, waiting)
         due = pending.is_due(group.pending, immediately=immediately)
         _write(group, shared, own, due=due)
-        _file(tx, group, ctx.request_id, due=due, settles=bool(shared or own))
+        announced = announcements(shared, group.members)
+        _file(tx, group, ctx.request_id, due=due, settles=bool(shared or own), announced=announced)
         if logs:
             tx.enqueue(OperationKind.LOG_DELIVERY, subject_uid=group.uid, token=ctx.request_id)
         endpoints = await references.read_endpoints(tx, [group.uid])
@@ -65,9 +66,16 @@ async def _check_engine_changes(
     ctx: RequestContext, tx: Transaction, group: ReplicationGroup, params: Params
 ) -> tuple[dict[str, Any], str | None]:
     """Check all that would change an engine; return it, and why it cannot be done yet."""
-    reasons = [checks.check_cluster_mode(ctx.catalog, group, params)]
+    reasons = []
+    mode = checks.check_cluster_mode(ctx.catalog, group, params)
     version = checks.check_version(ctx.catalog, group, params)
-    waiting = await engine_changes(ctx, tx, group, version, params)
+    if mode in (None, group.cluster_mode):
+        waiting = await engine_changes(ctx, tx, group, version, params)
+        if any(waiting.get(name) for name in ("CacheNodeType", "EngineVersion", "Engine")):
+            checks.refuse_while_compatible(group, "The node type and the engine")
+    else:
+        waiting = {}
+    waiting |= await cluster_mode_changes(ctx, tx, group, mode, params)
     pending.check_separate_upgrade(
         group.pending, waiting, immediately=bool(params.get("ApplyImmediately"))
     )
@@ -128,17 +136,23 @@ def _write(
 
 
 def _file(
-    tx: Transaction, group: ReplicationGroup, token: str, *, due: bool, settles: bool
+    tx: Transaction,
+    group: ReplicationGroup,
+    token: str,
+    *,
+    due: bool,
+    settles: bool,
+    announced: Mapping[str, Any],
 ) -> None:
     """File what brings the change about."""
     if due and group.pending.keys() != {"PrimaryClusterId"}:
-        tx.enqueue(OperationKind.MODIFY, subject_uid=group.uid, token=token)
+        tx.enqueue(OperationKind.MODIFY, subject_uid=group.uid, payload=announced, token=token)
     elif due:
         tx.enqueue(
             OperationKind.CHANGE_PRIMARY,
             subject_uid=group.uid,
-            payload={"cache_cluster_id": group.pending["PrimaryClusterId"]},
+            payload={"cache_cluster_id": group.pending["PrimaryClusterId"], **announced},
             token=token,
         )
     elif settles:
-        tx.enqueue(OperationKind.SETTLE, subject_uid=group.uid, token=token)
+        tx.enqueue(OperationKind.SETTLE, subject_uid=group.uid, payload=announced, token=token)

@@ -12,7 +12,11 @@ from cachefleet.api import references
 from cachefleet.api.context import RequestContext
 from cachefleet.api.faults import Fault
 from cachefleet.api.registry import Params, Result, action
-from cachefleet.api.validation.group_changes import nodes_of, require_available
+from cachefleet.api.validation.group_changes import (
+    nodes_of,
+    refuse_while_compatible,
+    require_available,
+)
 from cachefleet.api.validation.refusals import wrong_value
 from cachefleet.api.validation.resharding import Resharding, plan_resharding
 from cachefleet.api.validation.shards import CLUSTER_NODES_MAX, check_multi_az
@@ -66,12 +70,7 @@ def _check_applicable(ctx: RequestContext, group: ReplicationGroup, params: Para
         raise wrong_value(
             "Operation is only applicable for cluster mode enabled replication groups."
         )
-    if group.cluster_mode == "compatible":
-        raise Fault(
-            "InvalidReplicationGroupStateFault",
-            "The shards of a replication group cannot be changed while its cluster mode is "
-            "compatible.",
-        )
+    refuse_while_compatible(group, "The shards")
     if not params.get("ApplyImmediately"):
         raise wrong_value("ApplyImmediately must be true to change the shard configuration.")
     if not ctx.catalog.supports("online_resharding", Engine(group.engine), group.engine_version):

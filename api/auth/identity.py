@@ -2,7 +2,9 @@
 
 With authentication off the credential scope is believed, not verified: it says which account and
 region are meant, and a request without one gets the defaults. With authentication enforced the
-signature is verified with the secret that a :class:`CredentialStore` has.
+signature is verified with the secret that a :class:`CredentialStore` has, and what the key may be
+used for is checked for each operation (:func:`may_call`). Under ``/v1`` a bearer token, which is a
+key and its secret, does as well as a signature.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 from cachefleet.api.auth.sigv4 import (
     Claim,
@@ -22,6 +24,12 @@ from cachefleet.api.auth.sigv4 import (
     find_claim,
     verify,
 )
+from cachefleet.provisioner.state.access_keys import KeyScope
+
+BEARER: Final = b"bearer "
+BEARER_PATHS: Final = "/v1"
+TOKEN_BYTES_MAX: Final = 256
+QUESTIONS: Final = ("Describe", "List")
 
 _ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
 
@@ -35,6 +43,7 @@ class Identity:
     principal_arn: str
     access_key_id: str | None
     is_verified: bool
+    key_scope: KeyScope = KeyScope.FULL
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +56,7 @@ class Credential:
     principal_arn: str | None = None
     session_token: str | None = field(default=None, repr=False)
     expires_at: datetime | None = None
+    key_scope: KeyScope = KeyScope.FULL
 
 
 class CredentialStore(Protocol):
@@ -126,6 +136,9 @@ class Authenticator:
         claim = find_claim(request, query_fields)
         if not self._enforce:
             return self._believe(claim)
+        token = bearer_token(request)
+        if claim is None and token is not None:
+            return await self._identify_bearer(token, now)
         if claim is None:
             raise _unclaimed(request)
         credential = await self._credentials.secret_for(claim.access_key_id)
@@ -134,18 +147,33 @@ class Authenticator:
                 "InvalidClientTokenId", "The security token included in the request is invalid."
             )
         verify(request, claim, credential.secret_access_key, now=now)
+        return self._verified(credential, claim.region, now)
+
+    async def _identify_bearer(self, token: str, now: datetime) -> Identity:
+        access_key_id, _, secret = token.partition(".")
+        credential = await self._credentials.secret_for(access_key_id)
+        if (
+            credential is None
+            or credential.session_token is not None
+            or not hmac.compare_digest(credential.secret_access_key.encode(), secret.encode())
+        ):
+            raise SignatureRefused("InvalidClientTokenId", "The bearer token is invalid.")
+        return self._verified(credential, self._anonymous.region, now)
+
+    def _verified(self, credential: Credential, region: str, now: datetime) -> Identity:
         if credential.expires_at is not None and now >= credential.expires_at:
             raise SignatureRefused(
                 "ExpiredToken", "The security token included in the request is expired."
             )
-        account = credential.account or self._account_of(claim.access_key_id)
+        account = credential.account or self._account_of(credential.access_key_id)
         return Identity(
             account=account,
-            region=claim.region,
+            region=region,
             principal_arn=credential.principal_arn
-            or _user_arn(account, claim.access_key_id, claim.region),
-            access_key_id=claim.access_key_id,
+            or _user_arn(account, credential.access_key_id, region),
+            access_key_id=credential.access_key_id,
             is_verified=True,
+            key_scope=credential.key_scope,
         )
 
     def _believe(self, claim: Claim | None) -> Identity:
@@ -163,6 +191,25 @@ class Authenticator:
 
     def _account_of(self, access_key_id: str) -> str:
         return access_key_id if _ACCOUNT.fullmatch(access_key_id) else self._account_id
+
+
+def may_call(identity: Identity, operation: str) -> bool:
+    """Say whether the key that signed a request may be used for *operation*."""
+    match identity.key_scope:
+        case KeyScope.FULL:
+            return True
+        case KeyScope.READ_ONLY:
+            return operation.startswith(QUESTIONS)
+        case KeyScope.CONNECT:
+            return False
+
+
+def bearer_token(request: SignedRequest) -> str | None:
+    """Return the bearer token of a request that may have one; None where it has none."""
+    header = request.headers.get(b"authorization", b"")
+    if not request.path.startswith(BEARER_PATHS) or header[: len(BEARER)].lower() != BEARER:
+        return None
+    return header[len(BEARER) :].strip()[:TOKEN_BYTES_MAX].decode("latin-1")
 
 
 def _unclaimed(request: SignedRequest) -> SignatureRefused:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cachefleet.api.validation import settings
@@ -12,6 +12,7 @@ from cachefleet.api.validation.windows import (
     check_maintenance_window,
     check_snapshot_window,
 )
+from cachefleet.provisioner.state import events
 from cachefleet.provisioner.state.tables import CacheCluster, ReplicationGroup
 
 
@@ -44,6 +45,16 @@ def setting_changes(
             f"IpDiscovery {params['IpDiscovery']} requires a network type with IPv6."
         )
     return {name: value for name, value in wanted.items() if value != getattr(row, name)}
+
+
+def announcements(
+    changes: Mapping[str, Any], clusters: Sequence[CacheCluster]
+) -> dict[str, list[events.Announcement]]:
+    """Return, as an operation carries it, what is to be told once *changes* are in force."""
+    if "security_group_ids" not in changes:
+        return {}
+    told = [events.later("cluster_security_group_changed", one.name) for one in clusters]
+    return {"announce": told}
 
 
 def _topic(row: ReplicationGroup | CacheCluster, params: Mapping[str, Any]) -> dict[str, Any]:

@@ -45,8 +45,8 @@ def nodes_of(group: ReplicationGroup) -> list[CacheNode]:
 
 
 def check_cluster_mode(catalog: Catalog, group: ReplicationGroup, params: Params) -> str | None:
-    """Check a change of cluster mode, which goes alone and through ``compatible``."""
-    mode = params.get("ClusterMode")
+    """Return the cluster mode that is asked for; it goes alone and through ``compatible``."""
+    mode: str | None = params.get("ClusterMode")
     if mode is None:
         return None
     if any(is_given(params, name) for name in params.keys() - _WITH_CLUSTER_MODE):
@@ -55,7 +55,7 @@ def check_cluster_mode(catalog: Catalog, group: ReplicationGroup, params: Params
             "properties."
         )
     if mode == group.cluster_mode:
-        return None
+        return mode
     if group.cluster_mode == "enabled" or (group.cluster_mode, mode) == ("disabled", "enabled"):
         raise wrong_combination(
             f"Cluster mode cannot be changed from {group.cluster_mode} to {mode}."
@@ -68,12 +68,17 @@ def check_cluster_mode(catalog: Catalog, group: ReplicationGroup, params: Params
         raise wrong_combination(
             "Cluster mode updates require automatic failover and at least one replica."
         )
-    custom = not group.parameter_group_name.startswith("default.")
-    if mode == "compatible" and custom and not params.get("CacheParameterGroupName"):
-        raise wrong_combination(
-            "Cluster mode updates require a parameter group whose cluster-enabled is yes."
+    return mode
+
+
+def refuse_while_compatible(group: ReplicationGroup, what: str) -> None:
+    """Refuse to scale or upgrade a group that is half way into cluster mode."""
+    if group.cluster_mode == "compatible":
+        raise Fault(
+            "InvalidReplicationGroupStateFault",
+            f"{what} of a replication group cannot be changed while its cluster mode is "
+            "compatible.",
         )
-    return "Changing the cluster mode is not built yet."
 
 
 def check_version(

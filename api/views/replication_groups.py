@@ -106,7 +106,7 @@ def _always(group: ReplicationGroup) -> dict[str, Any]:
 def _node_group_view(
     node_group: NodeGroup, group: ReplicationGroup, endpoints: Endpoints
 ) -> dict[str, Any]:
-    with_roles = not group.cluster_enabled
+    with_roles = group.cluster_mode != "enabled"
     nodes = sorted(node_group.nodes, key=lambda node: node.member_name)
     view: dict[str, Any] = {
         "NodeGroupId": node_group.node_group_id,
@@ -116,7 +116,7 @@ def _node_group_view(
     if with_roles:
         view["PrimaryEndpoint"] = endpoint_view(endpoints.get((group.uid, "primary")))
         view["ReaderEndpoint"] = endpoint_view(endpoints.get((group.uid, "reader")))
-    elif node_group.slots:
+    if node_group.slots:
         view["Slots"] = node_group.slots
     return view
 

@@ -81,6 +81,7 @@ class RouteOptions:
     connections_max: int = CONNECTIONS_MAX_DEFAULT
     buffer_bytes: int = BUFFER_BYTES_DEFAULT
     tls: TlsOptions | None = None
+    readonly: bool = False  # READONLY is said to the backend for the client, first of all
     cluster_config: str | None = None  # memcached_discovery: "<version>\n<host|ip|port ...>\n"
 
 
@@ -225,8 +226,11 @@ def _options(value: object, where: str) -> RouteOptions:
         raise IllegalRoutes(f"{where}.connect_timeout_s: {timeout_s!r} is not 0.01 to 60 seconds")
     if type(members["cut_on_change"]) is not bool:
         raise IllegalRoutes(f"{where}.cut_on_change: not true or false")
+    if type(members["readonly"]) is not bool:
+        raise IllegalRoutes(f"{where}.readonly: not true or false")
     return RouteOptions(
         cut_on_change=members["cut_on_change"],
+        readonly=members["readonly"],
         bind_source=None
         if members["bind_source"] is None
         else _host(members["bind_source"], f"{where}.bind_source"),

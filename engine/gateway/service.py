@@ -13,6 +13,7 @@ from cachefleet.engine.gateway.balance import Balancer
 from cachefleet.engine.gateway.discovery import Discovery
 from cachefleet.engine.gateway.interception import Interceptor, WireViolation
 from cachefleet.engine.gateway.pump import Link, Side
+from cachefleet.engine.gateway.readonly import ReadOnly
 from cachefleet.engine.gateway.reports import BackendStatus, ListenFailure, RouteStatus
 from cachefleet.engine.gateway.routes import Address, Route, RouteKind, TlsMode
 
@@ -234,7 +235,7 @@ class RouteService:
     def _interceptor(self) -> Interceptor | None:
         if self.route.kind is RouteKind.MEMCACHED_DISCOVERY:
             return Discovery(self._cluster_config)
-        return None
+        return ReadOnly() if self.route.options.readonly else None
 
     def _cluster_config(self) -> bytes:
         return (self.route.options.cluster_config or "").encode()

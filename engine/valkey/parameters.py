@@ -46,6 +46,7 @@ MEMORY_PARAMETERS = frozenset({"maxmemory", "reserved-memory", "reserved-memory-
 RENAME_PARAMETER = "rename-commands"
 BUFFER_DIRECTIVE = "client-output-buffer-limit"
 BUFFER_PREFIX = BUFFER_DIRECTIVE + "-"
+VALKEY_SAMPLES_MAX = 64
 BUFFER_FIELDS = ("hard-limit", "soft-limit", "soft-seconds")
 # The engine's own limits, for the numbers of a class that nobody gave.
 BUFFER_DEFAULTS: Mapping[str, tuple[str, str, str]] = {
@@ -208,7 +209,9 @@ def plan_parameters(
                 unknown.append(parameter)
             continue
         target = at_start if rule.at_start_only else directives
-        target[name] = _engine_value(parameter, parameters[parameter], hostnames=hostnames)
+        target[name] = _engine_value(
+            parameter, parameters[parameter], kind=kind, hostnames=hostnames
+        )
     if any(parameter.startswith(BUFFER_PREFIX) for parameter in parameters):
         directives[BUFFER_DIRECTIVE] = " ".join(buffer_limits(parameters))
     limit = maxmemory_bytes if maxmemory_bytes is not None else _maxmemory_of(parameters)
@@ -333,7 +336,10 @@ def _known_name(
     return next(known, None)
 
 
-def _engine_value(parameter: str, value: str, *, hostnames: bool) -> str:
+def _engine_value(parameter: str, value: str, *, kind: Engine, hostnames: bool) -> str:
+    if parameter == "maxmemory-samples" and kind is Engine.VALKEY and value.isdecimal():
+        # Redis takes any number; Valkey, which runs older families too, no more than these.
+        return str(min(int(value), VALKEY_SAMPLES_MAX))
     if parameter == "cluster-preferred-endpoint-type":
         return "hostname" if value == "tls-dynamic" and hostnames else "ip"
     if parameter == "cluster-databases":

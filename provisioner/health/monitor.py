@@ -15,6 +15,8 @@ from collections.abc import Awaitable, Callable
 import psutil
 import structlog
 
+from cachefleet.engine.errors import CommandRefused, NodeUnreachable
+from cachefleet.engine.gateway.control import GatewayControl
 from cachefleet.provisioner.health.pulse import QUESTIONS, Pulse
 from cachefleet.provisioner.health.verdict import Silence, Verdict, judge
 from cachefleet.provisioner.reconciler.endpoints import GATEWAY_UID, Endpoints
@@ -25,6 +27,8 @@ log = structlog.get_logger(__name__)
 
 ROUNDS_PER_TIMEOUT = 4  # a hang is found after at most 1.25 timeouts
 CONNECT_TIMEOUT_S = 1.0
+# A round that comes this much later than it should says that we were not running ourselves.
+LATE_FACTOR = 2.0
 
 
 class Monitor:
@@ -43,9 +47,14 @@ class Monitor:
     async def run(self) -> None:
         """Ask every node for a sign of life, again and again, until cancelled."""
         interval_s = self._fleet.settings.failover_timeout_s / ROUNDS_PER_TIMEOUT
+        clock = self._fleet.clock
+        self._spawn(self._watch_gateway)
         try:
             while True:
+                asleep_at_s = clock.monotonic_s()
                 await asyncio.sleep(interval_s)
+                if clock.monotonic_s() - asleep_at_s > LATE_FACTOR * interval_s:
+                    self._forgive()
                 self._round()
         finally:
             for pulse in self._pulses.values():
@@ -53,6 +62,44 @@ class Monitor:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _forgive(self) -> None:
+        """Begin all waits anew: it was us who were away, and answers may lie unread."""
+        log.warning("watching_was_late")
+        self._cpu_at_silence_s.clear()
+        for pulse in self._pulses.values():
+            pulse.forgive(self._fleet.clock.monotonic_s())
+
+    async def _watch_gateway(self) -> None:
+        """End a gateway that hangs; its end is heard like any other, and it is started again."""
+        timeout_s = self._fleet.settings.failover_timeout_s
+        control = GatewayControl(self._fleet.driver.socket_path(GATEWAY_UID), timeout_s)
+        silent_since_s: float | None = None
+        cpu_at_silence_s = 0.0
+        while True:
+            await asyncio.sleep(timeout_s / ROUNDS_PER_TIMEOUT)
+            if not self._endpoints.serves or await self._fleet.driver.find(GATEWAY_UID) is None:
+                silent_since_s = None
+                continue
+            asked_at_s = self._fleet.clock.monotonic_s()
+            try:
+                await control.ping()
+            except NodeUnreachable:
+                now_s = self._fleet.clock.monotonic_s()
+                if silent_since_s is None or now_s - asked_at_s > LATE_FACTOR * timeout_s:
+                    silent_since_s, cpu_at_silence_s = asked_at_s, self._cpu_s(GATEWAY_UID)
+                silence = Silence(
+                    silent_s=now_s - silent_since_s,
+                    cpu_s=self._cpu_s(GATEWAY_UID) - cpu_at_silence_s,
+                )
+                if judge(silence, timeout_s=timeout_s) is Verdict.DOWN:
+                    log.warning("gateway_fenced", silent_s=silence.silent_s)
+                    silent_since_s = None
+                    await self._fleet.driver.kill(GATEWAY_UID)
+            except CommandRefused:
+                silent_since_s = None  # an answer of any kind is life
+            else:
+                silent_since_s = None
 
     def _process_ended(self, uid: str) -> None:
         self._drop(uid)

@@ -49,6 +49,11 @@ class Pulse(asyncio.Protocol):
             self.owed_since_s = now_s
             self._transport.write(self._question)
 
+    def forgive(self, now_s: float) -> None:
+        """Count the silence from now on."""
+        if self.owed_since_s is not None:
+            self.owed_since_s = now_s
+
     @property
     def connected(self) -> bool:
         return self._transport is not None

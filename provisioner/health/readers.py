@@ -1,8 +1,11 @@
-"""Keeps replicas that should not be read from out of the reader endpoint.
+"""Keeps replicas that should not be read from out of the reader endpoint, and roles on record.
 
 The primary knows best: it lists who is in sync and how long ago each was heard of. A replica that
 loads, that is being sent a full copy, or that lags, serves old data or none; it comes back by
 itself once it has caught up. Where the primary does not answer, nothing changes.
+
+A primary that says it is none was deposed by its cluster, while nobody here decided it: its subject
+is settled, which learns who is primary now.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from cachefleet.provisioner.reconciler.endpoints import Endpoints
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.loop import SYSTEM_SCOPE, Provisioner
 from cachefleet.provisioner.reconciler.records import own_endpoint
-from cachefleet.provisioner.state import lifecycle
+from cachefleet.provisioner.state import lifecycle, operations
 from cachefleet.provisioner.state.tables import CacheNode
 
 log = structlog.get_logger(__name__)
@@ -72,7 +75,6 @@ class ReaderWatch:
         query = select(CacheNode).where(
             CacheNode.status == lifecycle.NODE_AVAILABLE,
             CacheNode.role.is_not(None),
-            CacheNode.bus_port.is_(None),  # in cluster mode there is no reader endpoint
         )
         shards: dict[str | None, list[CacheNode]] = {}
         async with self._fleet.store.read(SYSTEM_SCOPE) as tx:
@@ -80,6 +82,14 @@ class ReaderWatch:
                 if node.subject_uid in held and node.node_group_uid is not None:
                     shards.setdefault(node.node_group_uid, []).append(node)
         return [shard for shard in shards.values() if len(shard) > 1]
+
+    async def _learn(self, primary: CacheNode) -> None:
+        lease = self._provisioner.leases.get(primary.subject_uid)
+        if lease is None:
+            return
+        log.warning("primary_deposed", node=primary.member_name)
+        async with self._fleet.store.begin(lease.scope) as tx:
+            await operations.ensure_settle(tx, lease)
 
     async def _unfit(self, shard: Sequence[CacheNode]) -> set[str]:
         by_endpoint = {own_endpoint(n): n.uid for n in shard if n.role == NodeRole.REPLICA}
@@ -92,5 +102,8 @@ class ReaderWatch:
         except (NodeUnreachable, CommandRefused):
             return before
         if view.role is not NodeRole.PRIMARY:
+            await self._learn(primary)
             return before
+        if primary.bus_port is not None:
+            return set()  # in cluster mode there is no reader endpoint
         return {by_endpoint[endpoint] for endpoint in unfit(view, list(by_endpoint))}

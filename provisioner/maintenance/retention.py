@@ -8,7 +8,7 @@ import structlog
 from sqlalchemy import delete, select
 
 from cachefleet.provisioner.clock import Clock
-from cachefleet.provisioner.state import changes, idempotency, operations
+from cachefleet.provisioner.state import changes, faults, idempotency, operations
 from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.store import Store
 from cachefleet.provisioner.state.tables import Event
@@ -39,6 +39,7 @@ class Retention:
             removed += count
         async with self._store.begin(EVERYTHING) as tx:
             await operations.forget_finished(tx)
+            await faults.forget_ended(tx)
             await changes.forget(tx.session, tx.now)
             await idempotency.forget(tx)
         self._due_at_s = now_s + TIDY_EVERY_S

@@ -8,6 +8,7 @@ waits for it waits for the next.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,7 +23,7 @@ from cachefleet.provisioner.maintenance.windows import parse_window
 from cachefleet.provisioner.state import leases, lifecycle
 from cachefleet.provisioner.state.errors import Stale
 from cachefleet.provisioner.state.leases import Lease
-from cachefleet.provisioner.state.operations import OperationKind
+from cachefleet.provisioner.state.maintenance import Row, can_change, file_pending
 from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.store import Store, Transaction
 from cachefleet.provisioner.state.tables import CacheCluster, Operation, ReplicationGroup
@@ -33,7 +34,6 @@ LOOK_EVERY_S = 20.0  # windows have 60 minutes at least
 EVERYTHING = Scope("", "")
 
 Held = Callable[[], Mapping[str, Lease]]
-Row = ReplicationGroup | CacheCluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,7 @@ class Maintenance:
         self._holder = holder
         self._held = held
         self._retention = Retention(store, clock)
+        self._sooner = asyncio.Event()
 
     async def run(self) -> None:
         """Look again and again. A database that is away is asked at the next look."""
@@ -63,7 +64,14 @@ class Maintenance:
                 await self._retention.tidy_when_due()
             except DBAPIError as error:
                 log.warning("maintenance_postponed", reason=str(error.orig))
-            await asyncio.sleep(LOOK_EVERY_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_EVERY_S):
+                    await self._sooner.wait()
+            self._sooner.clear()
+
+    def look(self) -> None:
+        """Look soon: something was done to a subject, which may have got another window by it."""
+        self._sooner.set()
 
     async def file_due(self) -> list[str]:
         """File what is due now; return the subjects."""
@@ -89,13 +97,12 @@ class Maintenance:
                 if row is None or not row.pending:
                     return False
                 opened_at = parse_window(row.maintenance_window).opened_at(tx.now)
-                if opened_at is None or not _can_change(row.resource, row.status):
+                if opened_at is None or not can_change(row):
                     return False
                 token = f"maintenance-{opened_at:%Y%m%dT%H%M}"
                 if await _is_filed(tx, lease.subject_uid, token):
                     return False
-                _mark(row)
-                tx.enqueue(OperationKind.MODIFY, subject_uid=lease.subject_uid, token=token)
+                file_pending(tx, row, token=token)
         except Stale:
             return False
         log.info("maintenance_filed", subject=lease.subject_uid, window=row.maintenance_window)
@@ -105,17 +112,6 @@ class Maintenance:
 def is_due(waiting: Waiting, now: datetime) -> bool:
     """Tell whether the window is open and nothing else is being done to the subject. Pure."""
     return waiting.status == lifecycle.AVAILABLE and parse_window(waiting.window).is_open(now)
-
-
-def _can_change(resource: str, status: str) -> bool:
-    return lifecycle.target(resource, status, lifecycle.Event.MODIFY) is not None
-
-
-def _mark(row: Row) -> None:
-    lifecycle.fire(row, lifecycle.Event.MODIFY)
-    for member in row.members if isinstance(row, ReplicationGroup) else ():
-        if _can_change(member.resource, member.status):
-            lifecycle.fire(member, lifecycle.Event.MODIFY)
 
 
 async def _waiting(tx: Transaction) -> Sequence[Waiting]:

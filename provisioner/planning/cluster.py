@@ -34,6 +34,7 @@ class ClusterMemberView:
     wanted_primary_id: str | None  # of the shard, where the node is wanted as replica
     wanted_binds: tuple[str, ...]
     running: bool
+    away: bool = False  # it is kept down on purpose: the others go on without it
     begins: bool = False  # a primary of a group that is being created: it has slots to take
     replication: ReplicationView | None = None
     binds: tuple[str, ...] = ()
@@ -55,13 +56,19 @@ class ClusterMemberView:
 
 def plan_cluster(members: Sequence[ClusterMemberView]) -> list[Step]:
     """Return the next steps for the group; empty once it has converged."""
+    absent = frozenset(member.engine_node_id for member in members if member.away)
+    members = [member for member in members if not member.away]
+    if not members:
+        return []
     urgent = _take_overs(members) or plan_binds([_as_node(member) for member in members])
     if urgent:
         return urgent
     # Primaries that begin go first: a replica that finds none to follow waits a second.
     first = [member for member in members if member.begins]
     for group in (first, members):
-        launches = plan_launches([(member.uid, member.running) for member in group])
+        launches = plan_launches(
+            [(m.uid, m.running) for m in group if not _waits_for_primary(m, members)]
+        )
         if launches:
             return launches
         if group is first and (beginnings := _beginnings(first)):
@@ -72,7 +79,27 @@ def plan_cluster(members: Sequence[ClusterMemberView]) -> list[Step]:
             Step(verb=Verb.WAIT, node_uid=member.uid, reason="it does not answer yet")
             for member in silent
         ]
-    return _meetings(members) or _forgettings(members) or _roles(members) or _waits(members)
+    return (
+        _meetings(members)
+        or _forgettings(members, absent)
+        or _roles(members)
+        or _waits(members, absent)
+    )
+
+
+def _waits_for_primary(member: ClusterMemberView, members: Sequence[ClusterMemberView]) -> bool:
+    """Tell whether a replica must not start yet: its primary is not there, or still a replica.
+
+    A node that inherits its shard from a stop comes up as the replica it was. Were the former
+    primary there, empty, the heir would copy that.
+    """
+    primary = next((m for m in members if m.engine_node_id == member.wanted_primary_id), None)
+    if member.wanted_role is NodeRole.PRIMARY or primary is None:
+        return False
+    if not primary.running:
+        return True
+    myself = primary.myself()
+    return primary.serving and myself is not None and myself.role is NodeRole.REPLICA
 
 
 def _take_overs(members: Sequence[ClusterMemberView]) -> list[Step]:
@@ -116,8 +143,8 @@ def _meetings(members: Sequence[ClusterMemberView]) -> list[Step]:
     ]
 
 
-def _forgettings(members: Sequence[ClusterMemberView]) -> list[Step]:
-    wanted = {member.engine_node_id for member in members}
+def _forgettings(members: Sequence[ClusterMemberView], absent: frozenset[str]) -> list[Step]:
+    wanted = {member.engine_node_id for member in members} | absent
     return [
         Step(verb=Verb.FORGET, node_uid=member.uid, target_id=peer, reason="it left the cluster")
         for member in members
@@ -145,21 +172,21 @@ def _roles(members: Sequence[ClusterMemberView]) -> list[Step]:
     return steps
 
 
-def _waits(members: Sequence[ClusterMemberView]) -> list[Step]:
+def _waits(members: Sequence[ClusterMemberView], absent: frozenset[str]) -> list[Step]:
     wanted = {member.engine_node_id for member in members}
     steps = []
     for member in members:
-        reason = _unsettled(member, wanted)
+        reason = _unsettled(member, wanted, absent)
         if reason:
             steps.append(Step(verb=Verb.WAIT, node_uid=member.uid, reason=reason))
     return steps
 
 
-def _unsettled(member: ClusterMemberView, wanted: set[str]) -> str | None:
+def _unsettled(member: ClusterMemberView, wanted: set[str], absent: frozenset[str]) -> str | None:
     assert member.info is not None
     assert member.replication is not None
     myself = member.myself()
-    if myself is None or member.known_ids != wanted:
+    if myself is None or member.known_ids - absent != wanted:
         return "gossip has not reached it yet"
     if member.info.state != "ok":
         return f"its cluster state is {member.info.state}"

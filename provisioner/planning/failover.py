@@ -27,6 +27,8 @@ class Candidate:
     is_new: bool  # it has never been in sync
     running: bool
     role: NodeRole | None = None
+    # When it wrote its data at an orderly stop; None where there is nothing it could load.
+    saved_at_s: float | None = None
     owns_slots: bool = False  # cluster mode: it serves the shard's slots
     offset: int = 0
 
@@ -35,6 +37,7 @@ class Verdict(enum.Enum):
     """What is to be done about the shard's primary."""
 
     KEEP = "keep"
+    INHERIT = "inherit"  # nobody runs, and this one alone has the data: it starts as primary
     LEARN = "learn"  # it has changed already: write it down
     PROMOTE = "promote"  # nobody is primary: make this one it, then write it down
 
@@ -68,6 +71,11 @@ def decide_failover(
         return FailoverDecision(Verdict.LEARN, risen[0].uid, f"{risen[0].name} is primary already")
     if deposed:
         return FailoverDecision(Verdict.KEEP, recorded.uid, "its successor is not known yet")
+    heir = _heir(members, recorded)
+    if heir is not None:
+        return FailoverDecision(
+            Verdict.INHERIT, heir.uid, f"{recorded.name} has no data to start with, {heir.name} has"
+        )
     if not automatic:
         return FailoverDecision(Verdict.KEEP, recorded.uid, "automatic failover is off")
     replicas = [m for m in others if m.role is NodeRole.REPLICA]
@@ -86,3 +94,16 @@ def decide_failover(
         best.uid,
         f"{recorded.name} is gone; {best.name} has offset {best.offset}, the highest",
     )
+
+
+def _heir(members: Sequence[Candidate], recorded: Candidate) -> Candidate | None:
+    """Return who has the shard's data after a stop that the primary's data did not survive.
+
+    Started as it is on record, the primary would be empty, and the others would copy that. No
+    failover is asked for here: nobody serves, and nobody has to be deposed.
+    """
+    saved = [m for m in members if m.saved_at_s is not None and not m.is_new]
+    if recorded.saved_at_s is not None or any(m.running for m in members) or not saved:
+        return None
+    # All were stopped at once: who wrote last has heard the most.
+    return max(saved, key=lambda m: (m.saved_at_s or 0.0, m.name))

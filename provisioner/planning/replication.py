@@ -28,6 +28,7 @@ class NodeView:
     wanted_role: NodeRole
     wanted_binds: tuple[str, ...]
     running: bool
+    away: bool = False  # it is kept down on purpose: the others go on without it
     replication: ReplicationView | None = None
     binds: tuple[str, ...] = ()
     upstream: Upstream | None = None  # whom a primary follows itself, where it does
@@ -45,6 +46,11 @@ def plan_replication(nodes: Sequence[NodeView]) -> list[Step]:
     primaries = [node for node in nodes if node.wanted_role is NodeRole.PRIMARY]
     assert len(primaries) == 1, f"{len(primaries)} primaries are wanted"
     primary = primaries[0]
+    nodes = [node for node in nodes if not node.away]
+    if primary.away:
+        return plan_launches([(node.uid, node.running) for node in nodes]) or [
+            Step(verb=Verb.WAIT, node_uid=primary.uid, reason="the primary is kept down")
+        ]
     if primary.serving:
         first = _promotion(primary) or plan_binds(nodes) or _repointings(primary, nodes)
         if first:

@@ -27,6 +27,8 @@ class RoutedSubject:
     configuration_endpoint: Endpoint | None
     # What the gateway tells memcached clients of the cluster, where the nodes cannot.
     discovery: str | None = None
+    # Its nodes are in cluster mode, and its clients need not know it.
+    compatible: bool = False
 
 
 def plan_routes(subjects: Sequence[RoutedSubject], *, endpoints_are_bound: bool) -> list[Route]:
@@ -42,6 +44,7 @@ def plan_routes(subjects: Sequence[RoutedSubject], *, endpoints_are_bound: bool)
                     kind=RouteKind.READER,
                     backends=_addresses(subject.replicas),
                     fallback=fallback,
+                    options=RouteOptions(readonly=subject.compatible),
                 )
             )
         if subject.configuration_endpoint is not None and subject.discovery is not None:

@@ -16,6 +16,7 @@ from cachefleet.provisioner.planning.steps import Step, Verb
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.following import follow
 from cachefleet.provisioner.reconciler.launch import first_seats, launch
+from cachefleet.provisioner.reconciler.milestones import Milestone, reached
 from cachefleet.provisioner.reconciler.records import SubjectRecord
 from cachefleet.provisioner.state.tables import CacheNode
 
@@ -30,7 +31,9 @@ async def take(steps: Sequence[Step], record: SubjectRecord, fleet: Fleet) -> No
     Raises:
         LaunchFailed, NoEngineBinary: a node cannot be started.
         NodeUnreachable, CommandRefused: an engine did not do what it was asked.
+        Stale: the lease is too old to act under.
     """
+    fleet.require_trusted(record.lease)
     nodes = {node.uid: node for node in record.nodes}
     acts = [step for step in steps if step.verb is not Verb.WAIT]
     if not acts:
@@ -55,7 +58,12 @@ async def take(steps: Sequence[Step], record: SubjectRecord, fleet: Fleet) -> No
 
 async def _take(step: Step, node: CacheNode, record: SubjectRecord, fleet: Fleet) -> None:
     if step.verb is Verb.LAUNCH:
+        if node.uid in fleet.held_down:
+            await asyncio.sleep(WAIT_S)
+            return
         await launch(node, record, fleet)
+        if node.recovering:
+            reached(Milestone.LOST_NODE_LAUNCHED)
         return
     if record.engine is Engine.MEMCACHED:
         await _take_memcached(step, node, record, fleet)

@@ -15,7 +15,7 @@ from cachefleet.provisioner.settings import ProvisionerSettings
 from cachefleet.provisioner.state import leases
 from cachefleet.provisioner.state.addresses import allocate
 from cachefleet.provisioner.state.store import Transaction
-from cachefleet.provisioner.state.tables import CacheNode
+from cachefleet.provisioner.state.tables import CacheNode, ReplicationGroup
 
 BUS_PORT_OFFSET = 10_000  # the engine's own default distance between the two ports
 PORT_MAX = 65_535
@@ -25,11 +25,14 @@ def wanted_endpoint_kinds(record: SubjectRecord) -> list[str]:
     """Return which endpoints, beside its nodes', the subject has (semantics of endpoints)."""
     if record.engine is Engine.MEMCACHED:
         return ["configuration"]
-    if record.group is None:
-        return []
-    if record.group.cluster_mode == "enabled":
+    return [] if record.group is None else endpoint_kinds(record.group)
+
+
+def endpoint_kinds(group: ReplicationGroup) -> list[str]:
+    """Return which endpoints a group has in its cluster mode."""
+    if group.cluster_mode == "enabled":
         return ["configuration"]
-    if record.group.cluster_mode == "compatible":
+    if group.cluster_mode == "compatible":
         return ["primary", "reader", "configuration"]
     return ["primary", "reader"]
 
@@ -43,7 +46,11 @@ async def ensure_addresses(record: SubjectRecord, fleet: Fleet) -> SubjectRecord
     """
     kinds = {row.kind for row in record.addresses}
     missing = [kind for kind in wanted_endpoint_kinds(record) if kind not in kinds]
-    homeless = [node for node in record.live_nodes if node.host is None]
+    homeless = [
+        node
+        for node in record.live_nodes
+        if node.host is None or (record.cluster_enabled and node.bus_port is None)
+    ]
     # What is on its way out needs none; there may be none, and it has to go all the same.
     if not record.live_nodes or not (missing or homeless):
         return record
@@ -64,6 +71,8 @@ async def ensure_addresses(record: SubjectRecord, fleet: Fleet) -> SubjectRecord
         for node in fresh.live_nodes:
             if node.host is None:
                 await _house(tx, node, fresh, fleet.settings)
+            if fresh.cluster_enabled and node.bus_port is None:
+                await _give_bus(tx, node, fresh, fleet.settings)
     async with fleet.store.read(record.lease.scope) as tx:
         complete = await load_subject(tx, record.lease)
     assert complete is not None, "the lease is held, so the subject is there"
@@ -84,11 +93,15 @@ async def _house(
         is_free=is_free,
     )
     node.host, node.port = row.host, row.port
-    if not record.cluster_enabled:
-        return
+
+
+async def _give_bus(
+    tx: Transaction, node: CacheNode, record: SubjectRecord, settings: ProvisionerSettings
+) -> None:
     if settings.endpoints_are_bound:
-        beside = row.port + BUS_PORT_OFFSET
-        node.bus_port = beside if beside <= PORT_MAX else row.port - BUS_PORT_OFFSET
+        assert node.port is not None, node.uid
+        beside = node.port + BUS_PORT_OFFSET
+        node.bus_port = beside if beside <= PORT_MAX else node.port - BUS_PORT_OFFSET
         return
     bus = await allocate(
         tx,

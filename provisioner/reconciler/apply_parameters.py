@@ -12,7 +12,7 @@ from cachefleet.provisioner.reconciler.outcomes import Done, GiveUp, Outcome, Re
 from cachefleet.provisioner.reconciler.reconfigure import reconfigure
 from cachefleet.provisioner.reconciler.records import SubjectRecord, load_subject
 from cachefleet.provisioner.reconciler.settle import settle
-from cachefleet.provisioner.state import leases
+from cachefleet.provisioner.state import events, leases
 from cachefleet.provisioner.state.leases import Lease
 from cachefleet.provisioner.state.parameters import APPLYING, IN_SYNC
 from cachefleet.provisioner.state.tables import Operation
@@ -59,4 +59,11 @@ async def _conclude(
             for name in operation.payload.get("changed", ()):
                 value = fresh.user_parameters.get(name)
                 shown = "its default" if value is None else value
-                tx.emit("cache-cluster", cluster.name, f"Updated parameter {name} to {shown}")
+                events.record(
+                    tx,
+                    fleet.catalog,
+                    "cluster_parameter_updated",
+                    cluster.name,
+                    name=name,
+                    value=shown,
+                )

@@ -6,13 +6,15 @@ own in the queue, and that one concludes them.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from sqlalchemy import delete, select
 
 from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.observe import is_kept_down
 from cachefleet.provisioner.reconciler.records import LIVE, SubjectRecord, load_subject
-from cachefleet.provisioner.state import leases, lifecycle
+from cachefleet.provisioner.state import events, leases, lifecycle
 from cachefleet.provisioner.state.lifecycle import Event
 from cachefleet.provisioner.state.operations import (
     OPEN_STATES,
@@ -37,12 +39,14 @@ from cachefleet.provisioner.state.tables import (
 # What is pending of a change of the number of nodes.
 NODE_COUNT = ("NumCacheNodes", "CacheNodeIdsToRemove", "NewAvailabilityZones")
 
+BURSTABLE = "cache.t"
 CLUSTER = "cache-cluster"
 GROUP = "replication-group"
 
 # While one of these is open, ``modifying`` is true, whatever else has been settled.
 CONCLUDED_BY_THEMSELVES = (
     OperationKind.MODIFY,
+    OperationKind.CHANGE_CLUSTER_MODE,
     OperationKind.CHANGE_PRIMARY,
     OperationKind.RESHARD,
     OperationKind.LOG_DELIVERY,
@@ -54,20 +58,21 @@ CONCLUDED_BY_THEMSELVES = (
 
 async def conclude(record: SubjectRecord, fleet: Fleet, *, operation_id: int | None) -> None:
     """Make statuses true: what was being created is there, what was being deleted is gone."""
+    away = {node.uid for node in record.live_nodes if await is_kept_down(node, fleet)}
     async with fleet.store.begin(record.lease.scope) as tx:
         await leases.require(tx, record.lease, holder=fleet.holder)
         fresh = await load_subject(tx, record.lease)
         if fresh is None:
             return
-        seen = {node.uid for node in record.nodes}
+        seen = {node.uid for node in record.nodes} - away
         if await _superseded(tx, record, operation_id):
             return
         ended = not (fresh.is_held_open or await _is_part(tx, record, operation_id))
-        await _conclude_nodes(tx, fresh, seen)
+        await _conclude_nodes(tx, fresh, fleet, seen)
         for cluster in list(fresh.clusters):
-            await _conclude_cluster(tx, cluster, fresh, ended=ended)
+            await _conclude_cluster(tx, cluster, fresh, fleet, ended=ended)
         if fresh.group is not None:
-            await _conclude_group(tx, fresh.group, fresh, ended=ended)
+            await _conclude_group(tx, fresh.group, fresh, fleet, ended=ended)
 
 
 async def conclude_growth(record: SubjectRecord, fleet: Fleet) -> None:
@@ -77,10 +82,10 @@ async def conclude_growth(record: SubjectRecord, fleet: Fleet) -> None:
         fresh = await load_subject(tx, record.lease)
         if fresh is None:
             return
-        await _conclude_nodes(tx, fresh, {node.uid for node in record.live_nodes})
+        await _conclude_nodes(tx, fresh, fleet, {node.uid for node in record.live_nodes})
         for cluster in fresh.clusters:
             if cluster.status == lifecycle.CREATING:
-                await _conclude_cluster(tx, cluster, fresh, ended=False)
+                await _conclude_cluster(tx, cluster, fresh, fleet, ended=False)
         for shard in fresh.group.node_groups if fresh.group is not None else ():
             if shard.status == lifecycle.CREATING:
                 shard.status = lifecycle.AVAILABLE
@@ -95,6 +100,7 @@ async def fail_creation(record: SubjectRecord, fleet: Fleet, *, reason: str) -> 
             return
         for cluster in fresh.clusters:
             lifecycle.fire(cluster, Event.PROVISION_FAILED)
+            events.record(tx, fleet.catalog, "cluster_network_incompatible", cluster.name)
             tx.emit(CLUSTER, cluster.name, f"Failed to create the cache cluster: {reason}")
         if fresh.group is not None:
             lifecycle.fire(fresh.group, Event.PROVISION_FAILED)
@@ -115,6 +121,15 @@ async def abandon_growth(record: SubjectRecord, fleet: Fleet, *, reason: str) ->
                 node.status = lifecycle.NODE_DELETING
                 tx.emit(CLUSTER, node.member_name, f"Failed to add a cache node: {reason}")
         for cluster in fresh.clusters:
+            if "NumCacheNodes" in cluster.pending:
+                events.record(
+                    tx,
+                    fleet.catalog,
+                    "node_count_increase_failed",
+                    cluster.name,
+                    old=cluster.num_cache_nodes,
+                    new=cluster.pending["NumCacheNodes"],
+                )
             if cluster.status == lifecycle.CREATING:
                 cluster.status = lifecycle.DELETING
             cluster.pending = _without_node_count(cluster.pending)
@@ -122,6 +137,14 @@ async def abandon_growth(record: SubjectRecord, fleet: Fleet, *, reason: str) ->
             if shard.status == lifecycle.CREATING:
                 shard.status = lifecycle.DELETING
         tx.enqueue(OperationKind.SETTLE, subject_uid=fresh.lease.subject_uid)
+
+
+async def tell_refusal(record: SubjectRecord, fleet: Fleet, *, reason: str) -> None:
+    """Say that engines do not take a value of the parameter group."""
+    async with fleet.store.begin(record.lease.scope) as tx:
+        await leases.require(tx, record.lease, holder=fleet.holder)
+        for cluster in record.clusters:
+            tx.emit(CLUSTER, cluster.name, f"Failed to apply parameters: {reason}")
 
 
 async def _superseded(tx: Transaction, record: SubjectRecord, operation_id: int | None) -> bool:
@@ -148,87 +171,101 @@ async def _is_part(tx: Transaction, record: SubjectRecord, operation_id: int | N
     return (await tx.session.scalars(query.limit(1))).first() is not None
 
 
-async def _conclude_nodes(tx: Transaction, fresh: SubjectRecord, seen: set[str]) -> None:
+async def _conclude_nodes(
+    tx: Transaction, fresh: SubjectRecord, fleet: Fleet, seen: set[str]
+) -> None:
     for cluster in fresh.clusters:
         changed = [n for n in cluster.nodes if n.status != lifecycle.NODE_AVAILABLE]
         if changed and cluster.engine == "memcached":
             cluster.discovery_version = fresh.discovery_version
+        tell = functools.partial(events.record, tx, fleet.catalog, source=cluster.name)
         # The cluster's own event comes first: the node events follow it within the same second.
         if cluster.status == lifecycle.CREATING:
-            tx.emit(CLUSTER, cluster.name, "Cache cluster created")
-        for node in cluster.nodes:
-            if node.uid in seen and node.status == lifecycle.NODE_REBOOTING:
-                tx.emit(CLUSTER, cluster.name, f"Cache node {node.cache_node_id} shutdown")
+            tell("cache_cluster_created")
+            if _cannot_persist(cluster):
+                tell("persistence_unsupported")
+        rebooted = [
+            node
+            for node in cluster.nodes
+            if node.uid in seen and node.status == lifecycle.NODE_REBOOTING
+        ]
+        for node in rebooted:
+            tell("cache_node_shutdown", node=node.cache_node_id)
+        removed = []
         for node in list(cluster.nodes):
             if node.uid not in seen:
                 continue
             if node.status not in LIVE:
                 await _forget_node(tx, cluster, node)
+                removed.append(node.cache_node_id)
             elif node.status == lifecycle.NODE_CREATING:
                 node.status = lifecycle.NODE_AVAILABLE
                 node.created_at = tx.now
-                tx.emit(
-                    CLUSTER,
-                    cluster.name,
-                    f"Added cache node {node.cache_node_id} in availability zone "
-                    f"{node.availability_zone}",
-                )
+                tell("cache_node_added", node=node.cache_node_id, az=node.availability_zone)
             elif node.status == lifecycle.NODE_REBOOTING:
                 node.status = lifecycle.NODE_AVAILABLE
                 node.parameter_group_status = IN_SYNC
-                tx.emit(CLUSTER, cluster.name, f"Cache node {node.cache_node_id} restarted")
+                tell("cache_node_restarted", node=node.cache_node_id)
             if node.recovering and node.status == lifecycle.NODE_AVAILABLE:
                 node.recovering = False
-                tx.emit(
-                    CLUSTER,
-                    cluster.name,
-                    f"Finished recovery for cache nodes {node.cache_node_id}",
-                )
+                tell("cache_nodes_recovered", nodes=node.cache_node_id)
+        if removed and cluster.status != lifecycle.DELETING:
+            tell("cache_nodes_removed", nodes=", ".join(removed))
+
+
+def _cannot_persist(cluster: CacheCluster) -> bool:
+    """Tell whether the service warns of this, as it does for its burstable node types."""
+    return cluster.engine != "memcached" and cluster.node_type.startswith(BURSTABLE)
 
 
 async def _forget_node(tx: Transaction, cluster: CacheCluster, node: CacheNode) -> None:
     await tx.session.execute(delete(EndpointAddress).where(EndpointAddress.node_uid == node.uid))
     cluster.nodes.remove(node)
-    if cluster.status != lifecycle.DELETING:
-        tx.emit(CLUSTER, cluster.name, f"Removed cache nodes {node.cache_node_id}")
 
 
 async def _conclude_cluster(
-    tx: Transaction, cluster: CacheCluster, fresh: SubjectRecord, *, ended: bool
+    tx: Transaction, cluster: CacheCluster, fresh: SubjectRecord, fleet: Fleet, *, ended: bool
 ) -> None:
     if cluster.status == lifecycle.DELETING:
         if not cluster.nodes:
-            await _delete_cluster(tx, cluster, fresh)
+            await _delete_cluster(tx, cluster, fresh, fleet)
         return
     if cluster.status == lifecycle.CREATING:
         lifecycle.fire(cluster, Event.PROVISIONED)
         cluster.created_at = tx.now
     elif cluster.status == lifecycle.MODIFYING and ended:
         lifecycle.fire(cluster, Event.MODIFIED)
-        _conclude_node_count(tx, cluster)
+        _conclude_node_count(tx, cluster, fleet)
     elif cluster.status == lifecycle.REBOOTING:
         lifecycle.fire(cluster, Event.REBOOTED)
 
 
-def _conclude_node_count(tx: Transaction, cluster: CacheCluster) -> None:
+def _conclude_node_count(tx: Transaction, cluster: CacheCluster, fleet: Fleet) -> None:
     wanted = cluster.pending.get("NumCacheNodes")
     if wanted != len(cluster.nodes):
         return  # nothing is asked for, or it waits for the maintenance window
     before, cluster.num_cache_nodes = cluster.num_cache_nodes, len(cluster.nodes)
     cluster.pending = _without_node_count(cluster.pending)
-    tx.emit(
-        CLUSTER,
-        cluster.name,
-        f"Finished modifying number of nodes from {before} to {cluster.num_cache_nodes}",
-    )
+    # After nodes that left, the event of their removal is all that the service writes.
+    if cluster.num_cache_nodes > before:
+        events.record(
+            tx,
+            fleet.catalog,
+            "node_count_increased",
+            cluster.name,
+            old=before,
+            new=cluster.num_cache_nodes,
+        )
 
 
 def _without_node_count(pending: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in pending.items() if name not in NODE_COUNT}
 
 
-async def _delete_cluster(tx: Transaction, cluster: CacheCluster, fresh: SubjectRecord) -> None:
-    tx.emit(CLUSTER, cluster.name, "Cache cluster deleted")
+async def _delete_cluster(
+    tx: Transaction, cluster: CacheCluster, fresh: SubjectRecord, fleet: Fleet
+) -> None:
+    events.record(tx, fleet.catalog, "cache_cluster_deleted", cluster.name)
     await _forget_tags(tx, cluster)
     if fresh.group is not None:
         fresh.group.members.remove(cluster)
@@ -240,12 +277,13 @@ async def _delete_cluster(tx: Transaction, cluster: CacheCluster, fresh: Subject
 
 
 async def _conclude_group(
-    tx: Transaction, group: ReplicationGroup, fresh: SubjectRecord, *, ended: bool
+    tx: Transaction, group: ReplicationGroup, fresh: SubjectRecord, fleet: Fleet, *, ended: bool
 ) -> None:
     if group.status == lifecycle.DELETING:
         if not any(cluster.status == lifecycle.DELETING for cluster in group.members):
-            await _delete_group(tx, group)
+            await _delete_group(tx, group, fleet)
         return
+    tell = functools.partial(events.record, tx, fleet.catalog, source=group.name, rg=group.name)
     for shard in list(group.node_groups):
         await tx.session.refresh(shard, ["nodes"])
         if shard.status == lifecycle.DELETING and not shard.nodes:
@@ -256,20 +294,15 @@ async def _conclude_group(
         on = group.automatic_failover == "enabling"
         group.automatic_failover = "enabled" if on else "disabled"
         if group.status != lifecycle.CREATING:
-            tx.emit(
-                GROUP,
-                group.name,
-                f"Automatic failover has been turned {'on' if on else 'off'} for replication group "
-                f"{group.name}",
-            )
+            tell("automatic_failover_enabled" if on else "automatic_failover_disabled")
     if group.status == lifecycle.CREATING:
         lifecycle.fire(group, Event.PROVISIONED)
-        tx.emit(GROUP, group.name, f"Replication group {group.name} created")
+        tell("replication_group_created")
     elif group.status == lifecycle.MODIFYING and ended:
         lifecycle.fire(group, Event.MODIFIED)
 
 
-async def _delete_group(tx: Transaction, group: ReplicationGroup) -> None:
+async def _delete_group(tx: Transaction, group: ReplicationGroup, fleet: Fleet) -> None:
     """Remove the group's rows; a member that was to be kept goes on as a cluster of its own."""
     for cluster in list(group.members):
         await tx.new_subject("cache_cluster", cluster.uid)
@@ -283,7 +316,7 @@ async def _delete_group(tx: Transaction, group: ReplicationGroup) -> None:
             lifecycle.fire(cluster, Event.MODIFIED)
         # Its listening addresses have to lose the group's endpoints.
         tx.enqueue(OperationKind.SETTLE, subject_uid=cluster.uid)
-    tx.emit(GROUP, group.name, f"Replication group {group.name} deleted")
+    events.record(tx, fleet.catalog, "replication_group_deleted", group.name, rg=group.name)
     await _forget_tags(tx, group)
     uid = group.uid
     await tx.session.flush()

@@ -74,6 +74,11 @@ class Endpoints:
             for failure in report.failures:
                 log.warning("endpoint_not_bound", route=failure.route, reason=failure.reason)
 
+    @property
+    def serves(self) -> bool:
+        """Tell whether the gateway has anything to do."""
+        return bool(self._served)
+
     async def gateway_ended(self) -> None:
         """Start the gateway again after its process ended."""
         self._served = None
@@ -214,4 +219,6 @@ def _subject(
         primary_endpoint=kinds.get("primary"),
         reader_endpoint=kinds.get("reader"),
         configuration_endpoint=kinds.get("configuration"),
+        # Only groups on their way into cluster mode have both.
+        compatible="reader" in kinds and "configuration" in kinds,
     )

@@ -8,6 +8,7 @@ record's primary is gone and that one of its replicas is primary.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 
 import structlog
@@ -24,6 +25,7 @@ from cachefleet.provisioner.reconciler.binaries import SAVED_DUMP_FILE
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.following import lead
 from cachefleet.provisioner.reconciler.launch import SAVED_ITEMS_FILE
+from cachefleet.provisioner.reconciler.milestones import Milestone, reached
 from cachefleet.provisioner.reconciler.observe import wanted_binds
 from cachefleet.provisioner.reconciler.records import (
     SubjectRecord,
@@ -32,7 +34,7 @@ from cachefleet.provisioner.reconciler.records import (
 )
 from cachefleet.provisioner.reconciler.slot_moves import peer_of, readdress_imports
 from cachefleet.provisioner.reconciler.takeover import take_over
-from cachefleet.provisioner.state import leases, lifecycle
+from cachefleet.provisioner.state import events, leases, lifecycle
 from cachefleet.provisioner.state.tables import CacheNode
 
 log = structlog.get_logger(__name__)
@@ -74,14 +76,18 @@ async def _lost_nodes(record: SubjectRecord, fleet: Fleet) -> list[CacheNode]:
         if await fleet.driver.find(node.uid) is not None:
             # From the first look on: it may hang, and then nobody else finds it out.
             fleet.watch(node, record)
-        elif not _saved(node, fleet):
+        elif _saved_at_s(node, fleet) is None:
             lost.append(node)
     return lost
 
 
-def _saved(node: CacheNode, fleet: Fleet) -> bool:
+def _saved_at_s(node: CacheNode, fleet: Fleet) -> float | None:
+    """Return when the node wrote what it is to start with, or None where there is nothing."""
     directory = fleet.driver.directory(node.uid)
-    return any((directory / name).exists() for name in (SAVED_DUMP_FILE, SAVED_ITEMS_FILE))
+    for name in (SAVED_DUMP_FILE, SAVED_ITEMS_FILE):
+        with contextlib.suppress(FileNotFoundError):
+            return (directory / name).stat().st_mtime
+    return None
 
 
 async def _fail_over_shards(record: SubjectRecord, fleet: Fleet, lost: Sequence[CacheNode]) -> bool:
@@ -112,6 +118,8 @@ async def _fail_over_shards(record: SubjectRecord, fleet: Fleet, lost: Sequence[
             verdict=decision.verdict.value,
             reason=decision.reason,
         )
+        fleet.require_trusted(record.lease)
+        reached(Milestone.LOSS_DECIDED)
         await _fail_over(decision, primary, successor, record, fleet)
         changed = True
     return changed
@@ -128,7 +136,7 @@ async def _is_primary(node: CacheNode, fleet: Fleet) -> bool:
 async def _candidate(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> Candidate:
     running = await fleet.driver.find(node.uid) is not None
     role, offset, owns_slots = None, 0, False
-    if running:
+    if running and node.uid not in fleet.unreachable:
         adapter = fleet.valkey(node)
         try:
             view = await adapter.replication()
@@ -145,6 +153,7 @@ async def _candidate(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> Ca
         is_recorded_primary=node.role == NodeRole.PRIMARY,
         is_new=node.status == lifecycle.NODE_CREATING,
         running=running,
+        saved_at_s=None if running else _saved_at_s(node, fleet),
         role=role,
         owns_slots=owns_slots,
         offset=offset,
@@ -158,11 +167,15 @@ async def _fail_over(
     record: SubjectRecord,
     fleet: Fleet,
 ) -> None:
+    if decision.verdict is Verdict.INHERIT:
+        await _write_roles(primary, successor, record, fleet)
+        return
     if decision.verdict is Verdict.PROMOTE:
         if record.cluster_enabled:
             await _take_over(primary, successor, record, fleet)
         else:
             await lead(successor, record, fleet)
+        reached(Milestone.PROMOTED)
     await learn_primary(primary, successor, record, fleet)
 
 
@@ -194,6 +207,7 @@ async def learn_primary(
     """
     adapter = fleet.valkey(successor)
     primary.role, successor.role = NodeRole.REPLICA.value, NodeRole.PRIMARY.value
+    endpoint = record.endpoint("primary")
     if not record.cluster_enabled:
         runs = await fleet.driver.find(primary.uid) is not None
         if runs:
@@ -201,10 +215,21 @@ async def learn_primary(
         await adapter.set_binds(wanted_binds(successor, record, fleet, configuration_holder=None))
         if runs:
             await _cut_writers(primary, record, fleet)
-    text = (
-        f"Failover from primary node {primary.member_name} to replica node "
-        f"{successor.member_name} completed"
-    )
+        reached(Milestone.ENDPOINT_MOVED)
+    elif endpoint is not None and fleet.settings.endpoints_are_bound:
+        # Cluster mode "compatible": clients that know nothing of clusters have to be led, too.
+        if await fleet.driver.find(primary.uid) is not None:
+            await release_endpoint(primary, record, fleet)
+        await adapter.set_binds(tuple(dict.fromkeys([*await adapter.binds(), endpoint.host])))
+    await _write_roles(primary, successor, record, fleet)
+    if record.endpoint("primary") is not None and not fleet.settings.endpoints_are_bound:
+        await fleet.sync_endpoints(record.lease.subject_uid)
+
+
+async def _write_roles(
+    primary: CacheNode, successor: CacheNode, record: SubjectRecord, fleet: Fleet
+) -> None:
+    nodes = {"old": primary.member_name, "new": successor.member_name}
     async with fleet.store.begin(record.lease.scope) as tx:
         await leases.require(tx, record.lease, holder=fleet.holder)
         for node, role in ((primary, NodeRole.REPLICA), (successor, NodeRole.PRIMARY)):
@@ -212,10 +237,10 @@ async def learn_primary(
             assert row is not None, "the lease is held, so the node is there"
             row.role = role.value
         assert record.group is not None
-        tx.emit("cache-cluster", primary.member_name, text)
-        tx.emit("replication-group", record.group.name, text)
-    if record.endpoint("primary") is not None and not fleet.settings.endpoints_are_bound:
-        await fleet.sync_endpoints(record.lease.subject_uid)
+        catalog = fleet.catalog
+        events.record(tx, catalog, "member_failed_over", primary.member_name, **nodes)
+        events.record(tx, catalog, "failed_over", record.group.name, **nodes)
+    reached(Milestone.ROLES_WRITTEN)
 
 
 async def release_endpoint(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> None:
@@ -227,7 +252,11 @@ async def release_endpoint(node: CacheNode, record: SubjectRecord, fleet: Fleet)
     if endpoint is None or not fleet.settings.endpoints_are_bound:
         return
     adapter = fleet.valkey(node)
-    await adapter.set_binds((own_endpoint(node).host,))
+    if record.cluster_enabled:  # it may stand for the configuration endpoint as well
+        binds = await adapter.binds()
+        await adapter.set_binds(tuple(host for host in binds if host != endpoint.host))
+    else:
+        await adapter.set_binds((own_endpoint(node).host,))
     await adapter.kill_clients(endpoint)
 
 
@@ -249,8 +278,11 @@ async def _write_losses(record: SubjectRecord, fleet: Fleet, lost: Sequence[Cach
             row = await tx.session.get(CacheNode, node.uid)
             if row is not None and not row.recovering:
                 row.recovering = True
-                tx.emit(
-                    "cache-cluster",
+                events.record(
+                    tx,
+                    fleet.catalog,
+                    "cache_nodes_recovering",
                     row.member_name,
-                    f"Recovering cache nodes {row.cache_node_id}",
+                    nodes=row.cache_node_id,
                 )
+    reached(Milestone.LOSSES_WRITTEN)

@@ -18,6 +18,8 @@ from cachefleet.provisioner.destinations.directory import Destinations
 from cachefleet.provisioner.drivers.base import Driver
 from cachefleet.provisioner.reconciler.records import SubjectRecord, own_endpoint
 from cachefleet.provisioner.settings import ProvisionerSettings
+from cachefleet.provisioner.state.errors import Stale
+from cachefleet.provisioner.state.leases import Lease
 from cachefleet.provisioner.state.store import Store
 from cachefleet.provisioner.state.tables import CacheNode
 
@@ -63,6 +65,11 @@ class Fleet:
     watched: dict[str, WatchedNode] = field(default_factory=dict)
     # Replicas that lag or load: clients of the reader endpoint are kept from them.
     unfit_readers: set[str] = field(default_factory=set)
+    # Nodes that an injected fault keeps from starting, and those that it cuts off from us as well.
+    held_down: set[str] = field(default_factory=set)
+    unreachable: set[str] = field(default_factory=set)
+    # Until when (monotonic) each of our leases may be acted under; the loop keeps it.
+    trusted_until_s: dict[str, float] = field(default_factory=dict)
     # Processes that a pass is ending itself: their exits are no news.
     ending: set[str] = field(default_factory=set)
     # Where logs are delivered.
@@ -114,6 +121,19 @@ class Fleet:
         self.watched[node.uid] = WatchedNode(
             record.lease.subject_uid, record.engine, own_endpoint(node) if stock else None
         )
+
+    def require_trusted(self, lease: Lease) -> None:
+        """Make sure, without asking the database, that nobody else can hold the lease by now.
+
+        A control plane that was frozen, or cut off from its database, wakes up in the middle of
+        something: it must not go on with it.
+
+        Raises:
+            Stale: it was renewed too long ago.
+        """
+        until_s = self.trusted_until_s.get(lease.subject_uid)
+        if until_s is not None and self.clock.monotonic_s() >= until_s:
+            raise Stale(f"the lease of subject {lease.subject_uid} is too old to act under")
 
     @contextlib.contextmanager
     def ending_node(self, uid: str) -> Iterator[None]:

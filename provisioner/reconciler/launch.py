@@ -232,11 +232,12 @@ def _keeps_picture(node: CacheNode, record: SubjectRecord, directory: Path) -> b
 def _nodes_conf(node: CacheNode, record: SubjectRecord, binary: EngineBinary) -> str:
     """Return the node's first picture of the cluster.
 
-    A cluster that is being created is written whole. A replica that the cluster knows begins as
-    one. Any other node begins alone; it is met and given its role by the next steps.
+    A cluster that is being created is written whole, and so is the primary's picture of one that a
+    group is being made into. A replica that the cluster knows begins as one. Any other node begins
+    alone; it is met and given its role by the next steps.
     """
     assert record.group is not None
-    if record.is_creating:
+    if record.is_creating or (record.is_forming and node.role == NodeRole.PRIMARY):
         return render_nodes_conf(
             first_seats(record), node.engine_node_id, binary=binary, placeholder=True
         )

@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from cachefleet.provisioner.reconciler.apply_parameters import apply_parameters
 from cachefleet.provisioner.reconciler.change_primary import change_primary, end_primary
+from cachefleet.provisioner.reconciler.cluster_mode import change_cluster_mode
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.log_delivery import apply_log_delivery
 from cachefleet.provisioner.reconciler.migration import (
@@ -28,7 +29,7 @@ from cachefleet.provisioner.reconciler.modify import modify
 from cachefleet.provisioner.reconciler.outcomes import Done, GiveUp, Outcome, Requeue
 from cachefleet.provisioner.reconciler.reshard import reshard
 from cachefleet.provisioner.reconciler.settle import settle
-from cachefleet.provisioner.state import leases, operations
+from cachefleet.provisioner.state import events, leases, operations
 from cachefleet.provisioner.state.errors import Stale
 from cachefleet.provisioner.state.leases import Lease
 from cachefleet.provisioner.state.operations import OperationKind, OperationState
@@ -54,6 +55,7 @@ HANDLERS: Mapping[str, Handler] = {
     OperationKind.SETTLE: _settle,
     OperationKind.APPLY_PARAMETERS: apply_parameters,
     OperationKind.MODIFY: modify,
+    OperationKind.CHANGE_CLUSTER_MODE: change_cluster_mode,
     OperationKind.CHANGE_PRIMARY: change_primary,
     OperationKind.TEST_FAILOVER: end_primary,
     OperationKind.RESHARD: reshard,
@@ -67,7 +69,6 @@ HANDLERS: Mapping[str, Handler] = {
 @dataclass(slots=True)
 class _Held:
     lease: Lease
-    trusted_until_s: float  # monotonic
     task: asyncio.Task[None] | None = None
     unwinding: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -114,18 +115,23 @@ class Provisioner:
             await self._stop()
 
     async def _round(self, now_s: float) -> None:
+        # First of all: we may have been frozen, and others have taken over long ago.
+        await self._drop_distrusted(now_s)
         if now_s >= self._renew_at_s:
             await self._renew(now_s)
             self._renew_at_s = now_s + leases.RENEW_EVERY_S
         for uid in list(self._unrecorded):
             held = self._held.get(uid)
             if held is not None:
-                await self._file_settle(held.lease)
+                try:
+                    await self._file_settle(held.lease)
+                except Stale:
+                    await self._drop(uid)
             self._unrecorded.discard(uid)
         await self._claim(now_s)
 
     async def _drop_distrusted(self, now_s: float) -> None:
-        for uid in [u for u, held in self._held.items() if now_s >= held.trusted_until_s]:
+        for uid in [u for u in self._held if now_s >= self._fleet.trusted_until_s.get(u, 0.0)]:
             log.warning("lease_distrusted", subject=uid)
             await self._drop(uid)
 
@@ -159,6 +165,7 @@ class Provisioner:
             outcome = await settle(held.lease, fleet)
             log.info("repair_ended", subject=held.lease.subject_uid, outcome=repr(outcome))
             async with fleet.store.begin(held.lease.scope) as tx:
+                await leases.require_unless_gone(tx, held.lease, holder=fleet.holder)
                 await operations.requeue_running(tx, subject_uids=[held.lease.subject_uid])
                 if not isinstance(outcome, Done):
                     await operations.ensure_settle(tx, held.lease)
@@ -183,8 +190,8 @@ class Provisioner:
                 await leases.release(tx, holder=self._fleet.holder, subject_uids=given_up)
         for uid in [uid for uid in self._held if uid not in ours]:
             await self._drop(uid)
-        for held in self._held.values():
-            held.trusted_until_s = now_s + leases.TRUSTED_S
+        for uid in self._held:
+            self._fleet.trusted_until_s[uid] = now_s + leases.TRUSTED_S
 
     async def _claim(self, now_s: float) -> None:
         fleet = self._fleet
@@ -204,7 +211,8 @@ class Provisioner:
             ready = [uid for uid, held in self._held.items() if held.task is None]
             claimed = await operations.claim(tx, subject_uids=[*ready, *uids])
         for lease in taken:
-            self._held[lease.subject_uid] = _Held(lease, now_s + leases.TRUSTED_S)
+            self._held[lease.subject_uid] = _Held(lease)
+            fleet.trusted_until_s[lease.subject_uid] = now_s + leases.TRUSTED_S
         self._note_adopted(uids)
         for operation in claimed:
             held = self._held[operation.subject_uid]
@@ -227,7 +235,7 @@ class Provisioner:
         try:
             async with self._slots:
                 outcome = await self._outcome(operation, held)
-                await self._record(operation, outcome)
+                await self._record(operation, held.lease, outcome)
             await self._after_work()
         except Stale:
             self._held.pop(operation.subject_uid, None)
@@ -253,7 +261,12 @@ class Provisioner:
             log.exception("operation_broke", operation=operation.id, kind=operation.kind)
             return Requeue(after_s=BROKEN_RETRY_S, reason=f"{type(error).__name__}: {error}")
 
-    async def _record(self, operation: Operation, outcome: Outcome) -> None:
+    async def _record(self, operation: Operation, lease: Lease, outcome: Outcome) -> None:
+        """Write down how a pass ended, unless the work is somebody else's by now.
+
+        Raises:
+            Stale: it is; the new holder has put the operation back into the queue.
+        """
         log.info(
             "operation_pass_ended",
             operation=operation.id,
@@ -262,7 +275,12 @@ class Provisioner:
             outcome=type(outcome).__name__,
             token=operation.token,
         )
-        async with self._fleet.store.begin(SYSTEM_SCOPE) as tx:
+        announcements = operation.payload.get("announce", ())
+        told = announcements and isinstance(outcome, Done)
+        async with self._fleet.store.begin(operation.scope if told else SYSTEM_SCOPE) as tx:
+            await leases.require_unless_gone(tx, lease, holder=self._fleet.holder)
+            if told:
+                events.record_announcements(tx, self._fleet.catalog, announcements)
             match outcome:
                 case Done(summary=text):
                     await operations.finish(tx, operation.id, OperationState.DONE, text)
@@ -274,11 +292,13 @@ class Provisioner:
 
     async def _file_settle(self, lease: Lease) -> None:
         async with self._fleet.store.begin(lease.scope) as tx:
+            await leases.require_unless_gone(tx, lease, holder=self._fleet.holder)
             await operations.requeue_running(tx, subject_uids=[lease.subject_uid])
             await operations.ensure_settle(tx, lease)
 
     async def _drop(self, uid: str) -> None:
         held = self._held.pop(uid)
+        self._fleet.trusted_until_s.pop(uid, None)
         if held.task is not None:
             held.task.cancel()
             await asyncio.gather(held.task, return_exceptions=True)

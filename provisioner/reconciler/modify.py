@@ -140,6 +140,8 @@ async def _record(
         if fresh.group is not None:
             _change_failover(fresh.group, pending)
             _promote(tx, fresh.group, pending.get("PrimaryClusterId"))
+            if "ClusterMode" in pending:
+                tx.enqueue(OperationKind.CHANGE_CLUSTER_MODE, subject_uid=fresh.group.uid)
         elif change_node_count(fresh.clusters[0], now=tx.now):
             events.record(tx, fleet.catalog, "node_count_increase_requested", fresh.settings.name)
         stored = await tx.session.get(Operation, operation.id)

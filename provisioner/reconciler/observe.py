@@ -18,6 +18,7 @@ from cachefleet.provisioner.planning.memcached import MemcachedNodeView
 from cachefleet.provisioner.planning.replication import NodeView
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.records import SubjectRecord, own_endpoint
+from cachefleet.provisioner.state import lifecycle
 from cachefleet.provisioner.state.tables import CacheNode
 
 
@@ -46,10 +47,30 @@ async def observe_cluster(record: SubjectRecord, fleet: Fleet) -> list[ClusterMe
     ]
 
 
+def is_away(node: CacheNode, fleet: Fleet, *, running: bool) -> bool:
+    """Tell whether an injected fault keeps a node down that served: the others go on without it."""
+    served = node.status == lifecycle.NODE_AVAILABLE
+    return served and not running and node.uid in fleet.held_down
+
+
+async def is_kept_down(node: CacheNode, fleet: Fleet) -> bool:
+    """Ask the same of a node that was not looked at yet."""
+    if node.uid not in fleet.held_down:
+        return False
+    return is_away(node, fleet, running=await fleet.driver.find(node.uid) is not None)
+
+
 async def observe_memcached(record: SubjectRecord, fleet: Fleet) -> list[MemcachedNodeView]:
     """Return the nodes of a memcached cluster."""
-    nodes = record.live_nodes
-    views = await asyncio.gather(*(_observe_memcached(node, record, fleet) for node in nodes))
+    observed = await asyncio.gather(
+        *(_observe_memcached(node, record, fleet) for node in record.live_nodes)
+    )
+    present = [
+        (node, view)
+        for node, view in zip(record.live_nodes, observed, strict=True)
+        if not is_away(node, fleet, running=view.running)
+    ]
+    nodes, views = [node for node, _ in present], [view for _, view in present]
     running = {view.uid: view.binds for view in views if view.running}
     holder = None if fleet.stock_memcached else _configuration_holder(record, running)
     return [
@@ -103,7 +124,7 @@ async def _observe_replica(node: CacheNode, record: SubjectRecord, fleet: Fleet)
         upstream=record.upstream(node),
     )
     if not view.running:
-        return view
+        return replace(view, away=is_away(node, fleet, running=False))
     # Before it is asked: one that an earlier control plane started may hang by now, and only who
     # is watched is found hung.
     fleet.watch(node, record)
@@ -140,7 +161,8 @@ async def _observe_member(
         wanted_primary_id=primary.engine_node_id if primary else None,
         wanted_binds=plain.wanted_binds,
         running=plain.running,
-        begins=record.is_creating and plain.wanted_role is NodeRole.PRIMARY,
+        away=plain.away,
+        begins=(record.is_creating or record.is_forming) and plain.wanted_role is NodeRole.PRIMARY,
         replication=plain.replication,
         binds=plain.binds,
         info=info,

@@ -18,6 +18,7 @@ from cachefleet.engine.valkey.config import parameter_plan, reads_back
 from cachefleet.provisioner.reconciler.binaries import binary_for
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.launch import valkey_config
+from cachefleet.provisioner.reconciler.observe import is_kept_down
 from cachefleet.provisioner.reconciler.records import SubjectRecord
 from cachefleet.provisioner.state import lifecycle
 from cachefleet.provisioner.state.tables import CacheNode
@@ -27,18 +28,33 @@ log = structlog.get_logger(__name__)
 CLIENTS = "maxclients"
 
 
+class ValuesRefused(CommandRefused):
+    """An engine does not take some values; what else was to be set is set."""
+
+
 async def reconfigure(record: SubjectRecord, fleet: Fleet) -> None:
     """Make every live node's directives those of the record.
 
     Raises:
-        CommandRefused: an engine did not take a value; the others may have.
+        ValuesRefused: an engine did not take a value; asking again would change nothing.
+        CommandRefused: an engine takes no commands now.
         NodeUnreachable: a node did not answer.
     """
     if record.engine is Engine.MEMCACHED:
         return  # memcached takes its settings at the start only
     # A node that has just been created was started with the record's own settings.
-    settled = [node for node in record.live_nodes if node.status != lifecycle.NODE_CREATING]
-    await asyncio.gather(*(_reconfigure(node, record, fleet) for node in settled))
+    settled = [
+        node
+        for node in record.live_nodes
+        if node.status != lifecycle.NODE_CREATING and not await is_kept_down(node, fleet)
+    ]
+    outcomes = await asyncio.gather(
+        *(_reconfigure(node, record, fleet) for node in settled), return_exceptions=True
+    )
+    # Whoever is silent decides: what the others refused is asked of them again.
+    broken = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+    for outcome in sorted(broken, key=lambda error: isinstance(error, ValuesRefused)):
+        raise outcome
 
 
 async def _reconfigure(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> None:
@@ -55,14 +71,35 @@ async def _reconfigure(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> 
     }
     if not changes:
         return
-    await adapter.configure(changes)
+    refused = await _set(changes, adapter)
     after = await adapter.config_get(*changes)
     for name, value in changes.items():
         if not reads_back(name, value, after.get(name, "")):
-            raise CommandRefused(
-                f"{node.member_name} did not take {name}: {after.get(name)!r} is not {value!r}"
-            )
+            refused.setdefault(name, f"{after.get(name)!r} is not {value!r}")
     log.info("node_reconfigured", node=node.uid, member=node.member_name, directives=[*changes])
+    if refused:
+        told = "; ".join(f"{name}: {reason}" for name, reason in sorted(refused.items()))
+        raise ValuesRefused(f"{node.member_name} did not take {told}")
+
+
+async def _set(changes: dict[str, str], adapter: ValkeyAdapter) -> dict[str, str]:
+    """Set all at once, or where the engine takes not all, each that it takes; why it did not."""
+    try:
+        await adapter.configure(changes)
+    except CommandRefused as error:
+        if error.code != "ERR":
+            raise
+    else:
+        return {}
+    refused = {}
+    for name, value in changes.items():
+        try:
+            await adapter.configure({name: value})
+        except CommandRefused as error:
+            if error.code != "ERR":
+                raise
+            refused[name] = str(error)
+    return refused
 
 
 async def _allow_clients(wanted: str | None, actual: str | None, adapter: ValkeyAdapter) -> None:

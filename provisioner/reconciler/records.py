@@ -63,6 +63,13 @@ class SubjectRecord:
     def is_creating(self) -> bool:
         return self.settings.status == lifecycle.CREATING
 
+    @property
+    def is_forming(self) -> bool:
+        """Whether nodes that ran without cluster mode are on their way into it."""
+        return self.group is not None and (
+            self.group.pending.get("ClusterMode") == self.group.cluster_mode == "compatible"
+        )
+
     def shard_primary(self, node: CacheNode) -> CacheNode | None:
         """Return the node that the record wants as primary of *node*'s shard."""
         for other in self.live_nodes:

@@ -31,6 +31,7 @@ from cachefleet.provisioner.planning.resharding import (
 from cachefleet.provisioner.reconciler.conclude import conclude_growth
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.functions import copy_functions
+from cachefleet.provisioner.reconciler.milestones import Milestone, reached
 from cachefleet.provisioner.reconciler.outcomes import Done, GiveUp, Outcome, Requeue
 from cachefleet.provisioner.reconciler.records import SubjectRecord, load_subject
 from cachefleet.provisioner.reconciler.settle import Permanent, converge, settle
@@ -98,6 +99,7 @@ async def _pass(operation: Operation, record: SubjectRecord, fleet: Fleet) -> Ou
         stuck=operation.payload.get("stuck", ()),
     ):
         await _tell_progress(operation, record, shards, moves, fleet)
+        reached(Milestone.PROGRESS_WRITTEN)
         if fleet.clock.monotonic_s() > ends_at_s:
             return Requeue(after_s=0, reason=_progress(operation.payload))
         try:
@@ -217,6 +219,7 @@ async def _open_new_shards(
     await copy_functions(sources, targets, fleet)
     await fleet.sync_endpoints(record.lease.subject_uid)
     await conclude_growth(record, fleet)
+    reached(Milestone.SHARDS_OPENED)
     await _remember(operation, record, fleet, {"opened": True})
     reloaded = await _load(record.lease, fleet)
     assert reloaded is not None, "the lease is held, so the subject is there"
@@ -387,6 +390,7 @@ async def _conclude(
     if missing:
         failure = f"node groups {', '.join(sorted(missing))} could not be added"
     await _write_layout(operation, record, shards, fleet, failure=failure)
+    reached(Milestone.LAYOUT_WRITTEN)
     settled = await settle(record.lease, fleet, operation_id=operation.id)
     return GiveUp(failure) if failure and isinstance(settled, Done) else settled
 

@@ -21,16 +21,22 @@ from cachefleet.provisioner.planning.replication import plan_replication
 from cachefleet.provisioner.planning.steps import Step
 from cachefleet.provisioner.reconciler.act import take
 from cachefleet.provisioner.reconciler.addressing import ensure_addresses
-from cachefleet.provisioner.reconciler.conclude import abandon_growth, conclude, fail_creation
+from cachefleet.provisioner.reconciler.conclude import (
+    abandon_growth,
+    conclude,
+    fail_creation,
+    tell_refusal,
+)
 from cachefleet.provisioner.reconciler.failover import ensure_primaries
 from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.milestones import Milestone, reached
 from cachefleet.provisioner.reconciler.observe import (
     observe_cluster,
     observe_memcached,
     observe_replication,
 )
 from cachefleet.provisioner.reconciler.outcomes import Done, GiveUp, Outcome, Requeue
-from cachefleet.provisioner.reconciler.reconfigure import reconfigure
+from cachefleet.provisioner.reconciler.reconfigure import ValuesRefused, reconfigure
 from cachefleet.provisioner.reconciler.records import SubjectRecord, load_subject
 from cachefleet.provisioner.reconciler.renew import end_rebooting, renew
 from cachefleet.provisioner.state import lifecycle
@@ -69,7 +75,7 @@ async def settle(
             record = await converge(record, fleet)
             if may_restart:
                 record = await renew(record, fleet, converge)
-            await reconfigure(record, fleet)
+            await _reconfigure(record, fleet)
     except Permanent as error:
         return await _refused(record, fleet, reason=str(error))
     except TimeoutError:
@@ -80,6 +86,8 @@ async def settle(
     await fleet.sync_endpoints(lease.subject_uid)
     await _retire(record.retiring_nodes, fleet)
     await conclude(record, fleet, operation_id=operation_id)
+    if any(node.recovering for node in record.nodes):
+        reached(Milestone.CONCLUDED)
     return Done("it agrees with its record")
 
 
@@ -109,6 +117,18 @@ async def converge(record: SubjectRecord, fleet: Fleet) -> SubjectRecord:
             return record
         await take(steps, record, fleet)
     raise TimeoutError
+
+
+async def _reconfigure(record: SubjectRecord, fleet: Fleet) -> None:
+    """Set the engines' parameters. A value that one of them refuses ends no change, and stops no
+    node: it is told once, by the event of the change that brought it.
+    """
+    try:
+        await reconfigure(record, fleet)
+    except ValuesRefused as refusal:
+        log.warning("values_refused", subject=record.settings.name, reason=str(refusal))
+        if record.settings.status == lifecycle.MODIFYING:
+            await tell_refusal(record, fleet, reason=str(refusal))
 
 
 async def _release_endpoints(record: SubjectRecord, fleet: Fleet) -> None:

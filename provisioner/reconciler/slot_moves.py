@@ -18,6 +18,7 @@ from cachefleet.engine.types import ClusterNodeView, Endpoint, SlotRange
 from cachefleet.engine.valkey.adapter import ValkeyAdapter
 from cachefleet.provisioner.planning.resharding import slots_of
 from cachefleet.provisioner.reconciler.fleet import ADMIN_USER, Fleet
+from cachefleet.provisioner.reconciler.milestones import Milestone, reached
 from cachefleet.provisioner.reconciler.records import own_endpoint
 from cachefleet.provisioner.state.tables import CacheNode
 
@@ -90,9 +91,11 @@ async def move_atomically(source: Peer, target: Peer, ranges: Sequence[SlotRange
         NodeUnreachable: it is not known how it ended.
     """
     await source.adapter.migrate_slots(ranges, target.node_id)
+    reached(Milestone.MIGRATION_BEGUN)
     if not await migrations_ended(source):
         await source.adapter.cancel_slot_migrations()
         raise CommandRefused(f"slots did not move within {MIGRATION_TIMEOUT_S:g} s")
+    reached(Milestone.MIGRATION_ENDED)
     owned = await _owned(target)
     if not slots_of(ranges) <= owned:
         last = next(iter(await source.adapter.slot_migrations()), None)
@@ -200,14 +203,19 @@ async def _move_batch(
     await target.adapter.commands(
         _setslot(slots, "NODE", source) + _setslot(slots, "IMPORTING", source)
     )
+    reached(Milestone.TARGET_MARKED)
     await source.adapter.commands(_setslot(slots, "MIGRATING", target))
+    reached(Milestone.SOURCE_MARKED)
     stuck = await _send_keys(slots, source, target)
+    reached(Milestone.KEYS_SENT)
     if stuck:
         await put_back(sorted(stuck), source, target)
     moved = [slot for slot in slots if slot not in stuck]
     # The target first again: should we die in between, it has the keys and says so.
-    for peer in (target, source):
-        await peer.adapter.commands(_setslot(moved, "NODE", target))
+    await target.adapter.commands(_setslot(moved, "NODE", target))
+    reached(Milestone.TARGET_OWNS)
+    await source.adapter.commands(_setslot(moved, "NODE", target))
+    reached(Milestone.SOURCE_GAVE_UP)
     # The rest would hear by gossip, a little later.
     await _tell(moved, target, others)
     return stuck

@@ -60,6 +60,7 @@ async def switch_over(record: SubjectRecord, successor: CacheNode, fleet: Fleet)
     # Clients are not led away to wait for a full copy. Behind one, the primary sends nothing more
     # until the replica has reported, which takes it up to a second, though both call it in sync.
     offset = (await old.replication()).offset
+    fleet.require_trusted(record.lease)
     await _until(lambda: _has(new, offset), f"{successor.member_name} is in sync")
     if record.cluster_enabled:
         await _swap_in_cluster(successor, primary, fleet)

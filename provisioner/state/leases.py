@@ -114,5 +114,15 @@ async def require(tx: Transaction, lease: Lease, *, holder: str) -> None:
         raise Stale(f"the lease of subject {lease.subject_uid} has passed on")
 
 
+async def require_unless_gone(tx: Transaction, lease: Lease, *, holder: str) -> None:
+    """The same for a subject that may have been removed: nobody else can work on that.
+
+    Raises:
+        Stale: somebody else holds the lease.
+    """
+    if await tx.session.get(Subject, lease.subject_uid) is not None:
+        await require(tx, lease, holder=holder)
+
+
 def _runs(expires_at: datetime | None, now: datetime) -> bool:
     return expires_at is not None and expires_at >= now

@@ -28,6 +28,7 @@ class OperationKind(enum.StrEnum):
     SETTLE = "settle"  # bring what runs into agreement with the record, then say so
     APPLY_PARAMETERS = "apply_parameters"  # push a parameter group's values to running nodes
     MODIFY = "modify"  # make what is pending true, then settle
+    CHANGE_CLUSTER_MODE = "change_cluster_mode"  # restart a shard in, or without, cluster mode
     CHANGE_PRIMARY = "change_primary"  # hand a shard's primary role to a named member
     TEST_FAILOVER = "test_failover"  # end a shard's primary
     RESHARD = "reshard"  # move slots to the shards that the record wants

@@ -21,6 +21,11 @@ from cachefleet.provisioner.state.tables import (
     ReplicationGroup,
 )
 
+# Under which a group that a cache is to use is pending; the second goes with a change of the
+# cluster mode.
+PENDING_GROUP = "CacheParameterGroupName"
+PENDING_MODE_GROUP = "ClusterModeParameterGroupName"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
@@ -105,6 +110,18 @@ class Users:
 
     def __bool__(self) -> bool:
         return bool(self.subject_uids)
+
+
+async def is_awaited(tx: Transaction, name: str) -> bool:
+    """Say whether a cache is to use the custom group *name* from its maintenance window on."""
+    for table in (ReplicationGroup, CacheCluster):
+        query = select(table.pending).where(
+            table.account == tx.scope.account, table.region == tx.scope.region
+        )
+        for pending in (await tx.session.scalars(query)).all():
+            if name in (pending.get(PENDING_GROUP), pending.get(PENDING_MODE_GROUP)):
+                return True
+    return False
 
 
 async def find_users(tx: Transaction, name: str) -> Users:

@@ -15,6 +15,25 @@ from cachefleet.provisioner.state.errors import InvalidValue
 CHANGES_PER_CALL_MAX = 20  # the service's limit, for changing as for resetting
 VALUE_CHARS_MAX = 4096  # a rename of every command fits; nothing else comes near
 NUMBER_LIMIT = 2.0**63  # what an engine can hold
+# What it holds in 32 bits: a node that is told more does not start.
+SHORT_NUMBER_LIMIT = 2.0**31
+SHORT_NUMBERS = frozenset(
+    {
+        "client-output-buffer-limit-normal-soft-seconds",
+        "client-output-buffer-limit-pubsub-soft-seconds",
+        "lfu-decay-time",
+        "lfu-log-factor",
+        "list-compress-depth",
+        "maxmemory-samples",
+        "min-replicas-max-lag",
+        "min-replicas-to-write",
+        "min-slaves-max-lag",
+        "min-slaves-to-write",
+        "repl-timeout",
+        "tcp-keepalive",
+        "timeout",
+    }
+)
 
 IN_SYNC = "in-sync"
 APPLYING = "applying"
@@ -94,7 +113,7 @@ def is_allowed(parameter: Parameter, value: str, *, family: str) -> bool:
     """
     if len(value) > VALUE_CHARS_MAX or not (value.isascii() and value.isprintable()):
         return False
-    if parameter.data_type in NUMBERS and not _fits(value, parameter.data_type):
+    if parameter.data_type in NUMBERS and not _fits(value, parameter):
         return False
     if parameter.name == KEYSPACE_EVENTS:
         return set(value) <= set(keyspace_letters(family))
@@ -103,9 +122,10 @@ def is_allowed(parameter: Parameter, value: str, *, family: str) -> bool:
     return parameter.allows(value)
 
 
-def _fits(value: str, data_type: str) -> bool:
-    digits = _FLOAT if data_type == "float" else _INTEGER
-    return digits.fullmatch(value) is not None and abs(float(value)) < NUMBER_LIMIT
+def _fits(value: str, parameter: Parameter) -> bool:
+    digits = _FLOAT if parameter.data_type == "float" else _INTEGER
+    limit = SHORT_NUMBER_LIMIT if parameter.name in SHORT_NUMBERS else NUMBER_LIMIT
+    return digits.fullmatch(value) is not None and abs(float(value)) < limit
 
 
 def _keeps_names_apart(renames: str) -> bool:

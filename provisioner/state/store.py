@@ -31,10 +31,14 @@ from sqlalchemy.orm import ORMExecuteState
 from sqlalchemy.orm.attributes import set_committed_value
 
 from cachefleet.provisioner.clock import Clock
-from cachefleet.provisioner.state import sqlite
+from cachefleet.provisioner.state import (
+    all_tables,  # noqa: F401  so that the schema is whole
+    sqlite,
+)
 from cachefleet.provisioner.state.changes import Recorder
 from cachefleet.provisioner.state.errors import AlreadyExists, NotFound, Stale
 from cachefleet.provisioner.state.ids import new_uid
+from cachefleet.provisioner.state.notifications import Notice, file_notices, topic_at_hand
 from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.tables import (
     Event,
@@ -59,6 +63,7 @@ class Transaction:
         self.scope = scope
         self.now = now
         self.wakes_provisioner = False
+        self.notices: list[Notice] = []
 
     async def find(self, table: type[N], name: str, *, lock: bool = False) -> N | None:
         """Return the named resource of this scope, or None. Names are case-insensitive."""
@@ -119,8 +124,28 @@ class Transaction:
             if relationship.uselist and relationship.key in inspect(row).unloaded:
                 set_committed_value(row, relationship.key, [])
 
-    def emit(self, source_type: str, source_identifier: str, message: str) -> None:
-        """Write what DescribeEvents shows, at this transaction's instant."""
+    def emit(
+        self,
+        source_type: str,
+        source_identifier: str,
+        message: str,
+        *,
+        sns_event: str | None = None,
+        about: str | None = None,
+    ) -> None:
+        """Write what DescribeEvents shows, at this transaction's instant.
+
+        With *sns_event*, the source's topic is notified; *about* is what the notification names in
+        place of the source.
+        """
+        if sns_event is not None:
+            known, topic = topic_at_hand(self.session, self.scope, source_type, source_identifier)
+            if topic is not None or not known:
+                self.notices.append(
+                    Notice(
+                        source_type, source_identifier, sns_event, about or source_identifier, topic
+                    )
+                )
         self.session.add(
             Event(
                 account=self.scope.account,
@@ -210,6 +235,10 @@ class Store:
                 transaction = Transaction(session, scope=scope, now=self._clock.now())
                 yield transaction
                 await session.flush()
+                if transaction.notices:
+                    await file_notices(
+                        session, transaction.notices, scope=scope, now=transaction.now
+                    )
                 if changed():
                     await self._raise_revision(session, scope)
                     session.add_all(await recorder.entries(session, scope, transaction.now))

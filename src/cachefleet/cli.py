@@ -9,7 +9,7 @@ import sys
 import tomllib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar, cast
 
 import structlog
 import typer
@@ -21,6 +21,8 @@ from cachefleet.progress import ProgressLine
 
 if TYPE_CHECKING:
     from cachefleet.settings import Settings
+
+T = TypeVar("T")
 
 EXIT_PROBLEM = 1
 EXIT_UNUSABLE = 2
@@ -38,6 +40,8 @@ app = typer.Typer(
 )
 database = typer.Typer(help="Look after the database.")
 app.add_typer(database, name="db")
+credentials = typer.Typer(help="Manage the access keys that requests are signed with.")
+app.add_typer(credentials, name="credentials")
 
 DataDir = Annotated[Path | None, typer.Option(help="Where nodes and the database live.")]
 DatabaseUrl = Annotated[str | None, typer.Option(help="postgresql://... instead of SQLite.")]
@@ -52,6 +56,23 @@ LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or erro
 LogFormat = Annotated[str | None, typer.Option(help="console or json.")]
 Once = Annotated[bool, typer.Option("--once", help="Show it once, and do not keep watching.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Show it once, as JSON.")]
+AllowFaults = Annotated[
+    bool | None,
+    typer.Option("--allow-faults", help="Allow faults to be injected on purpose (/v1/faults)."),
+]
+FailoverTimeout = Annotated[
+    float | None, typer.Option(help="How many seconds a node may be silent: 0.1 to 600.")
+]
+Network = Annotated[str | None, typer.Option(help="Where loopback addresses are taken from.")]
+PortRange = Annotated[str | None, typer.Option(help="Where ports are taken from: FIRST-LAST.")]
+Account = Annotated[str | None, typer.Option(help="The account of the key: 12 digits.")]
+KeyScopeName = Annotated[
+    str, typer.Option("--scope", help="full, read-only, or connect (IAM authentication only).")
+]
+AccessKeyId = Annotated[str, typer.Argument(help="The access key id.")]
+OverlapS = Annotated[
+    int, typer.Option(min=0, max=30 * 86_400, help="How long the old key stays good, in seconds.")
+]
 AllowReset = Annotated[bool | None, typer.Option("--allow-reset", help="Allow POST /v1/reset.")]
 
 
@@ -63,8 +84,12 @@ def serve(
     database_url: DatabaseUrl = None,
     ephemeral: Ephemeral = None,
     endpoint_mode: Mode = None,
+    endpoint_network: Network = None,
+    port_range: PortRange = None,
+    failover_timeout_s: FailoverTimeout = None,
     auth: Auth = None,
     allow_reset: AllowReset = None,
+    allow_faults: AllowFaults = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
 ) -> None:
@@ -78,8 +103,12 @@ def serve(
         database_url=database_url,
         ephemeral=ephemeral,
         endpoint_mode=endpoint_mode,
+        endpoint_network=endpoint_network,
+        port_range=port_range,
+        failover_timeout_s=failover_timeout_s,
         auth=auth,
         allow_reset=allow_reset,
+        allow_faults=allow_faults,
         log_level=log_level,
         log_format=log_format,
     )
@@ -95,6 +124,7 @@ def api(
     port: Port = None,
     database_url: DatabaseUrl = None,
     auth: Auth = None,
+    allow_faults: AllowFaults = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
 ) -> None:
@@ -106,6 +136,7 @@ def api(
         port=port,
         database_url=database_url,
         auth=auth,
+        allow_faults=allow_faults,
         log_level=log_level,
         log_format=log_format,
     )
@@ -118,6 +149,10 @@ def provisioner(
     data_dir: DataDir = None,
     database_url: DatabaseUrl = None,
     endpoint_mode: Mode = None,
+    endpoint_network: Network = None,
+    port_range: PortRange = None,
+    failover_timeout_s: FailoverTimeout = None,
+    allow_faults: AllowFaults = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
 ) -> None:
@@ -128,6 +163,10 @@ def provisioner(
         data_dir=data_dir,
         database_url=database_url,
         endpoint_mode=endpoint_mode,
+        endpoint_network=endpoint_network,
+        port_range=port_range,
+        failover_timeout_s=failover_timeout_s,
+        allow_faults=allow_faults,
         log_level=log_level,
         log_format=log_format,
     )
@@ -157,6 +196,77 @@ def database_upgrade(data_dir: DataDir = None, database_url: DatabaseUrl = None)
             print("the database has the newest schema")
 
     _run(settings, run)
+
+
+@credentials.command("create")
+def credentials_create(
+    account: Account = None,
+    scope: KeyScopeName = "full",
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make an access key and print it with its secret, which is shown this once."""
+    from cachefleet import credentials as keys
+    from cachefleet.provisioner.state.access_keys import KeyScope
+
+    settings = _settings(data_dir=data_dir, database_url=database_url, account_id=account)
+    if scope not in list(KeyScope):
+        _fail(f"--scope: {scope} is none of {', '.join(KeyScope)}")
+    pair = _managed(
+        lambda: keys.create(settings, account=settings.account_id, scope=KeyScope(scope))
+    )
+    print(keys.shown_once(pair, as_json=as_json))
+
+
+@credentials.command("list")
+def credentials_list(
+    data_dir: DataDir = None, database_url: DatabaseUrl = None, as_json: AsJson = False
+) -> None:
+    """Show every access key, without its secret."""
+    from rich.table import Table
+
+    from cachefleet import credentials as keys
+
+    settings = _settings(data_dir=data_dir, database_url=database_url)
+    rows = _managed(lambda: keys.listed(settings))
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    table = Table("Access key id", "Account", "Scope", "Created", "Ends")
+    for row in rows:
+        table.add_row(*(str(value or "") for value in row.values()))
+    _console().print(table)
+
+
+@credentials.command("rotate")
+def credentials_rotate(
+    access_key_id: AccessKeyId,
+    overlap_s: OverlapS = 3600,
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key in the place of another, which stays good for a while, and print it."""
+    from datetime import timedelta
+
+    from cachefleet import credentials as keys
+
+    settings = _settings(data_dir=data_dir, database_url=database_url)
+    overlap = timedelta(seconds=overlap_s)
+    pair = _managed(lambda: keys.rotate(settings, access_key_id, overlap=overlap))
+    print(keys.shown_once(pair, as_json=as_json))
+
+
+@credentials.command("delete")
+def credentials_delete(
+    access_key_id: AccessKeyId, data_dir: DataDir = None, database_url: DatabaseUrl = None
+) -> None:
+    """Make an access key worthless at once."""
+    from cachefleet import credentials as keys
+
+    settings = _settings(data_dir=data_dir, database_url=database_url)
+    _managed(lambda: keys.delete(settings, access_key_id))
 
 
 @app.command()
@@ -263,6 +373,15 @@ def _run(settings: Settings, work: Callable[[], Awaitable[None]]) -> None:
         _fail(str(error))
 
 
+def _managed(work: Callable[[], T]) -> T:
+    from cachefleet.credentials import CannotManage
+
+    try:
+        return work()
+    except CannotManage as error:
+        _fail(str(error))
+
+
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     try:
         import uvloop
@@ -312,11 +431,23 @@ def warn_of_open_doors(settings: Settings) -> None:
         )
 
 
+def note_missing_console() -> None:
+    """Say so where the web console was not built into this package."""
+    from cachefleet.api.console import is_built
+
+    if not is_built():
+        print(
+            "cachefleet: this build has no web console; /console/ says how to make one",
+            file=sys.stderr,
+        )
+
+
 def _say_ready(settings: Settings) -> Callable[[str, int], None]:
     """Return what tells people, and scripts that wait for the line, where the API is."""
 
     def say(host: str, port: int) -> None:
         warn_of_open_doors(settings)
+        note_missing_console()
         shown = f"[{host}]" if ":" in host else host
         print(f"cachefleet is ready on http://{shown}:{port}", flush=True)
 

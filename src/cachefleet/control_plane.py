@@ -24,6 +24,7 @@ from sqlalchemy.exc import DBAPIError
 
 from cachefleet import migrations
 from cachefleet.api.app import create_app
+from cachefleet.api.auth.stored import StoredCredentials
 from cachefleet.api.front_end import Ports
 from cachefleet.engine.catalog import Catalog
 from cachefleet.engine.discovery import discover
@@ -32,9 +33,11 @@ from cachefleet.provisioner.clock import Clock, SystemClock
 from cachefleet.provisioner.delivery.service import LogDelivery
 from cachefleet.provisioner.drivers.base import LaunchFailed
 from cachefleet.provisioner.drivers.local import LocalDriver
+from cachefleet.provisioner.health.faults import FaultKeeper
 from cachefleet.provisioner.health.monitor import Monitor
 from cachefleet.provisioner.health.readers import ReaderWatch
 from cachefleet.provisioner.health.reports import FleetReports
+from cachefleet.provisioner.maintenance.notifier import Notifier, publisher_of
 from cachefleet.provisioner.maintenance.scheduler import Maintenance
 from cachefleet.provisioner.reconciler.endpoints import GATEWAY_UID, Endpoints
 from cachefleet.provisioner.reconciler.fleet import Fleet
@@ -44,6 +47,11 @@ from cachefleet.provisioner.reconciler.stopping import stop_nodes
 from cachefleet.provisioner.state import leases
 from cachefleet.provisioner.state.errors import NewerSchema
 from cachefleet.provisioner.state.ids import new_uid
+from cachefleet.provisioner.state.master_key import (
+    MasterKey,
+    UnusableMasterKey,
+    ensure_master_key,
+)
 from cachefleet.provisioner.state.schema import current_revision
 from cachefleet.provisioner.state.store import Store
 from cachefleet.provisioner.state.tables import CacheNode
@@ -190,16 +198,24 @@ async def _running_provisioner(
     settings: Settings, store: Store, clock: Clock, stopping: asyncio.Event, report: Reporter
 ) -> AsyncIterator[Ports]:
     fleet, endpoints = await _make_fleet(settings, store, clock)
-    provisioner = Provisioner(fleet, after_work=endpoints.sync)
+
+    async def after_work() -> None:
+        await endpoints.sync()
+        maintenance.look()
+
+    provisioner = Provisioner(fleet, after_work=after_work)
+    maintenance = Maintenance(store, clock, holder=fleet.holder, held=lambda: provisioner.leases)
     monitor = Monitor(fleet, provisioner, endpoints)
+    keeper = FaultKeeper(fleet, provisioner)
+    await keeper.adopt()
     tasks = [
         asyncio.create_task(provisioner.run()),
         asyncio.create_task(monitor.run()),
+        asyncio.create_task(keeper.run()),
         asyncio.create_task(ReaderWatch(fleet, provisioner, endpoints).run()),
         asyncio.create_task(LogDelivery(fleet, held=lambda: provisioner.leases).run()),
-        asyncio.create_task(
-            Maintenance(store, clock, holder=fleet.holder, held=lambda: provisioner.leases).run()
-        ),
+        asyncio.create_task(maintenance.run()),
+        asyncio.create_task(Notifier(store, clock, publisher_of(settings.sns_endpoint_url)).run()),
     ]
     for task in tasks:
         # Neither ends by itself: without them the API would promise what nobody does.
@@ -224,6 +240,7 @@ async def _running_provisioner(
         for outcome in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(outcome, Exception):
                 log.error("task_broke", error=repr(outcome), exc_info=outcome)
+        await keeper.lift_all()
         await stop_nodes(
             fleet, save=not settings.ephemeral, on_node=functools.partial(report, SAVING)
         )
@@ -302,6 +319,14 @@ async def _sweep(store: Store, driver: LocalDriver) -> None:
         await driver.remove(uid)
 
 
+def _master_key(settings: Settings) -> MasterKey:
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return ensure_master_key(settings.master_key_path)
+    except (UnusableMasterKey, OSError) as error:
+        raise CannotStart(str(error)) from error
+
+
 @contextlib.asynccontextmanager
 async def _listening(settings: Settings) -> AsyncIterator[socket.socket]:
     try:
@@ -334,6 +359,9 @@ async def _serve_api(
         catalog=Catalog.load(),
         clock=clock,
         ports=ports,
+        credentials=StoredCredentials(store, _master_key(settings), clock=clock)
+        if settings.auth == "enforce"
+        else None,
     )
     server = _Server(app)
     serving = asyncio.create_task(server.serve(sockets=[listener]))

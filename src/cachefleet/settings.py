@@ -23,6 +23,7 @@ from cachefleet.api.settings import ApiSettings
 from cachefleet.engine.discovery import EngineSettings
 from cachefleet.provisioner.settings import ProvisionerSettings
 from cachefleet.provisioner.state.addresses import LoopbackPool, PortsPool
+from cachefleet.provisioner.state.master_key import FILE_NAME
 
 SETTINGS_FILE = "cachefleet.toml"
 DATABASE_FILE = "cachefleet.db"
@@ -49,12 +50,17 @@ class Settings(BaseSettings):
     account_id: Annotated[str, Field(pattern=r"^\d{12}$")] = "000000000000"
     default_region: str = "us-east-1"
     allow_reset: bool = False
+    allow_faults: bool = False
+    master_key_file: Path | None = None
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
     valkey_server: str | None = None
     redis_server: str | None = None
     memcached: str | None = None
     memcached_flavor: Literal["bundled", "stock"] = "bundled"
+    sns_endpoint_url: Annotated[str, Field(pattern=r"^https?://\S+$", max_length=2048)] | None = (
+        None
+    )
     failover_timeout_s: Annotated[float, Field(ge=0.1, le=600)] = 1.0
     log_endpoint: str = "folder"
 
@@ -119,6 +125,11 @@ class Settings(BaseSettings):
         return self.database_url or f"sqlite:///{self.data_dir / DATABASE_FILE}"
 
     @property
+    def master_key_path(self) -> Path:
+        """Return where the key is that secrets are sealed with."""
+        return (self.master_key_file or self.data_dir / FILE_NAME).expanduser().absolute()
+
+    @property
     def readonly_url(self) -> str:
         """Return the database's URL for those who only look: nothing is made where it leads."""
         if self.database_url is not None:
@@ -139,6 +150,7 @@ class Settings(BaseSettings):
             ephemeral=self.ephemeral,
             failover_timeout_s=self.failover_timeout_s,
             log_endpoint=self.log_endpoint,
+            allow_faults=self.allow_faults or self.ephemeral,
         )
 
     def api_settings(self) -> ApiSettings:
@@ -148,6 +160,7 @@ class Settings(BaseSettings):
             auth=self.auth,
             account_id=self.account_id,
             default_region=self.default_region,
+            allow_faults=self.allow_faults or self.ephemeral,
             allow_reset=self.allow_reset or self.ephemeral,
         )
 

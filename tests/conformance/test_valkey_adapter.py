@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -24,6 +25,7 @@ from cachefleet.engine.valkey.config import (
     reads_back,
     render_nodes_conf,
 )
+from cachefleet.provisioner.state.parameters import is_allowed
 from tests.conformance.engines import (
     ADMIN,
     NETWORK,
@@ -125,6 +127,37 @@ def other_values(family: str) -> dict[str, str]:
         different = (value for value in allowed if value != row.value)
         changed[row.name] = next(different, row.value)
     return changed
+
+
+async def test_no_value_that_the_service_allows_is_refused(node: Node) -> None:
+    """The bounds of every parameter of every family: a node that refused one would not start."""
+    refused = []
+    for parameter, value in sorted(bounds_of_all_families()):
+        plan = config_set_for({parameter: value}, node.config.binary)
+        for name, text in plan.directives.items():
+            try:
+                await node.adapter.configure({name: text})
+            except CommandRefused as error:
+                refused.append((parameter, value, str(error)))
+    assert refused == []
+
+
+def bounds_of_all_families() -> set[tuple[str, str]]:
+    """Return parameters with values at the edges of what may be set, and around them."""
+    edges = {str(number + step) for number in (0, 2**31, 2**32, 2**62) for step in (-1, 0, 1)}
+    edges |= {str(2**63 - 1), str(-(2**63))}
+    found = set()
+    for family in Catalog.load().families():
+        for parameter in family.parameters:
+            if family.engine is Engine.MEMCACHED or not parameter.is_modifiable:
+                continue
+            words = re.findall(r"[^,-]+|(?<=,)-[0-9]+", parameter.allowed_values)
+            found |= {
+                (parameter.name, value)
+                for value in {*edges, *words, parameter.value}
+                if is_allowed(parameter, value, family=family.name)
+            }
+    return found
 
 
 async def test_what_a_binary_does_not_know_is_named_and_does_not_stop_it() -> None:

@@ -37,11 +37,15 @@ OPTIONS: Mapping[str, str] = {
     "endpoint_network": "Loopback mode: where addresses are taken from; within 127.0.0.0/8.",
     "endpoint_host": "Ports mode: the address that all endpoints have.",
     "port_range": "Ports mode: where ports are taken from, as `FIRST-LAST`.",
-    "auth": "`off` believes the credential scope. `enforce` verifies signatures; there is no way "
-    "to add a key yet, so it refuses everybody.",
+    "auth": "`off` believes the credential scope. `enforce` verifies signatures with the keys of "
+    "`cachefleet credentials`, and refuses everybody else.",
     "account_id": "The account of requests whose access key id is not itself an account.",
     "default_region": "The region of requests that carry no credential scope.",
+    "allow_faults": "Allow `/v1/faults`, which kills, stops, slows down and cuts off nodes on "
+    "purpose; `ephemeral` allows it too. Front-end and provisioner both have to be told.",
     "allow_reset": "Whether `POST /v1/reset` may remove everything; `ephemeral` allows it too.",
+    "master_key_file": "The key that secrets are sealed with, instead of `master.key` in the data "
+    "directory; made where there is none. Halves on several machines need the same one.",
     "log_format": "How log lines are written.",
     "log_level": "The least that is logged.",
     "valkey_server": "A `valkey-server` to use before those that are found.",
@@ -52,6 +56,7 @@ OPTIONS: Mapping[str, str] = {
     "after a stop.",
     "log_endpoint": "Where logs are delivered: `folder` (`logs` in the data directory), `aws`, or "
     "the URL of an endpoint that speaks CloudWatch Logs and Firehose.",
+    "sns_endpoint_url": "Where events go that have a notification topic; without it, nowhere.",
     "failover_timeout_s": "How long a node may be silent before it is taken for hung and ended.",
 }
 

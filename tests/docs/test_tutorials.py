@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,24 @@ import pytest
 from tests.docs.runner import ROOT, run_page
 from tests.support.server import Server
 
+FIRST_PAGES = ["README.md", "docs/tutorial.md"]  # they show addresses as a new server gives them
+PAGES = ["docs/patterns.md", "docs/guides/boto3.md", "docs/guides/cdk.md", "docs/guides/ci.md"]
 
-@pytest.mark.engine
-@pytest.mark.slow
-@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md"])
-def test_page(page: str, tmp_path: Path) -> None:
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with Server(tmp_path_factory.mktemp("pages") / "data", "--ephemeral") as running:
+        yield running
+
+
+@pytest.mark.parametrize("page", FIRST_PAGES)
+def test_first_page(page: str, tmp_path: Path) -> None:
     with Server(tmp_path / "data", "--ephemeral") as server:
         run_page(ROOT / page, server, tmp_path)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page(page: str, server: Server, tmp_path: Path) -> None:
+    run_page(ROOT / page, server, tmp_path)

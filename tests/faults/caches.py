@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
+import urllib.request
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 NODE = "cache.t3.micro"
 CONNECT_TIMEOUT_S = 1.0
 ANSWER_TIMEOUT_S = 2.0
+REST_TIMEOUT_S = 20.0
 AWAY = (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, redis.ResponseError)
 
 
@@ -107,6 +110,14 @@ def write_again(address: tuple[str, int], *, timeout_s: float = 15.0) -> None:
     wait_until(write, what="a write is served", passing=AWAY, timeout_s=timeout_s)
 
 
+def own_address(server: Server, member: str) -> tuple[str, int]:
+    """Return the address of a node itself."""
+    node = server.node(member)
+    assert node.host is not None
+    assert node.port is not None
+    return node.host, node.port
+
+
 def pid_of(server: Server, member: str) -> int:
     """Return the pid of a member of a group."""
     return server.node_pids()[f"{member}/0001"]
@@ -117,3 +128,42 @@ def kill_node(server: Server, member: str) -> int:
     pid = pid_of(server, member)
     os.kill(pid, signal.SIGKILL)
     return pid
+
+
+def inject(server: Server, kind: str, **request: Any) -> dict[str, Any]:
+    """File a fault; return it once it has begun on every node, or failed."""
+    answer = rest(server, "POST", "/v1/faults", {"Kind": kind, **request})
+    fault: dict[str, Any] = answer["Faults"][0]
+    return wait_until(
+        lambda: fault_of(server, fault["FaultId"]),
+        lambda seen: seen["State"] != "requested",
+        what=f"{kind} has begun",
+    )
+
+
+def fault_of(server: Server, fault_id: str) -> dict[str, Any]:
+    """Return a fault as it stands."""
+    return rest(server, "GET", f"/v1/faults/{fault_id}")
+
+
+def undo(server: Server, fault_id: str) -> dict[str, Any]:
+    """Take a fault back; return it once it has ended."""
+    rest(server, "DELETE", f"/v1/faults/{fault_id}")
+    return wait_until(
+        lambda: fault_of(server, fault_id),
+        lambda seen: seen["State"] in ("ended", "failed"),
+        what="the fault has ended",
+    )
+
+
+def rest(server: Server, method: str, path: str, body: object = None) -> dict[str, Any]:
+    """Ask the JSON API; a refusal is raised as ``HTTPError``."""
+    request = urllib.request.Request(
+        server.url + path,
+        method=method,
+        data=None if body is None else json.dumps(body).encode(),
+        headers={"content-type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=REST_TIMEOUT_S) as response:
+        answer: dict[str, Any] = json.loads(response.read() or b"{}")
+    return answer

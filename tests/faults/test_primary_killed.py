@@ -10,6 +10,7 @@ from tests.faults.caches import (
     create_group,
     kill_node,
     missing_numbers,
+    own_address,
     primary_address,
     primary_of,
     roles,
@@ -67,13 +68,6 @@ def test_without_automatic_failover_the_primary_comes_back_where_it_was(tmp_path
         require_agreement(server)
         assert primary_of(client, "g") == before
         assert primary_address(client, "g") == address
-
-
-def own_address(server: Server, member: str) -> tuple[str, int]:
-    node = server.node(member)
-    assert node.host is not None
-    assert node.port is not None
-    return node.host, node.port
 
 
 def test_a_cluster_shards_primary_is_replaced_before_the_cluster_would_do_it(

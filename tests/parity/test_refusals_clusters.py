@@ -178,6 +178,25 @@ CREATE_CLUSTER = [
         COMBINATION,
         "max_item_size",
     ),
+    row(
+        "chunk-beyond-item",
+        memcached(CacheParameterGroupName="memchunk"),
+        COMBINATION,
+        "slab_chunk_max",
+    ),
+    row(
+        "item-beyond-memory",
+        memcached(CacheParameterGroupName="membig"),
+        COMBINATION,
+        "max_item_size",
+    ),
+    row(
+        "zone-outside-the-subnet-group",
+        redis(CacheSubnetGroupName="one-zone", PreferredAvailabilityZone="us-east-1x"),
+        VALUE,
+        "us-east-1x",
+    ),
+    row("dual-stack", redis(NetworkType="dual_stack"), COMBINATION),
     row("token-in-clear", redis(AuthToken=LONG_TOKEN), VALUE, KEYLESS),
     row(
         "redis-tls",
@@ -636,8 +655,9 @@ NO_REPLICA = "Replication group must have at least one read replica to enable au
 ALONE = "Cluster mode updates are not supported while attempting to update additional properties."
 SECOND = "arn:aws:sns:us-east-1:000000000000:t"
 
+COMPATIBLE = "while its cluster mode is compatible"
+
 UNBUILT_CHANGES: tuple[tuple[str, str, dict[str, Any]], ...] = (
-    ("mode", "auto", {"ClusterMode": "compatible"}),
     ("retention", "shards", {"SnapshotRetentionLimit": 1}),
     (
         "tls",
@@ -769,6 +789,67 @@ MODIFY_GROUP = [
         change("auto", ClusterMode="compatible", CacheParameterGroupName="off7"),
         COMBINATION,
     ),
+    row("mode-in-a-family-without", change("own", ClusterMode="compatible"), COMBINATION),
+    row(
+        "mode-with-a-group-of-another-family",
+        change("auto", ClusterMode="compatible", CacheParameterGroupName="valk8"),
+        COMBINATION,
+        "valkey parameter group is not applicable to engine redis",
+    ),
+    row(
+        "mode-with-no-group",
+        change("auto", ClusterMode="compatible", CacheParameterGroupName="no"),
+        "CacheParameterGroupNotFound",
+        status=404,
+    ),
+    row(
+        "mode-back-with-the-wrong-group",
+        change("compat", ClusterMode="disabled", CacheParameterGroupName="on7"),
+        COMBINATION,
+    ),
+    row(
+        "compatible-type",
+        change("compat", CacheNodeType="cache.r6g.large"),
+        GROUP_STATE,
+        COMPATIBLE,
+    ),
+    row(
+        "compatible-engine",
+        change("compat", Engine="valkey", EngineVersion="8.0"),
+        GROUP_STATE,
+        COMPATIBLE,
+    ),
+    row("compatible-promotion", change("compat", PrimaryClusterId="compat-002"), COMBINATION),
+    row(
+        "databases-differ",
+        change("pair", CacheParameterGroupName="four7"),
+        COMBINATION,
+        "The parameter databases has a different value in the requested parameter group than the "
+        "current parameter group. This parameter value cannot be changed for a cache cluster",
+    ),
+    row(
+        "short-maintenance-window",
+        change("pair", PreferredMaintenanceWindow="mon:05:00-mon:05:59"),
+        VALUE,
+        "Maintenance window must be at least 60 minutes.",
+    ),
+    row(
+        "short-snapshot-window",
+        change("pair", SnapshotWindow="05:00-05:30"),
+        VALUE,
+        "Snapshot window must be at least 60 minutes.",
+    ),
+    row("window-form", change("pair", PreferredMaintenanceWindow="monday"), VALUE),
+    row(
+        "six-security-groups", change("pair", SecurityGroupIds=[f"sg-{n}" for n in range(6)]), VALUE
+    ),
+    row("security-group-form", change("pair", SecurityGroupIds=["mine"]), VALUE),
+    row(
+        "topic-of-another-account",
+        change("pair", NotificationTopicArn="arn:aws:sns:us-east-1:111111111111:t"),
+        VALUE,
+    ),
+    row("retention-of-36-days", change("shards", SnapshotRetentionLimit=36), VALUE),
     row("token-in-clear", change("pair", AuthToken=LONG_TOKEN), VALUE, KEYLESS),
     row("users-in-clear", change("pair", UserGroupIdsToAdd=["u"]), COMBINATION, BY_USERS),
     row("users-removed", change("pair", UserGroupIdsToRemove=["u"]), VALUE),
@@ -894,6 +975,69 @@ MODIFY_CLUSTER = [
         {"CacheClusterId": "single", "CacheParameterGroupName": "pg6"},
         COMBINATION,
         "Expected a parameter group of family redis7 but found one of family redis6.x",
+    ),
+    row("member-token", {"CacheClusterId": "auto-001", "AuthToken": LONG_TOKEN}, COMBINATION),
+    row(
+        "member-group",
+        {"CacheClusterId": "auto-001", "CacheParameterGroupName": "off7"},
+        COMBINATION,
+    ),
+    row("member-az-mode", {"CacheClusterId": "auto-001", "AZMode": "single-az"}, COMBINATION),
+    row("redis-az-mode", {"CacheClusterId": "single", "AZMode": "cross-az"}, COMBINATION),
+    row(
+        "smaller-type-of-another-kind",
+        {"CacheClusterId": "single", "CacheNodeType": "cache.r6gd.xlarge"},
+        VALUE,
+    ),
+    row(
+        "short-maintenance-window",
+        {"CacheClusterId": "single", "PreferredMaintenanceWindow": "mon:05:00-mon:05:59"},
+        VALUE,
+        "Maintenance window must be at least 60 minutes.",
+    ),
+    row(
+        "short-snapshot-window",
+        {"CacheClusterId": "single", "SnapshotWindow": "05:00-05:30"},
+        VALUE,
+        "Snapshot window must be at least 60 minutes.",
+    ),
+    row(
+        "windows-overlap",
+        {"CacheClusterId": "single", "SnapshotWindow": "00:00-23:59"},
+        VALUE,
+        "overlap",
+    ),
+    row(
+        "topic-elsewhere",
+        {"CacheClusterId": "mem", "NotificationTopicArn": "arn:aws:sns:x:000000000000:t"},
+        VALUE,
+    ),
+    row(
+        "topic-status-alone",
+        {"CacheClusterId": "mem", "NotificationTopicStatus": "inactive"},
+        COMBINATION,
+    ),
+    row(
+        "cache-security-groups", {"CacheClusterId": "mem", "CacheSecurityGroupNames": ["a"]}, VALUE
+    ),
+    row(
+        "no-parameter-group",
+        {"CacheClusterId": "single", "CacheParameterGroupName": "no"},
+        "CacheParameterGroupNotFound",
+        "CacheParameterGroup not found: no",
+        status=404,
+    ),
+    row(
+        "cluster-mode-group",
+        {"CacheClusterId": "single", "CacheParameterGroupName": "on7"},
+        COMBINATION,
+        "The parameter cluster-enabled has a different value",
+    ),
+    row(
+        "databases-differ",
+        {"CacheClusterId": "single", "CacheParameterGroupName": "four7"},
+        COMBINATION,
+        "The parameter databases has a different value",
     ),
     row(
         "memcached-window", {"CacheClusterId": "mem", "SnapshotWindow": "01:00-02:00"}, COMBINATION
@@ -1029,6 +1173,14 @@ DELETE_GROUP = [
 ]
 
 
+def reboot(of: str, *nodes: str) -> dict[str, Any]:
+    return {"CacheClusterId": of, "CacheNodeIdsToReboot": list(nodes)}
+
+
+def failover(of: str, shard: str = "0001") -> dict[str, Any]:
+    return {"ReplicationGroupId": of, "NodeGroupId": shard}
+
+
 def one_shard(node_group_id: str, count: int, **options: Any) -> dict[str, Any]:
     entry = {"NodeGroupId": node_group_id, "NewReplicaCount": count, **options}
     return {"ReplicaConfiguration": [entry]}
@@ -1061,6 +1213,8 @@ INCREASE = [
     ),
 ]
 
+INCREASE.append(row("compatible", change("compat", NewReplicaCount=2), GROUP_STATE, COMPATIBLE))
+
 LAST_REPLICA = "Must have at least 1 replica when cluster mode is disabled with auto failover"
 
 DECREASE = [
@@ -1081,6 +1235,56 @@ DECREASE = [
     row("primary", change("pair", ReplicasToRemove=["pair-001"]), VALUE),
     row("stranger", change("pair", ReplicasToRemove=["single"]), VALUE),
     row("member-busy", change("stuck", NewReplicaCount=0), CLUSTER_STATE),
+    row("compatible", change("compat", NewReplicaCount=0), GROUP_STATE, COMPATIBLE),
+]
+
+SHARDS = [
+    row(
+        "nothing",
+        change("no", NodeGroupCount=2),
+        "ReplicationGroupNotFoundFault",
+        status=404,
+    ),
+    row(
+        "without-cluster-mode",
+        change("pair", NodeGroupCount=2),
+        VALUE,
+        "Operation is only applicable for cluster mode enabled replication groups.",
+    ),
+    row("compatible", change("compat", NodeGroupCount=2), GROUP_STATE, COMPATIBLE),
+    row("later", {**change("shards", NodeGroupCount=3), "ApplyImmediately": False}, VALUE),
+    row(
+        "even-already",
+        change("shards", NodeGroupCount=2),
+        GROUP_STATE,
+        "Slots in the replication group are uniformly distributed. Nothing to do.",
+    ),
+    row("none", change("shards", NodeGroupCount=0), VALUE),
+    row("which-to-remove", change("shards", NodeGroupCount=1), COMBINATION),
+    row(
+        "unknown-shard",
+        change("shards", NodeGroupCount=1, NodeGroupsToRemove=["0009"]),
+        VALUE,
+    ),
+]
+
+REBOOT = [
+    row("nothing", reboot("no", "0001"), "CacheClusterNotFound", status=404),
+    row("unknown-node", reboot("mem", "0009"), VALUE),
+    row("no-node", reboot("mem"), VALUE),
+    row("busy", reboot("starting", "0001"), CLUSTER_STATE),
+    row("cluster-mode", reboot("shards-0001-001", "0001"), CLUSTER_STATE),
+    row("compatible", reboot("compat-001", "0001"), CLUSTER_STATE),
+    row("member-of-a-busy-group", reboot("busy-001", "0001"), CLUSTER_STATE),
+]
+
+FAILOVER = [
+    row("nothing", failover("no"), "ReplicationGroupNotFoundFault", status=404),
+    row("unknown-shard", failover("auto", "0009"), "NodeGroupNotFoundFault", status=404),
+    row("shard-form", failover("auto", "00001"), VALUE),
+    row("without-automatic-failover", failover("pair"), GROUP_STATE),
+    row("without-replicas", failover("bare"), GROUP_STATE),
+    row("busy", failover("busy"), GROUP_STATE),
 ]
 
 NODE_TYPES = [
@@ -1197,3 +1401,24 @@ def test_describe_replication_groups(
     world: World, params: dict[str, Any], code: str, status: int, words: str
 ) -> None:
     check(world, "DescribeReplicationGroups", params, (code, status, words))
+
+
+@pytest.mark.parametrize(CASES, SHARDS)
+def test_modify_replication_group_shard_configuration(
+    world: World, params: dict[str, Any], code: str, status: int, words: str
+) -> None:
+    check(world, "ModifyReplicationGroupShardConfiguration", params, (code, status, words))
+
+
+@pytest.mark.parametrize(CASES, REBOOT)
+def test_reboot_cache_cluster(
+    world: World, params: dict[str, Any], code: str, status: int, words: str
+) -> None:
+    check(world, "RebootCacheCluster", params, (code, status, words))
+
+
+@pytest.mark.parametrize(CASES, FAILOVER)
+def test_test_failover(
+    world: World, params: dict[str, Any], code: str, status: int, words: str
+) -> None:
+    check(world, "TestFailover", params, (code, status, words))

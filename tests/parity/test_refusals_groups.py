@@ -371,6 +371,27 @@ PARAMETER_GROUPS = [
         "InvalidParameterValue",
         "The parameter databases cannot be modified.",
     ),
+    *(
+        row(
+            f"modify-{name}-to-{value}",
+            "ModifyCacheParameterGroup",
+            {
+                "CacheParameterGroupName": "free",
+                "ParameterNameValues": [{"ParameterName": name, "ParameterValue": value}],
+            },
+            "InvalidParameterValue",
+            "invalid parameter value, allowed values are:",
+        )
+        for name, value in [
+            ("timeout", "soon"),
+            ("timeout", "1.5"),
+            ("timeout", "19"),
+            ("timeout", "2147483648"),
+            ("timeout", ""),
+            ("notify-keyspace-events", "?"),
+            ("maxmemory-policy", "ALLKEYS-LRU"),
+        ]
+    ),
     row(
         "modify-outside-allowed-values",
         "ModifyCacheParameterGroup",
@@ -477,6 +498,8 @@ PAGES = [
         ("DescribeCacheEngineVersions", {}),
         ("DescribeEvents", {}),
         ("DescribeCacheSecurityGroups", {}),
+        ("DescribeCacheClusters", {}),
+        ("DescribeReplicationGroups", {}),
     ]
     for name, value in [("MaxRecords", 19), ("MaxRecords", 101), ("Marker", "garbage")]
 ]
@@ -528,6 +551,17 @@ NOT_AVAILABLE = "Cluster not in available state to perform tagging operations."
 
 TAGS = [
     *tagging("arn-parts", "demo", "InvalidARN", "Input ARN string does not have 7 components."),
+    *tagging("arn-partition", f"{ARN}:cluster:demo".replace("arn:aws", "arn:aws-cn"), "InvalidARN",
+             "partition field is wrong. Expected value is aws"),
+    *tagging("arn-service", f"{ARN}:cluster:demo".replace("elasticache", "s3"), "InvalidARN",
+             "service field is wrong. Expected value is elasticache"),
+    *tagging("arn-region", f"{ARN}:cluster:demo".replace("us-east-1", "eu-west-1"),
+             "InvalidParameterValue", "Unauthorized call. Please check the region or customer id"),
+    *tagging("arn-account", f"{ARN}:cluster:demo".replace("000000000000", "111111111111"),
+             "InvalidParameterValue", "The resource ARN does not belong to the caller's account."),
+    *tagging("arn-kind", f"{ARN}:broom:demo", "InvalidARN", ""),
+    *tagging("arn-global", f"{ARN}:globalreplicationgroup:demo".replace("us-east-1", ""),
+             "InvalidParameterValue", ""),
     *tagging("cluster", f"{ARN}:cluster:none", "CacheClusterNotFound", "none", 404),
     *tagging("group", f"{ARN}:replicationgroup:none", "ReplicationGroupNotFoundFault", "none", 404),
     *tagging("group-for-member", f"{ARN}:replicationgroup:rg-001", "ReplicationGroupNotFoundFault",

@@ -16,9 +16,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import boto3
 import psutil
@@ -92,11 +92,13 @@ class Server:
         self.options = options
         self.settings = settings
         self._path = path
+        self.command = "serve"
+        self.program: Sequence[str] = ("-m", "cachefleet")  # what Python is told to run
         self.url = ""
         self._process: subprocess.Popen[str] | None = None
         self._clients: list[Any] = []
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -142,10 +144,12 @@ class Server:
             **{f"CACHEFLEET_{name.upper()}": value for name, value in self.settings.items()},
             **({} if self._path is None else {"PATH": self._path}),
         )
-        words = ["serve", "--port", "0", "--data-dir", str(self.data_dir), *self.options]
+        words = [self.command, "--data-dir", str(self.data_dir), *self.options]
+        if self.command != "provisioner":
+            words[1:1] = ["--port", "0"]
         with self._log_path.open("a") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "cachefleet", *words],
+                [sys.executable, *self.program, *words],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
@@ -159,6 +163,10 @@ class Server:
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
         return self._ended()
+
+    def wait_dead(self) -> None:
+        """Return once it has ended by itself."""
+        self._ended()
 
     def kill(self) -> None:
         """Take the control plane away without a word; the nodes go on."""

@@ -52,9 +52,12 @@ async def _populate(api: Api) -> None:
     for name, family in (
         ("on7", "redis7"),
         ("off7", "redis7"),
+        ("four7", "redis7"),
         ("pg6", "redis6.x"),
         ("valk8", "valkey8"),
         ("mem16", "memcached1.6"),
+        ("memchunk", "memcached1.6"),
+        ("membig", "memcached1.6"),
     ):
         await api(
             "CreateCacheParameterGroup",
@@ -63,7 +66,10 @@ async def _populate(api: Api) -> None:
             Description="d",
         )
     await _set(api, "on7", "cluster-enabled", "yes")
+    await _set(api, "four7", "databases", "4")
     await _set(api, "mem16", "max_item_size", "1048577")
+    await _set(api, "memchunk", "slab_chunk_max", "2097152")
+    await _set(api, "membig", "max_item_size", "134217728")
     await api(
         "CreateCacheSubnetGroup",
         CacheSubnetGroupName="one-zone",
@@ -85,6 +91,10 @@ async def _populate(api: Api) -> None:
             "CreateCacheCluster", **{"CacheClusterId": name, "CacheNodeType": NODE, **options}
         )
     await settle(api)
+    async with api.store.begin(SCOPE) as tx:
+        compatible = await tx.get(ReplicationGroup, "compat")
+        compatible.cluster_mode = "compatible"
+        compatible.parameter_group_name = "default.redis7.cluster.on"
     await put_status(api, ReplicationGroup, "busy", "modifying")
     await put_status(api, ReplicationGroup, "leaving", "deleting")
     await put_status(api, CacheCluster, "stuck-002", "modifying")
@@ -109,6 +119,12 @@ _GROUPS: dict[str, dict[str, Any]] = {
     "leaving": {"NumCacheClusters": 2},
     "stuck": {"NumCacheClusters": 2},
     "custom": {"NumCacheClusters": 2, "CacheParameterGroupName": "off7"},
+    "compat": {"NumCacheClusters": 2, "AutomaticFailoverEnabled": True},
+    "own": {
+        "NumCacheClusters": 2,
+        "AutomaticFailoverEnabled": True,
+        "CacheParameterGroupName": "off7",
+    },
     "sixes": {"NumCacheClusters": 2, "EngineVersion": "6.2", "AutomaticFailoverEnabled": True},
     "valkey": {"Engine": "valkey", "EngineVersion": "8.0", "NumCacheClusters": 2},
     "valkey72": {"Engine": "valkey", "EngineVersion": "7.2", "NumCacheClusters": 2},

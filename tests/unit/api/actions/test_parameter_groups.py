@@ -17,6 +17,7 @@ from sqlalchemy import select
 
 from cachefleet.engine.catalog import Catalog
 from cachefleet.provisioner.state.operations import OperationKind
+from cachefleet.provisioner.state.parameters import SHORT_NUMBERS
 from cachefleet.provisioner.state.tables import CacheCluster, Operation, ParameterGroup
 from tests.builders import groups
 from tests.support.api import SCOPE, Api, Refused, open_api
@@ -246,7 +247,9 @@ def test_what_is_set_is_shown_and_reset_restores(data: st.DataObject) -> None:
     chosen = data.draw(
         st.lists(st.sampled_from(modifiable), min_size=1, max_size=20, unique_by=lambda p: p.name)
     )
-    values = {one.name: data.draw(legal_values(one.allowed_values), one.name) for one in chosen}
+    values = {
+        one.name: data.draw(legal_values(one.name, one.allowed_values), one.name) for one in chosen
+    }
 
     async def scenario() -> None:
         with tempfile.TemporaryDirectory() as directory:
@@ -278,8 +281,9 @@ async def reset(api: Api, everything: bool, values: dict[str, str]) -> None:
     assert answer == {"CacheParameterGroupName": "mine"}
 
 
-def legal_values(allowed: str) -> st.SearchStrategy[str]:
-    """Return values that *allowed* describes."""
+def legal_values(name: str, allowed: str) -> st.SearchStrategy[str]:
+    """Return values that *allowed* describes, and an engine can hold."""
+    highest = 2**31 - 1 if name in SHORT_NUMBERS else 2**40
     if not allowed:
         return st.just("KEA")
     if allowed.startswith("APPEND,"):
@@ -290,7 +294,9 @@ def legal_values(allowed: str) -> st.SearchStrategy[str]:
         if part == "-":
             choices.append(st.integers(-(2**40), 2**40).map(str))
         elif bounds is not None:
-            choices.append(st.integers(int(bounds[1]), int(bounds[2] or 2**40)).map(str))
+            choices.append(
+                st.integers(int(bounds[1]), min(int(bounds[2] or highest), highest)).map(str)
+            )
         else:
             choices.append(st.just(part))
     return st.one_of(choices)
@@ -362,6 +368,18 @@ async def test_a_group_goes_with_its_tags_once_nothing_uses_it(api: Api) -> None
         groups.parameter_group(tx, "mine")
     tagged = await api("ListTagsForResource", ResourceName=f"{ARN}:mine")
     assert tagged == {"TagList": []}
+
+
+@pytest.mark.parametrize("pending", ["CacheParameterGroupName", "ClusterModeParameterGroupName"])
+async def test_a_group_that_waits_for_a_window_is_in_use(api: Api, pending: str) -> None:
+    await create(api)
+    async with api.store.begin(SCOPE) as tx:
+        await groups.replication_group(tx, pending={pending: "mine"})
+    with pytest.raises(Refused) as refusal:
+        await api("DeleteCacheParameterGroup", CacheParameterGroupName="mine")
+    assert refusal.value.code == "InvalidCacheParameterGroupState"
+    with pytest.raises(Refused, match="databases cannot be modified"):
+        await modify(api, databases="4")
 
 
 async def test_a_replication_group_uses_its_group_even_before_it_has_members(api: Api) -> None:

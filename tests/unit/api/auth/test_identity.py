@@ -6,9 +6,16 @@ from datetime import timedelta
 
 import pytest
 
-from cachefleet.api.auth.identity import Authenticator, Credential, Identity, StaticCredentials
+from cachefleet.api.auth.identity import (
+    Authenticator,
+    Credential,
+    Identity,
+    StaticCredentials,
+    may_call,
+)
 from cachefleet.api.auth.sigv4 import SignatureRefused, SignedRequest
 from cachefleet.api.protocol.query import parse_form
+from cachefleet.provisioner.state.access_keys import KeyScope
 from tests.unit.api.auth.test_sigv4 import BODY, NOW, SECRET, edit_authorization, sign
 
 KEY = Credential("AKIDEXAMPLE", SECRET)
@@ -127,3 +134,50 @@ async def test_off_refuses_another_service_and_a_broken_scope() -> None:
 def test_secrets_are_not_in_the_repr() -> None:
     assert SECRET not in repr(TEMPORARY)
     assert "'token'" not in repr(TEMPORARY)
+
+
+def bearing(token: str, path: str = "/v1/users") -> SignedRequest:
+    return SignedRequest("GET", path, b"", {b"authorization": b"Bearer " + token.encode()}, b"")
+
+
+async def test_a_bearer_token_is_a_key_and_its_secret() -> None:
+    key = Credential("AKIDEXAMPLE", SECRET, account="123456789012", key_scope=KeyScope.READ_ONLY)
+    identity = await identify(authenticator(key), bearing(f"AKIDEXAMPLE.{SECRET}"))
+    assert (identity.account, identity.is_verified) == ("123456789012", True)
+    assert identity.key_scope is KeyScope.READ_ONLY
+
+
+@pytest.mark.parametrize(
+    ("request_", "code"),
+    [
+        (bearing("AKIDEXAMPLE.wrong"), "InvalidClientTokenId"),
+        (bearing("AKIDEXAMPLE"), "InvalidClientTokenId"),
+        (bearing(f"NOBODY.{SECRET}"), "InvalidClientTokenId"),
+        (bearing(""), "InvalidClientTokenId"),
+        (bearing("x" * 10_000), "InvalidClientTokenId"),
+        (bearing(f"AKIDEXAMPLE.{SECRET}", path="/"), "IncompleteSignature"),
+    ],
+    ids=["wrong", "bare", "unknown", "empty", "endless", "of-the-query-api"],
+)
+async def test_bearer_tokens_that_are_refused(request_: SignedRequest, code: str) -> None:
+    assert await refusal_of(authenticator(KEY), request_) == code
+
+
+async def test_a_bearer_token_of_a_temporary_credential_is_refused() -> None:
+    refused = await refusal_of(authenticator(TEMPORARY), bearing(f"AKIDEXAMPLE.{SECRET}"))
+    assert refused == "InvalidClientTokenId"
+
+
+@pytest.mark.parametrize(
+    ("scope", "allowed"),
+    [
+        (KeyScope.FULL, {"DescribeUsers", "ListTagsForResource", "CreateUser"}),
+        (KeyScope.READ_ONLY, {"DescribeUsers", "ListTagsForResource"}),
+        (KeyScope.CONNECT, set()),
+    ],
+)
+async def test_what_a_key_may_be_used_for(scope: KeyScope, allowed: set[str]) -> None:
+    key = Credential("AKIDEXAMPLE", SECRET, key_scope=scope)
+    identity = await identify(authenticator(key), sign())
+    asked = ("DescribeUsers", "ListTagsForResource", "CreateUser")
+    assert {name for name in asked if may_call(identity, name)} == allowed

@@ -124,9 +124,14 @@ async def keep_lease(api: Api, uid: str) -> None:
 
 
 async def test_a_window_that_passed_while_nobody_was_there_is_not_made_up_for(api: Api) -> None:
-    await make_cluster(api)
+    uid = await make_cluster(api)
     api.clock.advance(2 * 3600)
-    assert await maintenance(api, await hold(api)).file_due() == []
+    held = await hold(api)
+    assert await maintenance(api, held).file_due() == []
+    api.clock.advance(WEEK_S - 2 * 3600)
+    await keep_lease(api, uid)
+    assert await maintenance(api, held).file_due() == [uid], "it is made up for in the next one"
+    assert await maintenance(api, held).file_due() == [], "once"
 
 
 async def test_leaves_subjects_of_others_alone(api: Api) -> None:

@@ -1,0 +1,74 @@
+"""``POST /v1/.../maintenance:run``: what waits for the maintenance window is applied now.
+
+AWS has no call for it: there one waits, or asks again with ``ApplyImmediately``. Here it shows in a
+minute what a window would do in a week. It files the operation that a window files.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request
+from pydantic import BaseModel, Field
+
+from cachefleet.api.faults import Fault
+from cachefleet.api.front_end import FrontEnd
+from cachefleet.api.rest.requests import request_id_of, scope_of
+from cachefleet.api.validation.group_changes import require_available
+from cachefleet.provisioner.state import lifecycle
+from cachefleet.provisioner.state.maintenance import file_pending
+from cachefleet.provisioner.state.tables import CacheCluster, ReplicationGroup
+
+NAME_CHARS_MAX = 255
+Name = Annotated[str, Path(max_length=NAME_CHARS_MAX)]
+
+
+class MaintenanceResult(BaseModel):
+    """What was found pending."""
+
+    Applying: list[str] = Field(
+        description="The names of what is applied now; empty where nothing was pending."
+    )
+
+
+def router(front_end: FrontEnd) -> APIRouter:
+    """Return the routes."""
+    routes = APIRouter(tags=["Maintenance"])
+    store = front_end.services.store
+
+    @routes.post(
+        "/v1/replication-groups/{ReplicationGroupId}/maintenance:run",
+        operation_id="RunReplicationGroupMaintenance",
+        summary="Apply what waits for a group's maintenance window.",
+    )
+    async def run_group(request: Request, ReplicationGroupId: Name) -> MaintenanceResult:  # noqa: N803
+        """Mark the group as modifying, and have everything applied that is pending."""
+        async with store.begin(scope_of(request)) as tx:
+            group = await tx.get(ReplicationGroup, ReplicationGroupId, lock=True)
+            if not group.pending:
+                return MaintenanceResult(Applying=[])
+            require_available(group)
+            file_pending(tx, group, token=request_id_of(request))
+            return MaintenanceResult(Applying=sorted(group.pending))
+
+    @routes.post(
+        "/v1/cache-clusters/{CacheClusterId}/maintenance:run",
+        operation_id="RunCacheClusterMaintenance",
+        summary="Apply what waits for a cluster's maintenance window.",
+    )
+    async def run_cluster(request: Request, CacheClusterId: Name) -> MaintenanceResult:  # noqa: N803
+        """The same, of a cluster that stands alone: a member has its group's window."""
+        async with store.begin(scope_of(request)) as tx:
+            cluster = await tx.get(CacheCluster, CacheClusterId, lock=True)
+            if cluster.replication_group_uid is not None:
+                raise Fault(
+                    "InvalidParameterValueException",
+                    f"{cluster.name} is a member of a replication group, whose maintenance it has.",
+                )
+            if not cluster.pending:
+                return MaintenanceResult(Applying=[])
+            lifecycle.require(cluster, lifecycle.Event.MODIFY)
+            file_pending(tx, cluster, token=request_id_of(request))
+            return MaintenanceResult(Applying=sorted(cluster.pending))
+
+    return routes

@@ -1,0 +1,59 @@
+/** Who talks to the server, from where. Secrets live in memory only and go with the page. */
+
+export interface ServerConfig {
+  version: string;
+  auth: "off" | "enforce";
+  accountId: string;
+  region: string;
+}
+
+export interface Session {
+  endpoint: string;
+  region: string;
+  /** With authentication off this is the account whose resources are shown. */
+  accessKeyId: string;
+  secretAccessKey: string;
+  sessionToken?: string;
+}
+
+const ACCOUNT = /^\d{12}$/;
+
+export function isAccountId(text: string): boolean {
+  return ACCOUNT.test(text);
+}
+
+/** The session of a server that believes whoever asks. */
+export function openSession(config: ServerConfig, account?: string, region?: string): Session {
+  return {
+    endpoint: window.location.origin,
+    region: region ?? config.region,
+    accessKeyId: account !== undefined && isAccountId(account) ? account : config.accountId,
+    secretAccessKey: "console",
+  };
+}
+
+/**
+ * Read what the server says of itself before anybody has signed in.
+ *
+ * @throws Error where the server does not answer, or answers something else.
+ */
+export async function readServerConfig(): Promise<ServerConfig> {
+  const response = await fetch("./config.json", { headers: { accept: "application/json" } });
+  if (!response.ok) {
+    throw new Error(`The server answered ${response.status}.`);
+  }
+  return toServerConfig(await response.json());
+}
+
+export function toServerConfig(json: unknown): ServerConfig {
+  const from = (json ?? {}) as Record<string, unknown>;
+  if (typeof from["version"] !== "string" || typeof from["account_id"] !== "string") {
+    throw new Error("The server's answer is not that of cachefleet.");
+  }
+  return {
+    version: from["version"],
+    auth: from["auth"] === "enforce" ? "enforce" : "off",
+    accountId: from["account_id"],
+    region: typeof from["region"] === "string" ? from["region"] : "us-east-1",
+  };
+}

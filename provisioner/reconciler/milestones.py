@@ -1,0 +1,54 @@
+"""The instants of a failover and of a resharding between which a crash makes a difference.
+
+Passes say when they have come to one; nobody listens but tests, which end the process there, at
+each of them in turn. A new step that changes something outside belongs into this list.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+
+
+class Milestone(enum.StrEnum):
+    """What has just happened. The part before the dot is the kind of work."""
+
+    LOSS_DECIDED = "failover.loss_decided"  # it is known who is to be primary
+    PROMOTED = "failover.promoted"
+    ENDPOINT_MOVED = "failover.endpoint_moved"
+    ROLES_WRITTEN = "failover.roles_written"
+    LOSSES_WRITTEN = "failover.losses_written"
+    LOST_NODE_LAUNCHED = "failover.lost_node_launched"
+    CONCLUDED = "failover.concluded"
+
+    SHARDS_OPENED = "resharding.shards_opened"
+    PROGRESS_WRITTEN = "resharding.progress_written"
+    MIGRATION_BEGUN = "resharding.migration_begun"  # atomic moves
+    MIGRATION_ENDED = "resharding.migration_ended"
+    TARGET_MARKED = "resharding.target_marked"  # moves key by key
+    SOURCE_MARKED = "resharding.source_marked"
+    KEYS_SENT = "resharding.keys_sent"
+    TARGET_OWNS = "resharding.target_owns"
+    SOURCE_GAVE_UP = "resharding.source_gave_up"
+    LAYOUT_WRITTEN = "resharding.layout_written"
+
+
+Listener = Callable[[Milestone], None]
+
+
+def ignore(milestone: Milestone) -> None:
+    """Do nothing."""
+
+
+_listener: Listener = ignore
+
+
+def listen(listener: Listener) -> None:
+    """Call *listener* at each milestone from now on, in this process."""
+    global _listener
+    _listener = listener
+
+
+def reached(milestone: Milestone) -> None:
+    """Say that a pass has come to *milestone*."""
+    _listener(milestone)

@@ -1,0 +1,21 @@
+"""Every module that has tables. Whoever imports this has a whole ``Base.metadata``."""
+
+from __future__ import annotations
+
+from cachefleet.provisioner.state import (
+    access_tables,
+    change_tables,
+    fault_tables,
+    notification_tables,
+    reservation_tables,
+    tables,
+)
+
+__all__ = [
+    "access_tables",
+    "change_tables",
+    "fault_tables",
+    "notification_tables",
+    "reservation_tables",
+    "tables",
+]

@@ -1,0 +1,23 @@
+"""A server that ends at a milestone of its own work, as by ``kill -9``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.support import crashing
+from tests.support.server import Server
+
+
+class CrashingServer(Server):
+    """Goes on normally until it is told where to crash, and again after that."""
+
+    def __init__(self, data_dir: Path, *options: str, **settings: str) -> None:
+        super().__init__(data_dir, *options, **settings)
+        self._told = data_dir.with_name(data_dir.name + ".crash")
+        self.program = (crashing.__file__, str(self._told))
+
+    def crash_at(self, step: str) -> None:
+        """Have it end at the next *step*; ``wait_dead`` returns when it has."""
+        aside = self._told.with_name(self._told.name + ".aside")
+        aside.write_text(step)
+        aside.replace(self._told)
