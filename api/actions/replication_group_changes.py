@@ -17,6 +17,7 @@ from cachefleet.api.registry import Params, Result, action
 from cachefleet.api.validation import group_changes as checks
 from cachefleet.api.validation import pending, settings
 from cachefleet.api.validation.changes import announcements, setting_changes
+from cachefleet.api.validation.global_groups import refuse_shared_settings
 from cachefleet.api.validation.log_delivery import log_delivery_changes
 from cachefleet.api.validation.refusals import not_built
 from cachefleet.api.views.replication_groups import replication_group_view
@@ -33,6 +34,7 @@ async def modify_replication_group(ctx: RequestContext, params: Params) -> Resul
     """Change what was asked for; a request that changes nothing is accepted as it is."""
     async with ctx.begin() as tx:
         group = await tx.get(ReplicationGroup, params["ReplicationGroupId"], lock=True)
+        refuse_shared_settings(group, params)
         checks.require_available(group)
         waiting, unbuilt = await _check_engine_changes(ctx, tx, group, params)
         shared = setting_changes(group, params)

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import select
 
 from cachefleet.api import references
+from cachefleet.api.actions import global_members
 from cachefleet.api.context import RequestContext
 from cachefleet.api.faults import Fault
 from cachefleet.api.registry import Params, Result, action
@@ -67,6 +68,9 @@ async def create_replication_group(ctx: RequestContext, params: Params) -> Resul
     features.check_new_group_access(params)
     if params.get("PrimaryClusterId"):
         return await _create_around(ctx, params)
+    joining = None
+    if params.get("GlobalReplicationGroupId"):
+        params, joining = await global_members.inherit(ctx, params)
     request = _check_request(ctx, params)
     async with ctx.begin() as tx:
         await _require_free(tx, request.name)
@@ -85,6 +89,8 @@ async def create_replication_group(ctx: RequestContext, params: Params) -> Resul
         await tx.new_subject(group.resource, group.uid)
         for plan in layout.plans:
             _add_shard(group, plan, params, tx)
+        if joining is not None:
+            await global_members.join(ctx, tx, group, joining)
         return await _file(tx, ctx, group, request.tags)
 
 
@@ -142,8 +148,6 @@ def _check_request(ctx: RequestContext, params: Params) -> _Request:
     features.check_new_group_sources(params, encrypted_at_rest=encrypted_at_rest)
     settings.refuse_cache_security_groups(params)
     version = engines.resolve_version(ctx.catalog, engine, params.get("EngineVersion"))
-    if not params.get("CacheNodeType") and params.get("GlobalReplicationGroupId"):
-        raise not_built("Global datastores are not built yet.")
     node_type = engines.check_node_type(ctx.catalog, params.get("CacheNodeType"), version)
     features.check_data_tiering(
         node_type.name, tiered=node_type.data_tiering, enabled=params.get("DataTieringEnabled")

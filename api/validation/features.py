@@ -160,7 +160,6 @@ _UNBUILT_IN_CLUSTERS: Mapping[str, str] = {
 }
 
 _UNBUILT_IN_GROUPS: Mapping[str, str] = {
-    "GlobalReplicationGroupId": "Global datastores are not built yet.",
     "SnapshotArns": "Creating a replication group from a snapshot is not built yet.",
     "SnapshotName": "Creating a replication group from a snapshot is not built yet.",
     "ServerlessCacheSnapshotName": "Creating a replication group from a snapshot is not built yet.",

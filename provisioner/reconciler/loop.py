@@ -19,6 +19,7 @@ from cachefleet.provisioner.reconciler.apply_parameters import apply_parameters
 from cachefleet.provisioner.reconciler.change_primary import change_primary, end_primary
 from cachefleet.provisioner.reconciler.cluster_mode import change_cluster_mode
 from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.global_groups import settle_global
 from cachefleet.provisioner.reconciler.log_delivery import apply_log_delivery
 from cachefleet.provisioner.reconciler.migration import (
     complete_migration,
@@ -60,6 +61,7 @@ HANDLERS: Mapping[str, Handler] = {
     OperationKind.TEST_FAILOVER: end_primary,
     OperationKind.RESHARD: reshard,
     OperationKind.LOG_DELIVERY: apply_log_delivery,
+    OperationKind.SETTLE_GLOBAL: settle_global,
     OperationKind.TEST_MIGRATION: test_migration,
     OperationKind.START_MIGRATION: start_migration,
     OperationKind.COMPLETE_MIGRATION: complete_migration,

@@ -34,6 +34,7 @@ class OperationKind(enum.StrEnum):
     RESHARD = "reshard"  # move slots to the shards that the record wants
     TEST_MIGRATION = "test_migration"  # look at a source outside, and change nothing
     START_MIGRATION = "start_migration"  # follow it until it is in sync
+    SETTLE_GLOBAL = "settle_global"  # do what is pending on a global datastore
     LOG_DELIVERY = "log_delivery"  # look where logs are to go, and say whether they can
     COMPLETE_MIGRATION = "complete_migration"  # lead again
 
