@@ -54,7 +54,8 @@ fix: install ## Format, and fix what can be fixed by itself
 docs: install ## Write the generated parts of the documentation
 	$(BIN)/python -m tests.docs.reference
 
-openapi: install ## Write the coverage page
+openapi: install ## Write the OpenAPI document and the coverage page
+	$(BIN)/python -m cachefleet.api.openapi_file
 	$(BIN)/python -m cachefleet.api.coverage
 
 faults: install system-packages ## Run the fault scenarios at length

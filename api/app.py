@@ -8,15 +8,17 @@ find what they need in ``app.state.front_end``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import functools
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from importlib import resources
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from fastapi import FastAPI
-from starlette.responses import JSONResponse
+from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from cachefleet import __version__
 from cachefleet.api import actions
@@ -35,6 +37,7 @@ from cachefleet.api.protocol.query import RequestParser
 from cachefleet.api.protocol.xml import ResponseSerializer
 from cachefleet.api.registry import Registry
 from cachefleet.api.rest.app import make_door
+from cachefleet.api.rest.openapi import describe, render
 from cachefleet.api.settings import ApiSettings
 from cachefleet.api.stages import Services
 from cachefleet.api.throttle import Throttle
@@ -44,6 +47,11 @@ if TYPE_CHECKING:
     from cachefleet.provisioner.state.store import Store
 
 READY_TIMEOUT_S = 5.0
+DOCS_PAGE = resources.files("cachefleet.api.rest") / "docs.html"
+DOCS_HEADERS = {
+    "content-security-policy": "default-src 'none'; connect-src 'self'; img-src data:; "
+    "style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+}
 # Returns why the server is not ready, or None where it is.
 ReadinessCheck = Callable[[], Awaitable[str | None]]
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -86,6 +94,7 @@ def create_app(
     app.state.front_end = front_end
     rest = make_door(front_end, observe=observe)
     app.add_middleware(FrontDoor, pipeline=pipeline, observe=observe, rest=rest)
+    _add_description(app, lambda: describe(model, services.registry, rest.routes, rest.extras))
     _add_health(app, readiness)
     add_console(app, settings, console_dir)
     return app
@@ -130,6 +139,21 @@ def make_services(
         settings=settings,
         bearer_tokens=bearer_tokens,
     )
+
+
+def _add_description(app: FastAPI, make: Callable[[], Mapping[str, Any]]) -> None:
+    text = functools.cache(lambda: render(make()))  # some 50 ms, which no start should wait for
+    app.state.description = make
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def openapi() -> Response:
+        """Answer the description of everything that is served."""
+        return Response(text(), media_type="application/json")
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        """Answer a page that shows the description; it loads nothing from elsewhere."""
+        return HTMLResponse(DOCS_PAGE.read_text("utf-8"), headers=DOCS_HEADERS)
 
 
 def _add_health(app: FastAPI, readiness: ReadinessCheck | None) -> None:

@@ -35,6 +35,8 @@ async def create_global_replication_group(ctx: RequestContext, params: Params) -
         checks.check_primary(ctx.catalog, group)
         if group.cluster_enabled:
             raise not_built("Global datastores with cluster mode enabled are not built yet.")
+        if group.transit_encryption_enabled:
+            raise not_built("Global datastores with encryption in transit are not built yet.")
         row = GlobalGroup(
             uid=ids.new_uid(),
             account=ctx.account,

@@ -61,6 +61,7 @@ async def inherit(ctx: RequestContext, params: Params) -> tuple[dict[str, Any], 
         "Engine": primary.engine,
         "EngineVersion": version.version,
         "CacheNodeType": primary.node_type,
+        "AtRestEncryptionEnabled": primary.at_rest_encryption_enabled,
         "AutomaticFailoverEnabled": primary.automatic_failover == "enabled" and _count(params) > 1,
         "Port": params.get("Port") or primary.port,
     }

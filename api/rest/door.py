@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from fastapi import FastAPI
+from starlette.types import Message, Receive, Scope, Send
 
 from cachefleet.api.auth.sigv4 import SignedRequest
 from cachefleet.api.endpoint import (
@@ -28,7 +29,7 @@ from cachefleet.api.rest.answers import JSON_TYPE
 from cachefleet.api.rest.authentication import identify
 from cachefleet.api.rest.pipeline import RestAnswer, RestPipeline, refusal
 from cachefleet.api.rest.requests import STATE
-from cachefleet.api.rest.routes import PREFIX
+from cachefleet.api.rest.routes import PREFIX, RouteTable
 from cachefleet.api.stages import Exchange, throttle
 
 DOOR: Final = "v1"
@@ -48,13 +49,18 @@ class RestDoor:
     """Answers everything under ``/v1``."""
 
     def __init__(
-        self, pipeline: RestPipeline, extras: ASGIApp, *, observe: Observe | None = None
+        self, pipeline: RestPipeline, extras: FastAPI, *, observe: Observe | None = None
     ) -> None:
         self._pipeline = pipeline
-        self._extras = extras
+        self.extras = extras
         self._observe = observe
         self._settings = pipeline.services.settings
         self._clock = pipeline.services.clock
+
+    @property
+    def routes(self) -> RouteTable:
+        """The routes of the model's operations."""
+        return self._pipeline.routes
 
     def takes(self, path: str) -> bool:
         """Tell whether the path is under ``/v1``."""
@@ -180,7 +186,7 @@ class RestDoor:
             "request_id": exchange.request_id,
             "exchange": exchange,
         }
-        await self._extras({**scope, STATE: state}, replay, note)
+        await self.extras({**scope, STATE: state}, replay, note)
         code = None if sent.status < 400 else str(sent.status)
         self._record(None, sent.status, code, exchange.request_id, started_s)
 

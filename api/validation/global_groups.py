@@ -29,6 +29,8 @@ SHARED_SETTINGS = (
     "AutomaticFailoverEnabled",
     "ClusterMode",
     "PrimaryClusterId",
+    "TransitEncryptionEnabled",
+    "TransitEncryptionMode",
 )
 CHANGES = (
     "CacheNodeType",

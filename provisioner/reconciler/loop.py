@@ -30,11 +30,14 @@ from cachefleet.provisioner.reconciler.modify import modify
 from cachefleet.provisioner.reconciler.outcomes import Done, GiveUp, Outcome, Requeue
 from cachefleet.provisioner.reconciler.reshard import reshard
 from cachefleet.provisioner.reconciler.settle import settle
+from cachefleet.provisioner.reconciler.settle_snapshot import settle_snapshot
+from cachefleet.provisioner.reconciler.take_snapshot import take_snapshot
 from cachefleet.provisioner.state import events, leases, operations
 from cachefleet.provisioner.state.errors import Stale
 from cachefleet.provisioner.state.leases import Lease
 from cachefleet.provisioner.state.operations import OperationKind, OperationState
 from cachefleet.provisioner.state.scope import Scope
+from cachefleet.provisioner.state.snapshot_tables import Snapshot
 from cachefleet.provisioner.state.tables import Operation
 
 log = structlog.get_logger(__name__)
@@ -49,6 +52,8 @@ AfterWork = Callable[[], Awaitable[None]]
 
 
 async def _settle(operation: Operation, lease: Lease, fleet: Fleet) -> Outcome:
+    if lease.kind == Snapshot.resource:
+        return await settle_snapshot(operation, lease, fleet)
     return await settle(lease, fleet, operation_id=operation.id)
 
 
@@ -62,6 +67,7 @@ HANDLERS: Mapping[str, Handler] = {
     OperationKind.RESHARD: reshard,
     OperationKind.LOG_DELIVERY: apply_log_delivery,
     OperationKind.SETTLE_GLOBAL: settle_global,
+    OperationKind.SNAPSHOT: take_snapshot,
     OperationKind.TEST_MIGRATION: test_migration,
     OperationKind.START_MIGRATION: start_migration,
     OperationKind.COMPLETE_MIGRATION: complete_migration,

@@ -7,8 +7,10 @@ from cachefleet.provisioner.state import (
     change_tables,
     fault_tables,
     global_tables,
+    metric_tables,
     notification_tables,
     reservation_tables,
+    snapshot_tables,
     tables,
 )
 
@@ -17,7 +19,9 @@ __all__ = [
     "change_tables",
     "fault_tables",
     "global_tables",
+    "metric_tables",
     "notification_tables",
     "reservation_tables",
+    "snapshot_tables",
     "tables",
 ]

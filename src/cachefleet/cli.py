@@ -270,6 +270,33 @@ def credentials_delete(
 
 
 @app.command()
+def ca(
+    data_dir: DataDir = None,
+    export: Annotated[
+        Path | None, typer.Option(help="Write it to this file instead of printing it.")
+    ] = None,
+    renew: Annotated[
+        bool, typer.Option("--renew", help="Have every certificate replaced by a new one.")
+    ] = False,
+) -> None:
+    """Print the certificate of the local authority, which clients of TLS endpoints trust."""
+    from cachefleet.trust import NotUsable, authority_certificate, renew_certificates
+
+    settings = _settings(data_dir=data_dir)
+    try:
+        if renew:
+            renew_certificates(settings)
+            return
+        certificate = authority_certificate(settings)
+        if export is None:
+            print(certificate, end="")
+        else:
+            export.write_text(certificate)
+    except (NotUsable, OSError) as error:
+        _fail(str(error))
+
+
+@app.command()
 def doctor(
     host: Host = None,
     port: Port = None,

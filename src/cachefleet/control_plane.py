@@ -34,14 +34,19 @@ from cachefleet.provisioner.delivery.service import LogDelivery
 from cachefleet.provisioner.drivers.base import LaunchFailed
 from cachefleet.provisioner.drivers.local import LocalDriver
 from cachefleet.provisioner.health.faults import FaultKeeper
+from cachefleet.provisioner.health.film import FilmMaker
 from cachefleet.provisioner.health.monitor import Monitor
 from cachefleet.provisioner.health.readers import ReaderWatch
 from cachefleet.provisioner.health.reports import FleetReports
+from cachefleet.provisioner.health.sampler import MetricsSampler
+from cachefleet.provisioner.health.visits import NodeVisits
+from cachefleet.provisioner.maintenance.certificates import CertificateWatch
 from cachefleet.provisioner.maintenance.notifier import Notifier, publisher_of
 from cachefleet.provisioner.maintenance.scheduler import Maintenance
 from cachefleet.provisioner.reconciler.endpoints import GATEWAY_UID, Endpoints
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.loop import SYSTEM_SCOPE, Provisioner
+from cachefleet.provisioner.reconciler.places import forget_unknown
 from cachefleet.provisioner.reconciler.reset import FleetReset
 from cachefleet.provisioner.reconciler.stopping import stop_nodes
 from cachefleet.provisioner.state import leases
@@ -206,15 +211,18 @@ async def _running_provisioner(
     provisioner = Provisioner(fleet, after_work=after_work)
     maintenance = Maintenance(store, clock, holder=fleet.holder, held=lambda: provisioner.leases)
     monitor = Monitor(fleet, provisioner, endpoints)
+    sampler = MetricsSampler(fleet, lambda: provisioner.leases, on_round=lambda found, at_s: None)
     keeper = FaultKeeper(fleet, provisioner)
     await keeper.adopt()
     tasks = [
         asyncio.create_task(provisioner.run()),
         asyncio.create_task(monitor.run()),
         asyncio.create_task(keeper.run()),
+        asyncio.create_task(sampler.run()),
         asyncio.create_task(ReaderWatch(fleet, provisioner, endpoints).run()),
         asyncio.create_task(LogDelivery(fleet, held=lambda: provisioner.leases).run()),
         asyncio.create_task(maintenance.run()),
+        asyncio.create_task(CertificateWatch(fleet, held=lambda: provisioner.leases).run()),
         asyncio.create_task(Notifier(store, clock, publisher_of(settings.sns_endpoint_url)).run()),
     ]
     for task in tasks:
@@ -233,6 +241,9 @@ async def _running_provisioner(
         yield Ports(
             node_reports=FleetReports(fleet),
             resetter=FleetReset(fleet, provisioner, endpoints),
+            node_visits=NodeVisits(fleet),
+            camera=FilmMaker(fleet, clock),
+            inventory=fleet.inventory,
         )
     finally:
         for task in tasks:
@@ -285,7 +296,7 @@ async def _make_fleet(settings: Settings, store: Store, clock: Clock) -> tuple[F
         async with store.begin(SYSTEM_SCOPE) as tx:
             # The directory's lock proves that whoever held these is gone.
             await leases.release_everything(tx)
-    await _sweep(store, driver)
+    await _sweep(fleet, driver)
     return fleet, endpoints
 
 
@@ -310,13 +321,14 @@ async def _require_own_directory(store: Store, data_dir: Path) -> None:
         note.write_text(fleet_id + "\n")
 
 
-async def _sweep(store: Store, driver: LocalDriver) -> None:
+async def _sweep(fleet: Fleet, driver: LocalDriver) -> None:
     """End processes and remove directories whose rows are gone."""
-    async with store.read(SYSTEM_SCOPE) as tx:
+    async with fleet.store.read(SYSTEM_SCOPE) as tx:
         recorded = set((await tx.session.scalars(select(CacheNode.uid))).all())
     for uid in await driver.known() - recorded - {GATEWAY_UID}:
         log.warning("orphan_removed", node=uid)
         await driver.remove(uid)
+    forget_unknown(recorded, fleet)
 
 
 def _master_key(settings: Settings) -> MasterKey:

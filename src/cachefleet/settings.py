@@ -58,6 +58,10 @@ class Settings(BaseSettings):
     redis_server: str | None = None
     memcached: str | None = None
     memcached_flavor: Literal["bundled", "stock"] = "bundled"
+    snapshot_store: str | None = None
+    s3_endpoint_url: str | None = None
+    kms_endpoint_url: str | None = None
+    memory_dir: Path | None = None
     sns_endpoint_url: Annotated[str, Field(pattern=r"^https?://\S+$", max_length=2048)] | None = (
         None
     )
@@ -150,6 +154,11 @@ class Settings(BaseSettings):
             ephemeral=self.ephemeral,
             failover_timeout_s=self.failover_timeout_s,
             log_endpoint=self.log_endpoint,
+            snapshot_store=self.snapshot_store,
+            s3_endpoint_url=self.s3_endpoint_url,
+            kms_endpoint_url=self.kms_endpoint_url,
+            region=self.default_region,
+            memory_dir=self.memory_dir,
             allow_faults=self.allow_faults or self.ephemeral,
         )
 
@@ -160,6 +169,8 @@ class Settings(BaseSettings):
             auth=self.auth,
             account_id=self.account_id,
             default_region=self.default_region,
+            s3_endpoint_url=self.s3_endpoint_url,
+            kms_endpoint_url=self.kms_endpoint_url,
             allow_faults=self.allow_faults or self.ephemeral,
             allow_reset=self.allow_reset or self.ephemeral,
         )

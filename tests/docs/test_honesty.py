@@ -16,21 +16,13 @@ from tests.docs.runner import ROOT
 CLAIMS = [
     (
         "README.md",
-        "| Encryption, AUTH and users, snapshots, serverless, global datastores |",
+        "| Encryption, AUTH and users, serverless |",
         [
             "Encryption in transit is not built yet.",
-            "Encryption at rest is not built yet.",
             "AUTH tokens are not built yet.",
             "CreateUser",
-            "CreateSnapshot",
             "CreateServerlessCache",
-            "CreateGlobalReplicationGroup",
         ],
-    ),
-    (
-        "docs/parity.md",
-        "| `AtRestEncryptionEnabled` of a new Valkey group",
-        ["Encryption at rest is not built yet."],
     ),
     (
         "docs/parity.md",
@@ -41,7 +33,6 @@ CLAIMS = [
             "User groups are not built yet.",
         ],
     ),
-    ("docs/architecture.md", "Snapshots are in the tables and not built yet.", ["CreateSnapshot"]),
 ]
 
 

@@ -29,6 +29,7 @@ from cachefleet.engine.catalog import Catalog
 from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.store import Store
 from cachefleet.provisioner.state.tables import Base
+from tests.support.rest import ask_operation
 from tests.unit.api.driver import FORM, SteppedClock, quiet_settings, send
 
 PAGES_MAX = 100  # more than any test has; a listing that never ends fails instead of hanging
@@ -65,9 +66,18 @@ class Api:
         parsed: dict[str, Any] = create_parser("query").parse(wire, model.output_shape)
         error = parsed.get("Error")
         if error is not None:
+            await self._is_refused_by_rest(operation, params, error["Code"], response.status)
             raise Refused(error["Code"], response.status, error["Message"])
         parsed.pop("ResponseMetadata")
         return parsed
+
+    async def _is_refused_by_rest(
+        self, operation: str, params: dict[str, Any], code: str, status: int
+    ) -> None:
+        """Make sure that ``/v1`` refuses the same with the same code, where a URL can say it."""
+        beside = await ask_operation(self.app, operation, params)
+        if beside is not None:
+            assert (beside.code, beside.status) == (code, status), beside.document
 
     async def listed(self, operation: str, key: str, /, **params: Any) -> list[dict[str, Any]]:
         """Return all items of a listing, page after page."""

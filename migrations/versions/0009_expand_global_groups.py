@@ -7,8 +7,8 @@ from alembic import op
 
 import cachefleet.provisioner.state.tables
 
-revision = "0007_expand_global_groups"
-down_revision = "0006_expand_faults"
+revision = "0009_expand_global_groups"
+down_revision = "0008_expand_snapshots"
 branch_labels = None
 depends_on = None
 
