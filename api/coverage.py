@@ -38,18 +38,28 @@ EFFECTS: Mapping[str, str] = MappingProxyType(
         "CompleteMigration": "The primary leads (`REPLICAOF NO ONE`) once it has every byte that "
         "the source had when it was asked.",
         "CreateCacheCluster": "Starts a process for each node. With a group named: starts a "
-        "replica, which copies its primary.",
+        "replica, which copies its primary. With `SnapshotName` or `SnapshotArns`: the node loads "
+        "the data before it serves.",
         "CreateCacheParameterGroup": "None, until a cache uses the group.",
         "CreateCacheSubnetGroup": "None. Its zones are those that nodes can be in.",
         "CreateReplicationGroup": "Starts a process for each node of each shard. Available means: "
         "replicas in sync, all slots served, endpoints answering. With `PrimaryClusterId`, the "
-        "existing node becomes the primary and keeps its data.",
+        "existing node becomes the primary and keeps its data. With `SnapshotName` or "
+        "`SnapshotArns`, the primaries load the data before they serve, sorted by slot where the "
+        "shards are others.",
+        "CopySnapshot": "None: files are copied, and read back. With `TargetBucket`: an RDB of "
+        "each shard is uploaded to S3.",
+        "CreateSnapshot": "A replica of each shard, or its primary where there is none, sends a "
+        "copy of its data over the replication protocol. It serves meanwhile.",
         "DecreaseReplicaCount": "Ends the replicas' processes and removes their directories.",
-        "DeleteCacheCluster": "Ends the processes and removes their directories.",
+        "DeleteCacheCluster": "Ends the processes and removes their directories; with "
+        "`FinalSnapshotIdentifier` after a snapshot.",
         "DeleteCacheParameterGroup": "None: no cache uses it.",
         "DeleteCacheSubnetGroup": "None: no cache is in it.",
-        "DeleteReplicationGroup": "Ends all processes and removes their directories. With "
-        "`RetainPrimaryCluster` the primary's process stays.",
+        "DeleteReplicationGroup": "Ends all processes and removes their directories; with "
+        "`FinalSnapshotIdentifier` after a snapshot of the primaries. With `RetainPrimaryCluster` "
+        "the primary's process stays.",
+        "DeleteSnapshot": "None: its files are removed.",
         "IncreaseReplicaCount": "Starts replicas and waits until they are in sync.",
         "ModifyCacheCluster": "memcached: starts or ends nodes and changes the list that auto "
         "discovery answers. Node type, version and parameter group as with a group; memcached is "

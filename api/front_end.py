@@ -8,7 +8,7 @@ front-end that runs by itself has none, and such requests say so.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -16,6 +16,9 @@ from prometheus_client.registry import Collector
 
 from cachefleet.api.pipeline import Pipeline
 from cachefleet.api.stages import Services
+from cachefleet.engine.discovery import Inventory
+from cachefleet.engine.types import Endpoint
+from cachefleet.provisioner.state.tables import CacheNode
 
 
 class NodeReports(Protocol):
@@ -37,6 +40,61 @@ class Resetter(Protocol):
         ...
 
 
+class NodeVisits(Protocol):
+    """Lets a person look into one node, within limits.
+
+    Both raise :class:`~cachefleet.engine.errors.CommandRefused` for what is not done here and
+    :class:`~cachefleet.engine.errors.NodeUnreachable` where the node does not answer in time.
+    """
+
+    async def command(self, uid: str, words: Sequence[str], *, writes: bool) -> Any:
+        """Run one command and return its reply as JSON takes it."""
+        ...
+
+    async def keys(
+        self, uid: str, *, cursor: str, match: str, count: int, kind: str | None
+    ) -> tuple[str, list[dict[str, Any]]]:
+        """Return the cursor to go on from, and some keys."""
+        ...
+
+
+class Frame(Protocol):
+    """Something changed in a shard that is watched."""
+
+    @property
+    def at_ms(self) -> int: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def offset(self) -> int | None: ...
+    @property
+    def detail(self) -> str: ...
+
+
+class Camera(Protocol):
+    """Watches the nodes of a shard, and the shard as a client does."""
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether another film would be one too many."""
+        ...
+
+    def film(
+        self,
+        nodes: Sequence[CacheNode],
+        endpoints: Sequence[Endpoint],
+        *,
+        tls: bool,
+        duration_s: float,
+    ) -> AsyncGenerator[Frame, None]:
+        """Yield what changes, beginning with how it is, until the time is over."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
     """What only a process that also runs nodes can give; None where there is none."""
@@ -45,6 +103,9 @@ class Ports:
     resetter: Resetter | None = None
     # What Prometheus is told beside what the front-end counts itself.
     collectors: tuple[Collector, ...] = ()
+    node_visits: NodeVisits | None = None
+    camera: Camera | None = None
+    inventory: Inventory | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,6 +54,12 @@ class ApiSettings(BaseSettings):
         description="Web origins beside our own that may send requests, "
         "such as http://localhost:5173.",
     )
+    s3_endpoint_url: str | None = Field(
+        default=None, description="Where S3 is, for exports and seeds; none is AWS itself."
+    )
+    kms_endpoint_url: str | None = Field(
+        default=None, description="Where KMS is, for encryption keys; none is AWS itself."
+    )
     allow_reset: bool = Field(
         default=False, description="Whether `POST /v1/reset` may remove every resource."
     )

@@ -191,7 +191,7 @@ def _bundled_memcached() -> EngineBinary:
         kind=Engine.MEMCACHED,
         argv=tuple(command()),
         version=MEMSERVER_VERSION,
-        tls=False,
+        tls=True,
         source="bundled",
         detail="the bundled memcached server",
     )

@@ -25,6 +25,13 @@ class ProvisionerSettings:
     command_timeout_s: float = 2.0
     save_timeout_s: float = 60.0
     failover_timeout_s: float = 1.0
+    # A folder, or s3://bucket/prefix; None is a folder in the data directory.
+    snapshot_store: str | None = None
+    s3_endpoint_url: str | None = None
+    kms_endpoint_url: str | None = None
+    region: str = "us-east-1"  # of buckets and keys that are the fleet's own
+    # Memory-backed: where nodes live that are encrypted at rest. None: there is no such place.
+    memory_dir: Path | None = None
     # Whether faults that people inject are carried out.
     allow_faults: bool = False
 

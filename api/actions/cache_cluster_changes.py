@@ -14,10 +14,11 @@ from typing import Any
 from cachefleet.api import references
 from cachefleet.api.actions.cache_clusters import group_of
 from cachefleet.api.actions.engine_changes import engine_changes, version_in_force
+from cachefleet.api.actions.replication_group_changes import retention_changes
 from cachefleet.api.context import RequestContext
 from cachefleet.api.faults import Fault
 from cachefleet.api.registry import Params, Result, action
-from cachefleet.api.validation import cache_nodes, engines, features, pending, settings
+from cachefleet.api.validation import cache_nodes, engines, features, pending
 from cachefleet.api.validation.changes import announcements, setting_changes
 from cachefleet.api.validation.refusals import not_built, wrong_combination, wrong_value
 from cachefleet.api.views.cache_clusters import cache_cluster_view
@@ -57,6 +58,9 @@ async def modify_cache_cluster(ctx: RequestContext, params: Params) -> Result:
         _check_applicable(cluster, group, params)
         waiting, unbuilt = await _check_engine_changes(ctx, tx, cluster, group, params)
         changes = setting_changes(cluster, params)
+        kept = retention_changes(ctx, group or cluster, params)
+        if group is None:
+            changes |= kept
         resized, az_mode = await _check_node_count(tx, cluster, params)
         if az_mode != cluster.az_mode:
             changes["az_mode"] = az_mode
@@ -68,6 +72,8 @@ async def modify_cache_cluster(ctx: RequestContext, params: Params) -> Result:
         due = pending.is_due(after, immediately=immediately)
         if after != cluster.pending:
             cluster.pending = after
+        if kept and group is not None:
+            _keep_snapshots_of(cluster, group, kept)
         if changes or due:
             lifecycle.fire(cluster, lifecycle.Event.MODIFY)
             for name, value in changes.items():
@@ -86,6 +92,20 @@ async def modify_cache_cluster(ctx: RequestContext, params: Params) -> Result:
             cluster, group_name=None if group is None else group.name, endpoints=endpoints
         )
         return {"CacheCluster": view}
+
+
+def _keep_snapshots_of(
+    cluster: CacheCluster, group: ReplicationGroup, kept: Mapping[str, Any]
+) -> None:
+    """Have the group's automatic snapshots be taken of this member; needs no engine."""
+    if group.cluster_enabled:
+        raise wrong_combination(
+            f"SnapshotRetentionLimit cannot be modified for a member of a replication group with "
+            f"cluster mode enabled. Modify replication group {group.name} instead."
+        )
+    for name, value in kept.items():
+        setattr(group, name, value)
+    group.snapshotting_cluster_id = cluster.name
 
 
 def _check_applicable(
@@ -136,12 +156,6 @@ async def _check_engine_changes(
             waiting["ScaleConfig"] = pace if waiting["CacheNodeType"] else None
     if params.get("AuthToken") or params.get("AuthTokenUpdateStrategy"):
         raise features.token_without_encryption()
-    node_type = ctx.catalog.node_type(cluster.node_type)
-    if settings.check_retention(
-        params.get("SnapshotRetentionLimit"),
-        node_type_has_snapshots=node_type is None or node_type.snapshots,
-    ):
-        reasons.append("Automatic snapshots are not built yet.")
     if params.get("LogDeliveryConfigurations"):
         reasons.append("Log delivery is not built yet.")
     return waiting, next(iter(reasons), None)

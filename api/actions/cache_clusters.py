@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from cachefleet.api import references
+from cachefleet.api import references, restoring
 from cachefleet.api.context import RequestContext
 from cachefleet.api.faults import Fault
 from cachefleet.api.pagination import window
@@ -19,15 +19,17 @@ from cachefleet.api.validation import cache_nodes, engines, features, settings
 from cachefleet.api.validation.identifiers import check_cache_cluster_id
 from cachefleet.api.validation.refusals import not_built, wrong_combination, wrong_value
 from cachefleet.api.validation.shards import REPLICAS_PER_SHARD_MAX
+from cachefleet.api.validation.snapshots import check_snapshot_name, no_snapshots
 from cachefleet.api.validation.windows import choose_windows
 from cachefleet.api.views.cache_clusters import cache_cluster_view
 from cachefleet.engine.catalog import EngineVersion, NodeType
 from cachefleet.engine.types import Engine, NodeRole
-from cachefleet.provisioner.state import ids, lifecycle, parameter_groups, tags
+from cachefleet.provisioner.state import ids, lifecycle, parameter_groups, snapshots, tags
 from cachefleet.provisioner.state.errors import AlreadyExists, NotFound
 from cachefleet.provisioner.state.layout import NodePlan, free_node_ids
 from cachefleet.provisioner.state.members import add_member, new_node
 from cachefleet.provisioner.state.operations import OperationKind
+from cachefleet.provisioner.state.snapshots import Source
 from cachefleet.provisioner.state.store import Transaction
 from cachefleet.provisioner.state.tables import CacheCluster, ReplicationGroup
 from cachefleet.provisioner.state.zones import spread
@@ -40,7 +42,10 @@ async def create_cache_cluster(ctx: RequestContext, params: Params) -> Result:
     if params.get("ReplicationGroupId"):
         return await _create_replica(ctx, params, name)
     wanted_tags = tags.parse(params.get("Tags"))
+    features.check_sources(params)
+    params = await restoring.completed(ctx, params)
     count, version, node_type, columns = _check_request(ctx, params, name)
+    await restoring.check_seeds(ctx, params)
     async with ctx.begin() as tx:
         if await tx.find(CacheCluster, name) is not None:
             raise AlreadyExists(CacheCluster.resource, name)
@@ -65,6 +70,7 @@ async def create_cache_cluster(ctx: RequestContext, params: Params) -> Result:
             parameter_group_name=parameter_group.name,
             subnet_group_name=chosen.subnet_group_name,
             created_at=tx.now,
+            snapshots_since=tx.now,
             **columns,
         )
         await tx.insert(cluster)
@@ -80,7 +86,8 @@ async def create_cache_cluster(ctx: RequestContext, params: Params) -> Result:
             )
             for node_id, zone in zip(free_node_ids(count, ()), zones, strict=True)
         ]
-        await tags.put(tx, CacheCluster.arn_kind, name, wanted_tags)
+        brought = await restoring.begin(ctx, tx, params, cluster.uid, version, cluster_mode=False)
+        await tags.put(tx, CacheCluster.arn_kind, name, wanted_tags or brought)
         tx.enqueue(OperationKind.SETTLE, subject_uid=cluster.uid, token=ctx.request_id)
         await tx.session.flush()
         return {"CacheCluster": cache_cluster_view(cluster)}
@@ -137,7 +144,7 @@ async def delete_cache_cluster(ctx: RequestContext, params: Params) -> Result:
         if snapshot and cluster.engine == Engine.MEMCACHED:
             raise Fault("SnapshotFeatureNotSupportedFault", "Memcached clusters have no snapshots.")
         if snapshot:
-            raise not_built("Final snapshots are not built yet.")
+            return await _delete_after_snapshot(ctx, tx, cluster, group, snapshot)
         lifecycle.fire(cluster, lifecycle.Event.DELETE)
         for node in cluster.nodes:
             node.status = lifecycle.NODE_DELETING
@@ -151,6 +158,29 @@ async def delete_cache_cluster(ctx: RequestContext, params: Params) -> Result:
         tx.enqueue(OperationKind.SETTLE, subject_uid=subject_uid, token=ctx.request_id)
         view = cache_cluster_view(cluster, group_name=None if group is None else group.name)
         return {"CacheCluster": view}
+
+
+async def _delete_after_snapshot(
+    ctx: RequestContext,
+    tx: Transaction,
+    cluster: CacheCluster,
+    group: ReplicationGroup | None,
+    wanted: str,
+) -> Result:
+    """Have a snapshot taken that the deletion follows."""
+    name = check_snapshot_name(wanted)
+    if group is not None:
+        raise wrong_combination(
+            "FinalSnapshotIdentifier cannot be used for a member of a replication group."
+        )
+    node_type = ctx.catalog.node_type(cluster.node_type)
+    if node_type is not None and not node_type.snapshots:
+        raise no_snapshots(cluster.node_type)
+    source = Source(group=None, member=cluster)
+    snapshot = await snapshots.begin(tx, source, name=name, final=True, token=ctx.request_id)
+    inherited = await tags.listed(tx, CacheCluster.arn_kind, cluster.name)
+    await tags.put(tx, snapshot.arn_kind, snapshot.name, inherited)
+    return {"CacheCluster": cache_cluster_view(cluster)}
 
 
 async def group_of(tx: Transaction, cluster: CacheCluster) -> ReplicationGroup | None:
@@ -207,7 +237,7 @@ def _check_request(
         snapshot=params.get("SnapshotWindow"),
         has_snapshots=has_snapshots,
     )
-    settings.check_retention(
+    retention_days = settings.check_retention(
         params.get("SnapshotRetentionLimit"), node_type_has_snapshots=node_type.snapshots
     )
     network, discovery = settings.check_network(params)
@@ -220,12 +250,15 @@ def _check_request(
         "security_group_ids": settings.check_security_groups(params.get("SecurityGroupIds")),
         "maintenance_window": windows.maintenance,
         "snapshot_window": windows.snapshot,
+        "snapshot_retention_limit": retention_days,
         "auto_minor_version_upgrade": params.get("AutoMinorVersionUpgrade", True),
         "notification_topic_arn": topic,
         "notification_topic_status": "active" if topic else None,
         "network_type": network,
         "ip_discovery": discovery,
     }
+    if params.get("TransitEncryptionEnabled"):
+        columns |= {"transit_encryption_enabled": True, "transit_encryption_mode": "required"}
     return count, version, node_type, columns
 
 

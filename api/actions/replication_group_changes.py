@@ -12,6 +12,7 @@ from typing import Any
 
 from cachefleet.api import references
 from cachefleet.api.actions.engine_changes import cluster_mode_changes, engine_changes
+from cachefleet.api.actions.replication_group_creation import token_columns
 from cachefleet.api.context import RequestContext
 from cachefleet.api.registry import Params, Result, action
 from cachefleet.api.validation import group_changes as checks
@@ -19,10 +20,11 @@ from cachefleet.api.validation import pending, settings
 from cachefleet.api.validation.changes import announcements, setting_changes
 from cachefleet.api.validation.refusals import not_built
 from cachefleet.api.views.replication_groups import replication_group_view
+from cachefleet.engine.catalog import Catalog
 from cachefleet.provisioner.state import lifecycle
 from cachefleet.provisioner.state.operations import OperationKind
 from cachefleet.provisioner.state.store import Transaction
-from cachefleet.provisioner.state.tables import ReplicationGroup
+from cachefleet.provisioner.state.tables import CacheCluster, ReplicationGroup
 
 _DURABILITY_WITHOUT_EFFECT = (None, "default", "disabled")
 
@@ -35,8 +37,8 @@ async def modify_replication_group(ctx: RequestContext, params: Params) -> Resul
         checks.require_available(group)
         waiting, unbuilt = await _check_engine_changes(ctx, tx, group, params)
         shared = setting_changes(group, params)
-        own, unbuilt_own = _own_changes(ctx, group, params)
-        unbuilt = unbuilt or unbuilt_own
+        own = _own_changes(ctx, group, params)
+        _change_tokens(tx, group, params, shared, own, waiting, ctx.catalog)
         if unbuilt is not None:
             raise not_built(unbuilt)
         immediately = bool(params.get("ApplyImmediately"))
@@ -73,7 +75,8 @@ async def _check_engine_changes(
     pending.check_separate_upgrade(
         group.pending, waiting, immediately=bool(params.get("ApplyImmediately"))
     )
-    reasons.append(checks.check_access(ctx.catalog, group, params))
+    waiting |= checks.check_transit(ctx.catalog, group, params)
+    reasons.append(checks.check_user_groups(group, params))
     successor = checks.check_promotion(group, params.get("PrimaryClusterId"))
     if successor is not None:
         is_primary = successor == checks.primary_name(group)
@@ -85,23 +88,53 @@ async def _check_engine_changes(
     return waiting, next((reason for reason in reasons if reason is not None), None)
 
 
-def _own_changes(
-    ctx: RequestContext, group: ReplicationGroup, params: Params
-) -> tuple[dict[str, Any], str | None]:
-    """Return the columns of the group alone that change, and why they cannot yet."""
+def _change_tokens(
+    tx: Transaction,
+    group: ReplicationGroup,
+    params: Params,
+    shared: dict[str, Any],
+    own: dict[str, Any],
+    waiting: dict[str, Any],
+    catalog: Catalog,
+) -> None:
+    """Add the columns of a change of the AUTH token, and what is shown until engines have it."""
+    tokens = checks.check_token(catalog, group, params)
+    if tokens is None:
+        return
+    columns = token_columns(tokens)
+    shared["auth_token_enabled"] = columns.pop("auth_token_enabled")
+    shared["auth_token_changed_at"] = tx.now if tokens.enabled else None
+    own |= columns
+    confirms = params.get("AuthTokenUpdateStrategy") == "SET"
+    waiting["AuthTokenStatus"] = "SETTING" if confirms else "ROTATING"
+
+
+def _own_changes(ctx: RequestContext, group: ReplicationGroup, params: Params) -> dict[str, Any]:
+    """Return the columns of the group alone that change."""
     own: dict[str, Any] = {}
     description = params.get("ReplicationGroupDescription")
     if description and description != group.description:
         own["description"] = description
-    node_type = ctx.catalog.node_type(group.node_type)
-    settings.check_retention(
-        params.get("SnapshotRetentionLimit"),
-        node_type_has_snapshots=node_type is None or node_type.snapshots,
-    )
-    member, unbuilt = checks.check_snapshotting(group, params)
+    own |= retention_changes(ctx, group, params)
+    member = checks.check_snapshotting(group, params)
     if member is not None and member != group.snapshotting_cluster_id:
         own["snapshotting_cluster_id"] = member
-    return own, unbuilt
+    return own
+
+
+def retention_changes(
+    ctx: RequestContext, row: ReplicationGroup | CacheCluster, params: Params
+) -> dict[str, Any]:
+    """Return the columns that change for automatic snapshots to be kept as long as asked for."""
+    days = params.get("SnapshotRetentionLimit")
+    node_type = ctx.catalog.node_type(row.node_type)
+    settings.check_retention(days, node_type_has_snapshots=node_type is None or node_type.snapshots)
+    if days is None or days == row.snapshot_retention_limit:
+        return {}
+    changes: dict[str, Any] = {"snapshot_retention_limit": days}
+    if days and not row.snapshot_retention_limit:
+        changes["snapshots_since"] = ctx.now  # windows that have opened before are over
+    return changes
 
 
 def _set_pending(group: ReplicationGroup, changes: Mapping[str, Any]) -> None:

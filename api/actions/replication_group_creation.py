@@ -12,18 +12,19 @@ from typing import Any
 
 from sqlalchemy import select
 
-from cachefleet.api import references
+from cachefleet.api import objects, references, restoring
 from cachefleet.api.context import RequestContext
 from cachefleet.api.faults import Fault
 from cachefleet.api.registry import Params, Result, action
 from cachefleet.api.validation import engines, features, settings, shards
 from cachefleet.api.validation.identifiers import check_replication_group_id
 from cachefleet.api.validation.refusals import not_built, wrong_combination, wrong_value
+from cachefleet.api.validation.snapshots import check_arns, choose_member
 from cachefleet.api.validation.windows import choose_windows
 from cachefleet.api.views.replication_groups import replication_group_view
 from cachefleet.engine.catalog import EngineVersion, NodeType
 from cachefleet.engine.types import Engine, NodeRole
-from cachefleet.provisioner.state import ids, lifecycle, parameter_groups, tags
+from cachefleet.provisioner.state import auth_tokens, ids, lifecycle, parameter_groups, tags
 from cachefleet.provisioner.state.errors import AlreadyExists
 from cachefleet.provisioner.state.layout import ShardPlan, lay_out_group
 from cachefleet.provisioner.state.members import add_member, new_node_group, settings_of
@@ -62,11 +63,17 @@ class _Layout:
 @action("CreateReplicationGroup")
 async def create_replication_group(ctx: RequestContext, params: Params) -> Result:
     """Record a group with all of its shards and members; it is ``creating`` until they serve."""
+    features.check_sources(params)
+    params = await restoring.completed(ctx, params)
     shards.count_shards(params)
     features.check_new_group_access(params)
     if params.get("PrimaryClusterId"):
         return await _create_around(ctx, params)
     request = _check_request(ctx, params)
+    await restoring.check_seeds(ctx, params)
+    key_arn = None
+    if params.get("KmsKeyId"):
+        key_arn = await objects.check_key(ctx, params["KmsKeyId"])
     async with ctx.begin() as tx:
         await _require_free(tx, request.name)
         layout = await _lay_out(ctx, tx, params, request)
@@ -78,13 +85,18 @@ async def create_replication_group(ctx: RequestContext, params: Params) -> Resul
             name=request.name,
             parameter_group_name=layout.parameter_group_name,
             subnet_group_name=layout.subnet_group_name,
+            kms_key_id=key_arn,
             **request.columns,
         )
         await tx.insert(group)
         await tx.new_subject(group.resource, group.uid)
         for plan in layout.plans:
             _add_shard(group, plan, params, tx)
-        return await _file(tx, ctx, group, request.tags)
+        _choose_snapshotting(group)
+        brought = await restoring.begin(
+            ctx, tx, params, group.uid, request.version, cluster_mode=layout.cluster_mode
+        )
+        return await _file(tx, ctx, group, request.tags or brought)
 
 
 async def _require_free(tx: Transaction, name: str) -> None:
@@ -101,6 +113,12 @@ async def _lay_out(
         shard_count=request.shard_count,
         group_enables=None if named is None else references.enables_cluster_mode(named),
     )
+    if params.get("SnapshotArns"):
+        check_arns(
+            params["SnapshotArns"],
+            cluster_mode=cluster_mode,
+            entries=params.get("NodeGroupConfiguration") or (),
+        )
     parameter_group = named or references.default_parameter_group(
         ctx.catalog, request.version, cluster_mode=cluster_mode
     )
@@ -152,7 +170,7 @@ def _check_request(ctx: RequestContext, params: Params) -> _Request:
         version,
         node_type,
         in_transit=bool(params.get("TransitEncryptionEnabled")),
-        at_rest=bool(params.get("AtRestEncryptionEnabled")),
+        at_rest=_wants_encryption(params),
     )
     windows = choose_windows(
         region=ctx.region,
@@ -161,7 +179,7 @@ def _check_request(ctx: RequestContext, params: Params) -> _Request:
         snapshot=params.get("SnapshotWindow"),
         has_snapshots=True,
     )
-    settings.check_retention(
+    retention_days = settings.check_retention(
         params.get("SnapshotRetentionLimit"), node_type_has_snapshots=node_type.snapshots
     )
     network, discovery = settings.check_network(params)
@@ -177,17 +195,47 @@ def _check_request(ctx: RequestContext, params: Params) -> _Request:
             "engine_version": version.cluster_version,
             "node_type": node_type.name,
             "port": port,
+            "at_rest_encryption_enabled": _wants_encryption(params),
             "security_group_ids": settings.check_security_groups(params.get("SecurityGroupIds")),
             "maintenance_window": windows.maintenance,
             "snapshot_window": windows.snapshot,
+            "snapshot_retention_limit": retention_days,
             "auto_minor_version_upgrade": params.get("AutoMinorVersionUpgrade", True),
             "notification_topic_arn": topic,
             "notification_topic_status": "active" if topic else None,
             "network_type": network,
             "ip_discovery": discovery,
+            **_transit_columns(ctx, params),
         },
         tags=tags.parse(params.get("Tags")),
     )
+
+
+def _transit_columns(ctx: RequestContext, params: Params) -> dict[str, Any]:
+    """Return the columns of encryption in transit and of the AUTH token."""
+    columns: dict[str, Any] = {}
+    if params.get("TransitEncryptionEnabled"):
+        columns["transit_encryption_enabled"] = True
+        columns["transit_encryption_mode"] = params.get("TransitEncryptionMode") or "required"
+    if params.get("AuthToken"):
+        tokens = auth_tokens.first(auth_tokens.token_sha256(params["AuthToken"]))
+        columns |= token_columns(tokens) | {"auth_token_changed_at": ctx.now}
+    return columns
+
+
+def token_columns(tokens: auth_tokens.Tokens) -> dict[str, Any]:
+    """Return the columns of a group in which its AUTH tokens are kept."""
+    return {
+        "auth_token_enabled": tokens.enabled,
+        "auth_token_sha256s": list(tokens.sha256s),
+        "auth_token_required": tokens.required,
+    }
+
+
+def _wants_encryption(params: Params) -> bool:
+    """Tell whether data is to be encrypted at rest; naming a key for it asks for it."""
+    flag = params.get("AtRestEncryptionEnabled")
+    return bool(params.get("KmsKeyId")) if flag is None else bool(flag)
 
 
 def _new_group(
@@ -206,6 +254,7 @@ def _new_group(
         automatic_failover=failover,
         multi_az=_word(params.get("MultiAZEnabled")),
         created_at=ctx.now,
+        snapshots_since=ctx.now,
         **columns,
     )
 
@@ -243,6 +292,12 @@ def _add_shard(group: ReplicationGroup, plan: ShardPlan, params: Params, tx: Tra
             now=tx.now,
             requested_zone=node.zone if requested else None,
         )
+
+
+def _choose_snapshotting(group: ReplicationGroup) -> None:
+    """Name the member that automatic snapshots are taken of: the first replica, where any."""
+    if group.snapshot_retention_limit and not group.cluster_enabled:
+        group.snapshotting_cluster_id = choose_member(group).name
 
 
 def _requested_zones(params: Params) -> bool:
@@ -285,6 +340,10 @@ async def _create_around(ctx: RequestContext, params: Params) -> Result:
         columns = settings_of(primary) | {
             "maintenance_window": windows.maintenance,
             "snapshot_window": windows.snapshot,
+            "snapshot_retention_limit": settings.check_retention(
+                params.get("SnapshotRetentionLimit"), node_type_has_snapshots=True
+            )
+            or primary.snapshot_retention_limit,
         }
         if topic:
             columns |= {"notification_topic_arn": topic, "notification_topic_status": "active"}
@@ -296,6 +355,7 @@ async def _create_around(ctx: RequestContext, params: Params) -> Result:
         await _adopt(tx, group, primary, plan)
         for node in plan.nodes[1:]:
             add_member(group, group.node_groups[0], node, now=tx.now)
+        _choose_snapshotting(group)
         chosen_tags = asked_tags or await tags.listed(tx, CacheCluster.arn_kind, primary.name)
         await tags.forget(tx, CacheCluster.arn_kind, primary.name)
         return await _file(tx, ctx, group, chosen_tags)
@@ -313,6 +373,11 @@ def _check_around(params: Params) -> str:
     shards.choose_cluster_mode(params, shard_count=1, group_enables=None)
     settings.check_retention(params.get("SnapshotRetentionLimit"), node_type_has_snapshots=True)
     settings.check_network(params)
+    if _wants_encryption(params):
+        raise wrong_combination(
+            "AtRestEncryptionEnabled cannot be used together with PrimaryClusterId: the group "
+            "takes its data over from the primary."
+        )
     return name
 
 
@@ -338,6 +403,11 @@ def _check_primary(ctx: RequestContext, primary: CacheCluster, params: Params) -
         "SecurityGroupIds": primary.security_group_ids,
         "Port": primary.port,
     }
+    if params.get("TransitEncryptionEnabled"):
+        raise wrong_combination(
+            "TransitEncryptionEnabled cannot be used together with PrimaryClusterId: the group "
+            "takes it over from the primary, which has none."
+        )
     for parameter, value in taken_over.items():
         if features.is_given(params, parameter) and params[parameter] != value:
             raise wrong_combination(

@@ -14,16 +14,19 @@ from cachefleet.api.context import RequestContext
 from cachefleet.api.faults import Fault
 from cachefleet.api.pagination import window
 from cachefleet.api.registry import Params, Result, action
-from cachefleet.api.validation.refusals import not_built, wrong_combination
+from cachefleet.api.validation.refusals import wrong_combination
+from cachefleet.api.validation.snapshots import check_snapshot_name, no_snapshots
 from cachefleet.api.views.replication_groups import (
     SHOWN_OF_NODES,
     deleted_replication_group_view,
     replication_group_view,
 )
 from cachefleet.engine.types import NodeRole
-from cachefleet.provisioner.state import lifecycle
+from cachefleet.provisioner.state import lifecycle, snapshots, tags
 from cachefleet.provisioner.state.errors import NotFound
 from cachefleet.provisioner.state.operations import OperationKind
+from cachefleet.provisioner.state.snapshots import Source
+from cachefleet.provisioner.state.store import Transaction
 from cachefleet.provisioner.state.tables import CacheCluster, NodeGroup, ReplicationGroup
 
 
@@ -86,7 +89,7 @@ async def delete_replication_group(ctx: RequestContext, params: Params) -> Resul
                 "RetainPrimaryCluster cannot be used with cluster mode enabled."
             )
         if snapshot:
-            raise not_built("Final snapshots are not built yet.")
+            return await _delete_after_snapshot(ctx, tx, group, snapshot)
         lifecycle.fire(group, lifecycle.Event.DELETE)
         for shard in group.node_groups:
             shard.status = lifecycle.DELETING
@@ -99,6 +102,24 @@ async def delete_replication_group(ctx: RequestContext, params: Params) -> Resul
                 node.status = lifecycle.NODE_DELETING
         tx.enqueue(OperationKind.SETTLE, subject_uid=group.uid, token=ctx.request_id)
         return {"ReplicationGroup": deleted_replication_group_view(group)}
+
+
+async def _delete_after_snapshot(
+    ctx: RequestContext, tx: Transaction, group: ReplicationGroup, wanted: str
+) -> Result:
+    """Have a snapshot taken, of the primaries, that the deletion follows."""
+    name = check_snapshot_name(wanted)
+    node_type = ctx.catalog.node_type(group.node_type)
+    if node_type is not None and not node_type.snapshots:
+        raise no_snapshots(group.node_type)
+    member = None
+    if not group.cluster_enabled:
+        member = next(member for member in group.members if _is_primary(member))
+    source = Source(group=group, member=member)
+    snapshot = await snapshots.begin(tx, source, name=name, final=True, token=ctx.request_id)
+    inherited = await tags.listed(tx, ReplicationGroup.arn_kind, group.name)
+    await tags.put(tx, snapshot.arn_kind, snapshot.name, inherited)
+    return {"ReplicationGroup": deleted_replication_group_view(group)}
 
 
 def _check_may_go(group: ReplicationGroup, *, failed: bool) -> None:

@@ -24,6 +24,7 @@ from cachefleet.provisioner.state import lifecycle, parameter_groups, subnets, t
 from cachefleet.provisioner.state.errors import NotFound
 from cachefleet.provisioner.state.operations import OperationKind
 from cachefleet.provisioner.state.reservation_tables import ReservedNode
+from cachefleet.provisioner.state.snapshot_tables import Snapshot
 from cachefleet.provisioner.state.store import Transaction
 from cachefleet.provisioner.state.tables import (
     CacheCluster,
@@ -40,7 +41,6 @@ _NOT_KEPT: Mapping[str, str] = MappingProxyType(
         "securitygroup": "security_group",
         "serverlesscache": "serverless_cache",
         "serverlesscachesnapshot": "serverless_cache_snapshot",
-        "snapshot": "snapshot",
         "user": "user",
         "usergroup": "user_group",
     }
@@ -115,6 +115,8 @@ async def find_target(tx: Transaction, catalog: Catalog, arn: Arn, *, lock: bool
         if arn.name == subnets.DEFAULT_GROUP:
             raise wrong_value("The default cache subnet group cannot be tagged.")
         await tx.get(SubnetGroup, arn.name)
+    elif arn.kind == Snapshot.arn_kind:
+        await tx.get(Snapshot, arn.name)
     elif arn.kind == ReservedNode.arn_kind:
         await tx.get(ReservedNode, arn.name)
     else:

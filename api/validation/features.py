@@ -37,6 +37,7 @@ _INHERITED_GLOBALLY = (
 )
 
 PREFERRED = "preferred"
+_SOURCES = ("SnapshotArns", "SnapshotName", "PrimaryClusterId", "ServerlessCacheSnapshotName")
 _DURABILITY_WITHOUT_EFFECT = (None, "default", "disabled")
 
 
@@ -90,6 +91,13 @@ def user_group_without_encryption() -> Exception:
     )
 
 
+def check_sources(params: Mapping[str, Any]) -> None:
+    """Refuse a new group whose data would come from two places."""
+    sources = [name for name in _SOURCES if is_given(params, name)]
+    if len(sources) > 1:
+        raise wrong_combination(f"{sources[0]} and {sources[1]} cannot be used together.")
+
+
 def check_new_group_sources(params: Mapping[str, Any], *, encrypted_at_rest: bool) -> None:
     """Check where a new group's data and keys come from."""
     if params.get("GlobalReplicationGroupId") and any(
@@ -99,13 +107,6 @@ def check_new_group_sources(params: Mapping[str, Any], *, encrypted_at_rest: boo
             "Cannot use the given parameters when creating new replication group in an existing "
             "global replication group."
         )
-    sources = [
-        name
-        for name in ("SnapshotArns", "SnapshotName", "PrimaryClusterId")
-        if is_given(params, name)
-    ]
-    if len(sources) > 1:
-        raise wrong_combination(f"{sources[0]} and {sources[1]} cannot be used together.")
     if params.get("KmsKeyId") and not encrypted_at_rest:
         raise wrong_combination("KmsKeyId requires AtRestEncryptionEnabled.")
 
@@ -122,8 +123,6 @@ def check_data_tiering(node_type: str, *, tiered: bool, enabled: bool | None) ->
 
 def unbuilt_in_new_group(params: Mapping[str, Any]) -> str | None:
     """Return why a valid request for a group cannot be brought about yet; None where it can."""
-    if params.get("SnapshotRetentionLimit"):
-        return "Automatic snapshots are not built yet."
     if any(_outposts_of(entry) for entry in params.get("NodeGroupConfiguration") or ()):
         return _OUTPOSTS
     if params.get("Durability") not in _DURABILITY_WITHOUT_EFFECT:
@@ -135,8 +134,6 @@ def unbuilt_in_new_group(params: Mapping[str, Any]) -> str | None:
 
 def unbuilt_in_new_cluster(params: Mapping[str, Any]) -> str | None:
     """Return why a valid request for a cluster cannot be brought about yet; None where it can."""
-    if params.get("SnapshotRetentionLimit"):
-        return "Automatic snapshots are not built yet."
     return _first(params, _UNBUILT_IN_CLUSTERS)
 
 
@@ -151,9 +148,6 @@ def _outposts_of(entry: Mapping[str, Any]) -> bool:
 _OUTPOSTS = "Nodes on outposts are not built yet."
 
 _UNBUILT_IN_CLUSTERS: Mapping[str, str] = {
-    "SnapshotArns": "Creating a cluster from a snapshot is not built yet.",
-    "SnapshotName": "Creating a cluster from a snapshot is not built yet.",
-    "TransitEncryptionEnabled": "Encryption in transit is not built yet.",
     "LogDeliveryConfigurations": "Log delivery is not built yet.",
     "OutpostMode": _OUTPOSTS,
     "PreferredOutpostArn": _OUTPOSTS,
@@ -162,14 +156,8 @@ _UNBUILT_IN_CLUSTERS: Mapping[str, str] = {
 
 _UNBUILT_IN_GROUPS: Mapping[str, str] = {
     "GlobalReplicationGroupId": "Global datastores are not built yet.",
-    "SnapshotArns": "Creating a replication group from a snapshot is not built yet.",
-    "SnapshotName": "Creating a replication group from a snapshot is not built yet.",
-    "ServerlessCacheSnapshotName": "Creating a replication group from a snapshot is not built yet.",
-    "TransitEncryptionEnabled": "Encryption in transit is not built yet.",
-    "AuthToken": "AUTH tokens are not built yet.",
+    "ServerlessCacheSnapshotName": "Restoring a serverless snapshot is not built yet.",
     "UserGroupIds": "User groups are not built yet.",
-    "AtRestEncryptionEnabled": "Encryption at rest is not built yet.",
-    "KmsKeyId": "Encryption at rest is not built yet.",
     "LogDeliveryConfigurations": "Log delivery is not built yet.",
     "DataTieringEnabled": "Data tiering is not built yet.",
 }

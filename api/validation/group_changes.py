@@ -17,12 +17,14 @@ from cachefleet.api.validation.refusals import wrong_combination, wrong_value
 from cachefleet.api.validation.shards import check_multi_az
 from cachefleet.engine.catalog import Catalog, EngineVersion
 from cachefleet.engine.types import Engine, NodeRole
-from cachefleet.provisioner.state import lifecycle
+from cachefleet.provisioner.state import auth_tokens, lifecycle
+from cachefleet.provisioner.state.auth_tokens import NotAfterRotation, Strategy, Tokens
 from cachefleet.provisioner.state.tables import CacheNode, ReplicationGroup
 
 Params = Mapping[str, Any]
 
 OLDEST_REDIS_TO_VALKEY = (5, 0, 6)
+OLDEST_TOKEN_CHANGE = (5, 0, 6)
 _ON_THE_WAY = {"enabled": "enabling", "disabled": "disabling"}
 ROLLBACK = ("7.2", "7.1")  # from valkey, to redis: the only way back
 _WITH_CLUSTER_MODE = frozenset(
@@ -132,22 +134,12 @@ def check_new_node_type(
         raise wrong_value(f"The node type {current} cannot be modified to {wanted}.")
 
 
-def check_access(catalog: Catalog, group: ReplicationGroup, params: Params) -> str | None:
-    """Check changes of AUTH, of user groups and of encryption in transit."""
+def check_transit(catalog: Catalog, group: ReplicationGroup, params: Params) -> dict[str, Any]:
+    """Return the change of encryption in transit that is asked for, by its pending names."""
     controlled = group.auth_token_enabled or bool(group.user_group_ids)
-    return (
-        _check_transit(catalog, group, params, controlled=controlled)
-        or _check_token(group, params)
-        or _check_user_groups(group, params)
-    )
-
-
-def _check_transit(
-    catalog: Catalog, group: ReplicationGroup, params: Params, *, controlled: bool
-) -> str | None:
     enabled, mode = params.get("TransitEncryptionEnabled"), params.get("TransitEncryptionMode")
     if enabled is None and mode is None:
-        return None
+        return {}
     if controlled and enabled is not None:
         raise wrong_combination(
             "Modification of transit encryption is not supported for access control enabled "
@@ -164,7 +156,7 @@ def _check_transit(
     wanted = group.transit_encryption_enabled if enabled is None else enabled
     wanted_mode = (mode or group.transit_encryption_mode) if wanted else None
     if wanted == group.transit_encryption_enabled and wanted_mode == group.transit_encryption_mode:
-        return None
+        return {}
     if not catalog.supports(
         "in_transit_encryption_modify", Engine(group.engine), group.engine_version
     ):
@@ -180,23 +172,71 @@ def _check_transit(
         raise wrong_combination(
             "Set TransitEncryptionMode to preferred before encryption-in-transit is disabled."
         )
-    return "Encryption in transit is not built yet."
+    return {"TransitEncryptionEnabled": wanted, "TransitEncryptionMode": wanted_mode}
 
 
-def _check_token(group: ReplicationGroup, params: Params) -> str | None:
-    token, strategy = params.get("AuthToken"), params.get("AuthTokenUpdateStrategy")
-    if token is None and strategy is None:
+def check_token(catalog: Catalog, group: ReplicationGroup, params: Params) -> Tokens | None:
+    """Return the AUTH tokens as they are to be, where a change of them is asked for."""
+    token, asked = params.get("AuthToken"), params.get("AuthTokenUpdateStrategy")
+    if token is None and asked is None:
         return None
     if not group.transit_encryption_enabled:
         raise features.token_without_encryption()
-    if token is None and strategy != "DELETE":
-        raise wrong_combination(f"AuthTokenUpdateStrategy {strategy} requires an AuthToken.")
-    if token is not None:
-        features.check_auth_token(token)
-    return "AUTH tokens are not built yet."
+    version = catalog.version_of(Engine(group.engine), group.engine_version)
+    if version is None or version.numbers < OLDEST_TOKEN_CHANGE:
+        raise wrong_combination(
+            "Modification of the AUTH token is not supported for engine version "
+            f"{group.engine_version}."
+        )
+    strategy = Strategy(asked or "ROTATE")
+    if strategy is Strategy.DELETE:
+        return _check_deletion(group, params)
+    if token is None:
+        raise wrong_combination(f"AuthTokenUpdateStrategy {asked} requires an AuthToken.")
+    features.check_auth_token(token)
+    if group.transit_encryption_mode == PREFERRED:
+        raise wrong_combination(
+            "Transit encryption preferred is not supported with redis access control."
+        )
+    if group.user_group_ids and not params.get("RemoveUserGroups"):
+        raise wrong_combination(
+            "An AUTH token cannot be used together with user groups. Pass RemoveUserGroups to "
+            "proceed."
+        )
+    if not params.get("ApplyImmediately"):
+        raise wrong_value("ApplyImmediately must be true to modify the AUTH token.")
+    return _changed_tokens(group, strategy, token)
 
 
-def _check_user_groups(group: ReplicationGroup, params: Params) -> str | None:
+def _changed_tokens(group: ReplicationGroup, strategy: Strategy, token: str) -> Tokens:
+    before = Tokens(tuple(group.auth_token_sha256s), group.auth_token_required)
+    sha256 = auth_tokens.token_sha256(token)
+    if strategy is Strategy.ROTATE:
+        return auth_tokens.rotated(before, sha256)
+    try:
+        return auth_tokens.confirmed(before, sha256)
+    except NotAfterRotation:
+        raise wrong_combination(
+            "AuthTokenUpdateStrategy SET confirms the AUTH token of the last ROTATE, and no other."
+        ) from None
+
+
+def _check_deletion(group: ReplicationGroup, params: Params) -> Tokens:
+    if params.get("AuthToken") is not None:
+        raise wrong_combination("AuthTokenUpdateStrategy DELETE does not go with an AuthToken.")
+    if not group.auth_token_enabled:
+        raise wrong_value("Auth token update strategy delete is not supported currently")
+    if not params.get("UserGroupIdsToAdd"):
+        raise wrong_combination(
+            "AuthTokenUpdateStrategy DELETE requires UserGroupIdsToAdd: access stays controlled."
+        )
+    if not params.get("ApplyImmediately"):
+        raise wrong_value("ApplyImmediately must be true to modify the AUTH token.")
+    return auth_tokens.NO_TOKENS
+
+
+def check_user_groups(group: ReplicationGroup, params: Params) -> str | None:
+    """Check a change of user groups; return why it cannot be done yet."""
     added, removed = params.get("UserGroupIdsToAdd"), params.get("UserGroupIdsToRemove")
     if added:
         if group.auth_token_enabled and params.get("AuthTokenUpdateStrategy") != "DELETE":
@@ -293,8 +333,8 @@ def _flag(wanted: bool | None, current: str) -> str:
     return "enabled" if wanted else "disabled"
 
 
-def check_snapshotting(group: ReplicationGroup, params: Params) -> tuple[str | None, str | None]:
-    """Return the member that snapshots are to be taken from, and why it cannot be done yet."""
+def check_snapshotting(group: ReplicationGroup, params: Params) -> str | None:
+    """Return the member that automatic snapshots are to be taken from, where one is named."""
     member, days = params.get("SnapshottingClusterId"), params.get("SnapshotRetentionLimit")
     if member and group.cluster_enabled:
         raise wrong_combination(
@@ -307,5 +347,4 @@ def check_snapshotting(group: ReplicationGroup, params: Params) -> tuple[str | N
             "Must specify both SnapshotRetentionLimit and SnapshottingClusterId to turn on "
             "snapshots"
         )
-    unbuilt = "Automatic snapshots are not built yet." if days else None
-    return member.lower() if member else None, unbuilt
+    return member.lower() if member else None

@@ -17,7 +17,13 @@ SCALE_INTERVAL_MINUTES_MAX = 1440
 # Pending values that an operation of their own deals with.
 _OF_OTHERS = frozenset({"Resharding"})
 # What members of a group show of what is pending on their group.
-SHOWN_ON_MEMBERS = ("CacheNodeType", "EngineVersion")
+SHOWN_ON_MEMBERS = (
+    "CacheNodeType",
+    "EngineVersion",
+    "AuthTokenStatus",
+    "TransitEncryptionEnabled",
+    "TransitEncryptionMode",
+)
 
 
 def merged(pending: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

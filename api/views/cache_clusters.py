@@ -84,6 +84,8 @@ def cache_cluster_view(
         view["SnapshotWindow"] = cluster.snapshot_window
     if cluster.transit_encryption_enabled:
         view["TransitEncryptionMode"] = cluster.transit_encryption_mode
+    if cluster.auth_token_changed_at is not None:
+        view["AuthTokenLastModifiedDate"] = cluster.auth_token_changed_at
     if cluster.notification_topic_arn:
         view["NotificationConfiguration"] = {
             "TopicArn": cluster.notification_topic_arn,

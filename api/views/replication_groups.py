@@ -44,6 +44,8 @@ def replication_group_view(
     creating = group.status in (lifecycle.CREATING, lifecycle.CREATE_FAILED)
     view = _always(group)
     view["AuthTokenEnabled"] = group.auth_token_enabled
+    if group.auth_token_changed_at is not None:
+        view["AuthTokenLastModifiedDate"] = group.auth_token_changed_at
     if group.status == lifecycle.DELETING:
         return view
     view.update(

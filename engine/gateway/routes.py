@@ -31,11 +31,13 @@ CONNECT_TIMEOUT_S_DEFAULT: Final = 2.0
 BUFFER_BYTES_MIN: Final = 4 * 1024
 BUFFER_BYTES_MAX: Final = 16 * 1024 * 1024
 BUFFER_BYTES_DEFAULT: Final = 256 * 1024  # unsent bytes a direction before reading stops
+TOKENS_MAX: Final = 2  # AUTH tokens of a group: the newest and the one before
 CLUSTER_CONFIG_BYTES_MAX: Final = 64 * 1024  # 60 nodes of 300 bytes are 18 KiB
 VERSION_MAX: Final = 2**53 - 1  # exact in every JSON reader
 
 _T = TypeVar("_T")
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._:/-]{{0,{NAME_CHARS_MAX - 1}}}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _CLUSTER_CONFIG = re.compile(r"[0-9]{1,10}\n[!-~]+( [!-~]+)*\n")
 
 
@@ -74,6 +76,18 @@ class TlsOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AuthOptions:
+    """What is done to the first commands of a Valkey or Redis OSS connection.
+
+    *optional_token_sha256s*: clients are let in without a token and with one of these, because
+    ``AUTH <token>`` becomes what an engine takes whose default user has no password. Lower-case
+    hex; the file is private to us.
+    """
+
+    optional_token_sha256s: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class RouteOptions:
     cut_on_change: bool = True  # connections to a backend that left the route are closed
     bind_source: str | None = None  # the address that backends see connections come from
@@ -81,6 +95,7 @@ class RouteOptions:
     connections_max: int = CONNECTIONS_MAX_DEFAULT
     buffer_bytes: int = BUFFER_BYTES_DEFAULT
     tls: TlsOptions | None = None
+    auth: AuthOptions | None = None
     readonly: bool = False  # READONLY is said to the backend for the client, first of all
     cluster_config: str | None = None  # memcached_discovery: "<version>\n<host|ip|port ...>\n"
 
@@ -163,15 +178,19 @@ def _rendered_route(route: Route) -> dict[str, Any]:
         "backends": [address._asdict() for address in route.backends],
         "fallback": [address._asdict() for address in route.fallback],
         "options": {
-            name: _rendered_tls(value) if isinstance(value, TlsOptions) else value
+            name: _rendered_option(value)
             for name, value in vars(route.options).items()
             if value != getattr(defaults, name)
         },
     }
 
 
-def _rendered_tls(tls: TlsOptions) -> dict[str, str]:
-    return {**vars(tls), "mode": tls.mode.value}
+def _rendered_option(value: object) -> object:
+    if isinstance(value, TlsOptions):
+        return {**vars(value), "mode": value.mode.value}
+    if isinstance(value, AuthOptions):
+        return vars(value)
+    return value
 
 
 def _route(value: object, where: str) -> Route:
@@ -245,6 +264,7 @@ def _options(value: object, where: str) -> RouteOptions:
             high=BUFFER_BYTES_MAX,
         ),
         tls=_tls(members["tls"], f"{where}.tls"),
+        auth=_auth(members["auth"], f"{where}.auth"),
         cluster_config=_cluster_config(members["cluster_config"], f"{where}.cluster_config"),
     )
 
@@ -261,6 +281,26 @@ def _tls(value: object, where: str) -> TlsOptions | None:
         certificate_path=_path(members["certificate_path"], f"{where}.certificate_path"),
         key_path=_path(members["key_path"], f"{where}.key_path"),
     )
+
+
+def _auth(value: object, where: str) -> AuthOptions | None:
+    if value is None:
+        return None
+    members = _members(value, where, optional={"optional_token_sha256s"})
+    return AuthOptions(
+        optional_token_sha256s=_list(
+            members.get("optional_token_sha256s", []),
+            f"{where}.optional_token_sha256s",
+            count_max=TOKENS_MAX,
+            item=_sha256,
+        )
+    )
+
+
+def _sha256(value: object, where: str) -> str:
+    if not isinstance(value, str) or not _SHA256.fullmatch(value):
+        raise IllegalRoutes(f"{where}: not a SHA-256 in lower-case hex")
+    return value
 
 
 def _path(value: object, where: str) -> str:

@@ -12,6 +12,8 @@ from typing import Protocol
 from cachefleet.engine.gateway.balance import Balancer
 from cachefleet.engine.gateway.discovery import Discovery
 from cachefleet.engine.gateway.interception import Interceptor, WireViolation
+from cachefleet.engine.gateway.opening import Opening
+from cachefleet.engine.gateway.optional_token import rewriting
 from cachefleet.engine.gateway.pump import Link, Side
 from cachefleet.engine.gateway.readonly import ReadOnly
 from cachefleet.engine.gateway.reports import BackendStatus, ListenFailure, RouteStatus
@@ -235,7 +237,12 @@ class RouteService:
     def _interceptor(self) -> Interceptor | None:
         if self.route.kind is RouteKind.MEMCACHED_DISCOVERY:
             return Discovery(self._cluster_config)
-        return ReadOnly() if self.route.options.readonly else None
+        if self.route.options.readonly:
+            return ReadOnly()
+        auth = self.route.options.auth
+        if auth is not None and auth.optional_token_sha256s:
+            return Opening(rewriting(auth.optional_token_sha256s))
+        return None
 
     def _cluster_config(self) -> bytes:
         return (self.route.options.cluster_config or "").encode()

@@ -108,6 +108,10 @@ class MemcachedAdapter:
             if endpoint not in wanted:
                 await self.unlisten(endpoint)
 
+    async def refresh_certificates(self) -> None:
+        """Have the server read its certificate and key again."""
+        await self._expect("refresh_certs", b"OK")
+
     async def flush_all(self) -> None:
         """Drop every item."""
         await self._expect("flush_all", b"OK")

@@ -82,6 +82,7 @@ class MemcachedConfig:
     """Everything that one node's command line is made from.
 
     *max_cache_memory_mb* is the node type's, before the connections' overhead is taken off.
+    *plain_port* takes connections without TLS where the port has it.
     The control socket, the two files and *report_version* are the bundled server's alone.
     A stock memcached does not start with more connections than *open_files_max*.
     """
@@ -98,6 +99,7 @@ class MemcachedConfig:
     report_version: str | None = None
     tls_cert_file: str | None = None
     tls_key_file: str | None = None
+    plain_port: int | None = None  # beside TLS, for the gateway and the control plane
     open_files_max: int = field(default_factory=open_files_limit)
 
 
@@ -107,7 +109,8 @@ def render_argv(config: MemcachedConfig) -> list[str]:
         raise BadConfiguration(f"a {config.binary.kind} binary cannot run a memcached node")
     if not config.binds:
         raise BadConfiguration("a node needs an address to listen on")
-    argv = [*config.binary.argv, "-l", ",".join(config.binds), "-p", str(config.port), "-U", "0"]
+    argv = [*config.binary.argv, "-l", ",".join(_listeners(config)), "-p", str(config.port)]
+    argv += ["-U", "0"]
     argv += ["-m", str(memory_mb(config)), "-t", str(config.num_threads)]
     extended = _extended(config.parameters)
     for parameter, option in _VALUED.items():
@@ -129,6 +132,11 @@ def render_argv(config: MemcachedConfig) -> list[str]:
     if config.binary.source == BUNDLED:
         argv += _bundled_options(config)
     return argv
+
+
+def _listeners(config: MemcachedConfig) -> list[str]:
+    plain = () if config.plain_port is None else config.binds
+    return [*config.binds, *(f"notls:{host}:{config.plain_port}" for host in plain)]
 
 
 def memory_mb(config: MemcachedConfig) -> int:

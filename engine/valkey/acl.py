@@ -100,9 +100,10 @@ def admin_line(name: str, sha256: str) -> str:
     return user_line(name, password_sha256s=[sha256], rules=ADMIN_RULES)
 
 
-def default_line(*, rules: Iterable[str] = OPEN_RULES) -> str:
-    """The ``default`` user of a node without access control: no password, everything open."""
-    return user_line("default", no_password=True, rules=rules)
+def default_line(*, rules: Iterable[str] = OPEN_RULES, password_sha256s: Iterable[str] = ()) -> str:
+    """The ``default`` user: open to everybody, or to whoever has one of the AUTH tokens."""
+    hashes = tuple(password_sha256s)
+    return user_line("default", password_sha256s=hashes, no_password=not hashes, rules=rules)
 
 
 def split_line(line: str) -> tuple[str, tuple[str, ...]]:

@@ -34,6 +34,7 @@ __all__ = [
     "HZ_IDLE",
     "HZ_STARTING",
     "ClusterSeat",
+    "Listening",
     "ParameterPlan",
     "TlsFiles",
     "ValkeyConfig",
@@ -41,6 +42,7 @@ __all__ = [
     "directive_for",
     "effective_maxmemory_bytes",
     "hidden_renames",
+    "listening_directives",
     "parameter_plan",
     "reads_back",
     "renames_of",
@@ -87,6 +89,21 @@ class TlsFiles:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Listening:
+    """The ports of a node: 0 and None are no port.
+
+    *client_port* is the one that clients know, where it is not the engine's own: the gateway has
+    it. With *tls_replication* nodes reach each other at the TLS port.
+    """
+
+    port: int
+    tls_port: int | None = None
+    tls: TlsFiles | None = None
+    tls_replication: bool = False
+    client_port: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ValkeyConfig:
     """Everything that one node's configuration file is made from.
 
@@ -116,10 +133,22 @@ class ValkeyConfig:
     tls_port: int | None = None
     tls: TlsFiles | None = None
     tls_replication: bool = False
+    client_port: int | None = None
     hz: int = HZ_IDLE
     acl_lines: tuple[str, ...] = ()
     renamed_commands: Mapping[str, str] = field(default_factory=dict)
     secret_prefix: str = ""
+
+    @property
+    def listening(self) -> Listening:
+        """Return the ports of the node."""
+        return Listening(
+            port=self.port,
+            tls_port=self.tls_port,
+            tls=self.tls,
+            tls_replication=self.tls_replication,
+            client_port=self.client_port,
+        )
 
 
 def render_config(config: ValkeyConfig) -> str:
@@ -131,8 +160,6 @@ def render_config(config: ValkeyConfig) -> str:
     _replication(lines, config)
     if config.cluster_enabled:
         _cluster(lines, config)
-    if config.tls_port is not None:
-        _tls(lines, config)
     _parameters(lines, config)
     for old, new in sorted(renames_of(config).items()):
         lines.add("rename-command", old, new)
@@ -140,6 +167,54 @@ def render_config(config: ValkeyConfig) -> str:
     for line in config.acl_lines or (default_line(),):
         lines.raw(line)
     return lines.text()
+
+
+def listening_directives(
+    listening: Listening, binary: EngineBinary, *, cluster_enabled: bool
+) -> dict[str, str]:
+    """Where a node listens, beside its addresses, and what it tells of it.
+
+    A running engine can be set to any of these; what it then answers is compared word by word.
+    """
+    told = str(listening.client_port or 0)
+    wanted = {"port": str(listening.port), "replica-announce-port": told}
+    if binary.tls:
+        wanted |= _tls_directives(listening, cluster_enabled=cluster_enabled)
+    if cluster_enabled:
+        apart = Name("cluster-announce-client-port", redis=(10**6,), valkey=(9, 1))
+        if apart.known_to(binary.kind, binary.version, binary.directives):
+            wanted[apart.text] = told
+        elif listening.client_port is not None and not listening.tls_replication:
+            # What clients are told is where the other nodes would connect to.
+            raise BadConfiguration(
+                f"{binary.detail} cannot be behind the gateway in cluster mode without TLS"
+            )
+        else:
+            wanted["cluster-announce-port"] = told
+            if binary.tls:
+                # With it the other one is what clients in plain are told, and those alone.
+                apart_tls = listening.client_port is not None and listening.tls_replication
+                wanted["cluster-announce-tls-port"] = str(listening.tls_port if apart_tls else 0)
+    return wanted
+
+
+def _tls_directives(listening: Listening, *, cluster_enabled: bool) -> dict[str, str]:
+    inside = "yes" if listening.tls_replication else "no"
+    wanted = {"tls-port": str(listening.tls_port or 0)}
+    if listening.tls is not None:
+        wanted |= {
+            "tls-cert-file": listening.tls.cert_file,
+            "tls-key-file": listening.tls.key_file,
+            "tls-ca-cert-file": listening.tls.ca_file or "",
+            # Customers authenticate by password or token, as with the service: never by
+            # certificate.
+            "tls-auth-clients": "no",
+            "tls-protocols": "TLSv1.2 TLSv1.3",
+        }
+    wanted["tls-replication"] = inside
+    if cluster_enabled:
+        wanted["tls-cluster"] = inside
+    return wanted
 
 
 def parameter_plan(config: ValkeyConfig) -> ParameterPlan:
@@ -196,7 +271,11 @@ class _Lines:
 def _place(lines: _Lines, config: ValkeyConfig) -> None:
     lines.add("dir", config.directory)
     lines.add("bind", *config.binds)
-    lines.add("port", config.port)
+    listening = listening_directives(
+        config.listening, config.binary, cluster_enabled=config.cluster_enabled
+    )
+    for directive, value in listening.items():
+        lines.add(directive, value)
     lines.add("unixsocket", config.unix_socket)
     lines.add("unixsocketperm", UNIX_SOCKET_PERM)
     # Protected mode would take only 127.0.0.1 for loopback, and each node has its own address.
@@ -269,22 +348,6 @@ def _cluster(lines: _Lines, config: ValkeyConfig) -> None:
     # Who is primary of what is the control plane's decision, not the oldest replica's.
     lines.add_known("no", Name("cluster-allow-replica-migration", redis=(7, 0)))
     lines.add_known("yes", Name("cluster-slot-stats-enabled", redis=(10**6,), valkey=(8, 0)))
-
-
-def _tls(lines: _Lines, config: ValkeyConfig) -> None:
-    assert config.tls is not None
-    lines.add("tls-port", config.tls_port or 0)
-    lines.add("tls-cert-file", config.tls.cert_file)
-    lines.add("tls-key-file", config.tls.key_file)
-    if config.tls.ca_file is not None:
-        lines.add("tls-ca-cert-file", config.tls.ca_file)
-    # Customers authenticate by password or token, as with the service: never by certificate.
-    lines.add("tls-auth-clients", "no")
-    lines.add("tls-protocols", "TLSv1.2 TLSv1.3")
-    if config.tls_replication:
-        lines.add("tls-replication", "yes")
-        if config.cluster_enabled:
-            lines.add("tls-cluster", "yes")
 
 
 def _parameters(lines: _Lines, config: ValkeyConfig) -> None:

@@ -33,6 +33,10 @@ def main() -> None:
         for directory in held:
             _end(directory)
         time.sleep(ROUND_S)
+    for name in _names(nodes):
+        directory = os.path.join(nodes, name)
+        if os.path.islink(directory):  # a node that lives in memory
+            shutil.rmtree(os.path.realpath(directory), ignore_errors=True)
     shutil.rmtree(root, ignore_errors=True)
     shutil.rmtree(sockets, ignore_errors=True)
 

@@ -163,10 +163,16 @@ class LocalDriver:
     async def remove(self, uid: str) -> None:
         await self.kill(uid)
         self.socket_path(uid).unlink(missing_ok=True)
-        shutil.rmtree(self.directory(uid), ignore_errors=True)
+        directory = self.directory(uid)
+        if directory.is_symlink():  # it lies elsewhere; there may be nothing left of it
+            shutil.rmtree(directory.resolve(), ignore_errors=True)
+            directory.unlink(missing_ok=True)
+        shutil.rmtree(directory, ignore_errors=True)
 
     async def known(self) -> set[str]:
-        return {entry.name for entry in self._nodes.iterdir() if entry.is_dir()}
+        return {
+            entry.name for entry in self._nodes.iterdir() if entry.is_dir() or entry.is_symlink()
+        }
 
     def explain(self, uid: str) -> str:
         path = self.directory(uid) / LOG_FILE

@@ -101,13 +101,16 @@ class FaultKeeper:
                 elif hit.state == HitState.BEGINNING:
                     await self._confirm(hit, held[hit.subject_uid])
 
-    async def lift_all(self) -> None:
-        """End every fault on our subjects, for an orderly stop."""
-        async with self._fleet.store.read(SYSTEM_SCOPE) as tx:
-            hits = await faults.open_hits(tx)
+    async def let_go(self) -> None:
+        """Do nothing more; what is open is for whoever holds the subjects next."""
         for task in self._slowing.values():
             task.cancel()
         await asyncio.gather(*self._slowing.values(), return_exceptions=True)
+
+    async def lift_all(self) -> None:
+        """End every fault, for an orderly stop of the fleet."""
+        async with self._fleet.store.read(SYSTEM_SCOPE) as tx:
+            hits = await faults.open_hits(tx)
         for hit in hits:
             if hit.fault.kind in (FaultKind.STOP, FaultKind.SLOW):
                 await self._signal(hit, signal.SIGCONT)

@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 
 from cachefleet.provisioner.clock import Clock
 from cachefleet.provisioner.maintenance.retention import Retention
+from cachefleet.provisioner.maintenance.snapshots import SnapshotCalendar
 from cachefleet.provisioner.maintenance.windows import parse_window
 from cachefleet.provisioner.state import leases, lifecycle
 from cachefleet.provisioner.state.errors import Stale
@@ -54,6 +55,7 @@ class Maintenance:
         self._holder = holder
         self._held = held
         self._retention = Retention(store, clock)
+        self._snapshots = SnapshotCalendar(store, clock, holder=holder, held=held)
         self._sooner = asyncio.Event()
 
     async def run(self) -> None:
@@ -61,6 +63,7 @@ class Maintenance:
         while True:
             try:
                 await self.file_due()
+                await self._snapshots.look()
                 await self._retention.tidy_when_due()
             except DBAPIError as error:
                 log.warning("maintenance_postponed", reason=str(error.orig))

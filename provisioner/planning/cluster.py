@@ -8,7 +8,7 @@ without one CLUSTER MEET; nodes that come later are met and made replicas here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cachefleet.engine.types import (
@@ -18,7 +18,12 @@ from cachefleet.engine.types import (
     NodeRole,
     ReplicationView,
 )
-from cachefleet.provisioner.planning.replication import NodeView, plan_binds, plan_launches
+from cachefleet.provisioner.planning.replication import (
+    NodeView,
+    plan_binds,
+    plan_launches,
+    plan_listening,
+)
 from cachefleet.provisioner.planning.steps import Step, Verb
 
 
@@ -40,6 +45,9 @@ class ClusterMemberView:
     binds: tuple[str, ...] = ()
     info: ClusterInfoView | None = None
     peers: tuple[ClusterNodeView, ...] = field(default=())
+    client_port: int | None = None  # what clients are told; None where it cannot have changed
+    wanted_listening: Mapping[str, str] = field(default_factory=dict)
+    listening: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def serving(self) -> bool:
@@ -60,7 +68,8 @@ def plan_cluster(members: Sequence[ClusterMemberView]) -> list[Step]:
     members = [member for member in members if not member.away]
     if not members:
         return []
-    urgent = _take_overs(members) or plan_binds([_as_node(member) for member in members])
+    nodes = [_as_node(member) for member in members]
+    urgent = plan_listening(nodes) or _take_overs(members) or plan_binds(nodes)
     if urgent:
         return urgent
     # Primaries that begin go first: a replica that finds none to follow waits a second.
@@ -174,9 +183,14 @@ def _roles(members: Sequence[ClusterMemberView]) -> list[Step]:
 
 def _waits(members: Sequence[ClusterMemberView], absent: frozenset[str]) -> list[Step]:
     wanted = {member.engine_node_id for member in members}
+    told = {
+        member.engine_node_id: member.client_port
+        for member in members
+        if member.client_port is not None
+    }
     steps = []
     for member in members:
-        reason = _unsettled(member, wanted, absent)
+        reason = _unsettled(member, wanted, absent) or _misled(member, told)
         if reason:
             steps.append(Step(verb=Verb.WAIT, node_uid=member.uid, reason=reason))
     return steps
@@ -197,6 +211,13 @@ def _unsettled(member: ClusterMemberView, wanted: set[str], absent: frozenset[st
     return None
 
 
+def _misled(member: ClusterMemberView, told: Mapping[str, int]) -> str | None:
+    """Say why a node would lead clients astray: it has not heard where others take them now."""
+    if any(told.get(peer.id, peer.endpoint.port) != peer.endpoint.port for peer in member.peers):
+        return "it does not know yet where clients reach the others"
+    return None
+
+
 def _as_node(member: ClusterMemberView) -> NodeView:
     return NodeView(
         uid=member.uid,
@@ -206,4 +227,6 @@ def _as_node(member: ClusterMemberView) -> NodeView:
         running=member.running,
         replication=member.replication,
         binds=member.binds,
+        wanted_listening=member.wanted_listening,
+        listening=member.listening,
     )

@@ -8,8 +8,8 @@ one node before it is given to another, because two listeners on one address wou
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from cachefleet.engine.types import Endpoint, NodeRole, ReplicationView, Upstream
 from cachefleet.provisioner.planning.steps import Step, Verb
@@ -31,6 +31,9 @@ class NodeView:
     away: bool = False  # it is kept down on purpose: the others go on without it
     replication: ReplicationView | None = None
     binds: tuple[str, ...] = ()
+    # Ports and what goes with them, as directives of the engine.
+    wanted_listening: Mapping[str, str] = field(default_factory=dict)
+    listening: Mapping[str, str] = field(default_factory=dict)
     upstream: Upstream | None = None  # whom a primary follows itself, where it does
 
     @property
@@ -52,7 +55,12 @@ def plan_replication(nodes: Sequence[NodeView]) -> list[Step]:
             Step(verb=Verb.WAIT, node_uid=primary.uid, reason="the primary is kept down")
         ]
     if primary.serving:
-        first = _promotion(primary) or plan_binds(nodes) or _repointings(primary, nodes)
+        first = (
+            plan_listening(nodes)
+            or _promotion(primary)
+            or plan_binds(nodes)
+            or _repointings(primary, nodes)
+        )
         if first:
             return first
     launches = plan_launches([(node.uid, node.running) for node in nodes])
@@ -70,6 +78,26 @@ def plan_launches(nodes: Sequence[tuple[str, bool]]) -> list[Step]:
         for uid, running in nodes
         if not running
     ]
+
+
+def plan_listening(nodes: Sequence[NodeView]) -> list[Step]:
+    """Return the changes of ports, of all nodes at once: those that differ do not find each other.
+
+    Connections that are there stay.
+    """
+    steps = []
+    for node in nodes:
+        wrong = {k: v for k, v in node.wanted_listening.items() if node.listening.get(k) != v}
+        if node.serving and wrong:
+            steps.append(
+                Step(
+                    verb=Verb.LISTEN,
+                    node_uid=node.uid,
+                    directives=tuple(wrong.items()),
+                    reason="its clients reach it another way now",
+                )
+            )
+    return steps
 
 
 def plan_binds(nodes: Sequence[NodeView]) -> list[Step]:

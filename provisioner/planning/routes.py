@@ -2,16 +2,36 @@
 
 Pure. In loopback mode that is the reader endpoint, and the configuration endpoint of stock
 memcached, which knows no auto discovery: all other endpoints are bound by the nodes themselves. In
-ports mode every endpoint that can move is a route.
+ports mode every endpoint that can move is a route. A subject whose engines are behind the gateway
+(:mod:`.transit`) has a route for every endpoint and every node.
+
+Where the engine speaks TLS itself its bytes go through as they are. The certificate that a client
+of the reader endpoint sees is then that of the node behind it, which is good for the endpoint too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from cachefleet.engine.gateway.routes import Address, Route, RouteKind, RouteOptions
+from cachefleet.engine.gateway.routes import (
+    Address,
+    AuthOptions,
+    Route,
+    RouteKind,
+    RouteOptions,
+    TlsOptions,
+)
 from cachefleet.engine.types import Endpoint
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoutedNode:
+    """A node whose clients come through the gateway: where they connect, where the engine is."""
+
+    uid: str
+    listen: Endpoint
+    engine: Endpoint
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +47,12 @@ class RoutedSubject:
     configuration_endpoint: Endpoint | None
     # What the gateway tells memcached clients of the cluster, where the nodes cannot.
     discovery: str | None = None
+    # The nodes behind the gateway: none, or all.
+    fronted: tuple[RoutedNode, ...] = ()
+    # Where the gateway ends TLS: what with, by the listening address.
+    tls: Mapping[Endpoint, TlsOptions] = field(default_factory=dict)
+    # What the gateway has to look at before the engine does.
+    auth: AuthOptions | None = None
     # Its nodes are in cluster mode, and its clients need not know it.
     compatible: bool = False
 
@@ -35,49 +61,75 @@ def plan_routes(subjects: Sequence[RoutedSubject], *, endpoints_are_bound: bool)
     """Return the routes, in a stable order. *endpoints_are_bound* is true in loopback mode."""
     routes = []
     for subject in subjects:
-        fallback = _addresses((subject.primary,) if subject.primary else ())
-        if subject.reader_endpoint is not None:
-            routes.append(
-                Route(
-                    name=f"{subject.uid}-reader",
-                    listen=_addresses((subject.reader_endpoint,)),
-                    kind=RouteKind.READER,
-                    backends=_addresses(subject.replicas),
-                    fallback=fallback,
-                    options=RouteOptions(readonly=subject.compatible),
-                )
-            )
-        if subject.configuration_endpoint is not None and subject.discovery is not None:
-            routes.append(
-                Route(
-                    name=f"{subject.uid}-discovery",
-                    listen=_addresses((subject.configuration_endpoint,)),
-                    kind=RouteKind.MEMCACHED_DISCOVERY,
-                    backends=_addresses(subject.nodes),
-                    options=RouteOptions(cluster_config=subject.discovery),
-                )
-            )
-        if endpoints_are_bound:
-            continue
-        if subject.primary_endpoint is not None:
-            routes.append(
-                Route(
-                    name=f"{subject.uid}-primary",
-                    listen=_addresses((subject.primary_endpoint,)),
-                    kind=RouteKind.TCP,
-                    backends=fallback,
-                )
-            )
-        if subject.configuration_endpoint is not None and subject.discovery is None:
-            routes.append(
-                Route(
-                    name=f"{subject.uid}-configuration",
-                    listen=_addresses((subject.configuration_endpoint,)),
-                    kind=RouteKind.TCP,
-                    backends=_addresses(subject.nodes),
-                )
-            )
+        routes += _routes_of(subject, endpoints_are_bound=endpoints_are_bound)
     return routes
+
+
+def _routes_of(subject: RoutedSubject, *, endpoints_are_bound: bool) -> list[Route]:
+    fallback = _addresses((subject.primary,) if subject.primary else ())
+    routes = []
+    if subject.reader_endpoint is not None:
+        routes.append(
+            _route(
+                subject,
+                "reader",
+                subject.reader_endpoint,
+                kind=RouteKind.READER,
+                backends=_addresses(subject.replicas),
+                fallback=fallback,
+                readonly=subject.compatible,
+            )
+        )
+    if subject.configuration_endpoint is not None and subject.discovery is not None:
+        routes.append(
+            _route(
+                subject,
+                "discovery",
+                subject.configuration_endpoint,
+                kind=RouteKind.MEMCACHED_DISCOVERY,
+                backends=_addresses(subject.nodes),
+                cluster_config=subject.discovery,
+            )
+        )
+    if endpoints_are_bound and not subject.fronted:
+        return routes
+    if subject.primary_endpoint is not None:
+        routes.append(_route(subject, "primary", subject.primary_endpoint, backends=fallback))
+    if subject.configuration_endpoint is not None and subject.discovery is None:
+        nodes = _addresses(subject.nodes)
+        routes.append(
+            _route(subject, "configuration", subject.configuration_endpoint, backends=nodes)
+        )
+    for node in subject.fronted:
+        behind = _addresses((node.engine,))
+        routes.append(_route(subject, f"node-{node.uid}", node.listen, backends=behind))
+    return routes
+
+
+def _route(
+    subject: RoutedSubject,
+    name: str,
+    listen: Endpoint,
+    *,
+    backends: tuple[Address, ...],
+    kind: RouteKind = RouteKind.TCP,
+    fallback: tuple[Address, ...] = (),
+    cluster_config: str | None = None,
+    readonly: bool = False,
+) -> Route:
+    return Route(
+        name=f"{subject.uid}-{name}",
+        listen=_addresses((listen,)),
+        kind=kind,
+        backends=backends,
+        fallback=fallback,
+        options=RouteOptions(
+            tls=subject.tls.get(listen),
+            cluster_config=cluster_config,
+            readonly=readonly,
+            auth=subject.auth,
+        ),
+    )
 
 
 def _addresses(endpoints: Sequence[Endpoint]) -> tuple[Address, ...]:

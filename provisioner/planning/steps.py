@@ -21,6 +21,7 @@ class Verb(enum.Enum):
     MEET = "meet"  # CLUSTER MEET <target>
     REPLICATE = "replicate"  # CLUSTER REPLICATE <target_id>
     FORGET = "forget"  # CLUSTER FORGET <target_id>
+    LISTEN = "listen"  # take clients and nodes at the ports of `directives`
     ANNOUNCE = "announce"  # memcached: answer discovery with the list of the record
 
 
@@ -35,4 +36,5 @@ class Step:
     target_bus_port: int | None = None
     target_id: str | None = None
     addresses: tuple[str, ...] = ()
+    directives: tuple[tuple[str, str], ...] = ()
     outside: bool = False  # FOLLOW: the target is no node of ours

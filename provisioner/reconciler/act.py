@@ -77,6 +77,8 @@ async def _take(step: Step, node: CacheNode, record: SubjectRecord, fleet: Fleet
             await follow(node, step.target, record, fleet, outside=step.outside)
         case Verb.BIND:
             await adapter.set_binds(step.addresses)
+        case Verb.LISTEN:
+            await adapter.configure(dict(step.directives))
         case Verb.BEGIN:
             seats = first_seats(record)
             seat = next(seat for seat in seats if seat.id == node.engine_node_id)

@@ -8,17 +8,24 @@ from __future__ import annotations
 
 import socket
 
+from sqlalchemy import delete
+
 from cachefleet.engine.types import Engine
+from cachefleet.provisioner.planning.transit import (
+    BUS_OFFSET,
+    ENGINE_OFFSET,
+    REPLICATION_OFFSET,
+    Transit,
+    port_beside,
+)
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.records import SubjectRecord, load_subject
+from cachefleet.provisioner.reconciler.transit import transit_of
 from cachefleet.provisioner.settings import ProvisionerSettings
 from cachefleet.provisioner.state import leases
 from cachefleet.provisioner.state.addresses import allocate
 from cachefleet.provisioner.state.store import Transaction
-from cachefleet.provisioner.state.tables import CacheNode, ReplicationGroup
-
-BUS_PORT_OFFSET = 10_000  # the engine's own default distance between the two ports
-PORT_MAX = 65_535
+from cachefleet.provisioner.state.tables import CacheNode, EndpointAddress, ReplicationGroup
 
 
 def wanted_endpoint_kinds(record: SubjectRecord) -> list[str]:
@@ -52,7 +59,11 @@ async def ensure_addresses(record: SubjectRecord, fleet: Fleet) -> SubjectRecord
         if node.host is None or (record.cluster_enabled and node.bus_port is None)
     ]
     # What is on its way out needs none; there may be none, and it has to go all the same.
-    if not record.live_nodes or not (missing or homeless):
+    if not record.live_nodes:
+        return record
+    transit = transit_of(record, fleet)
+    misplaced = [node for node in record.live_nodes if not _has_its_ports(node, transit)]
+    if not (missing or homeless or misplaced):
         return record
     async with fleet.store.begin(record.lease.scope) as tx:
         await leases.require(tx, record.lease, holder=fleet.holder)
@@ -73,9 +84,13 @@ async def ensure_addresses(record: SubjectRecord, fleet: Fleet) -> SubjectRecord
                 await _house(tx, node, fresh, fleet.settings)
             if fresh.cluster_enabled and node.bus_port is None:
                 await _give_bus(tx, node, fresh, fleet.settings)
+            await _place(tx, node, fresh, fleet.settings, transit)
     async with fleet.store.read(record.lease.scope) as tx:
         complete = await load_subject(tx, record.lease)
     assert complete is not None, "the lease is held, so the subject is there"
+    if record.fronted and not transit.fronted:
+        # The gateway lets go of the ports before the engines take them back.
+        await fleet.sync_endpoints(None)
     return complete
 
 
@@ -100,8 +115,7 @@ async def _give_bus(
 ) -> None:
     if settings.endpoints_are_bound:
         assert node.port is not None, node.uid
-        beside = node.port + BUS_PORT_OFFSET
-        node.bus_port = beside if beside <= PORT_MAX else node.port - BUS_PORT_OFFSET
+        node.bus_port = port_beside(node.port, BUS_OFFSET)
         return
     bus = await allocate(
         tx,
@@ -113,6 +127,69 @@ async def _give_bus(
         is_free=is_free,
     )
     node.bus_port = bus.port
+
+
+def _has_its_ports(node: CacheNode, transit: Transit) -> bool:
+    return (node.engine_port is not None) == transit.inner_port and (
+        node.replication_port is not None
+    ) == transit.replication_port
+
+
+async def _place(
+    tx: Transaction,
+    node: CacheNode,
+    record: SubjectRecord,
+    settings: ProvisionerSettings,
+    transit: Transit,
+) -> None:
+    """Give a node the ports that only we know, or take back those it needs no more."""
+    node.engine_port = await _inner_port(
+        tx, node, record, settings, kind="engine", offset=ENGINE_OFFSET, wanted=transit.inner_port
+    )
+    node.replication_port = await _inner_port(
+        tx,
+        node,
+        record,
+        settings,
+        kind="replication",
+        offset=REPLICATION_OFFSET,
+        wanted=transit.replication_port,
+    )
+
+
+async def _inner_port(
+    tx: Transaction,
+    node: CacheNode,
+    record: SubjectRecord,
+    settings: ProvisionerSettings,
+    *,
+    kind: str,
+    offset: int,
+    wanted: bool,
+) -> int | None:
+    present = node.engine_port if kind == "engine" else node.replication_port
+    if wanted and present is not None:
+        return present
+    if not wanted:
+        await tx.session.execute(
+            delete(EndpointAddress).where(
+                EndpointAddress.node_uid == node.uid, EndpointAddress.kind == kind
+            )
+        )
+        return None
+    assert node.port is not None, node.uid
+    if settings.endpoints_are_bound:
+        return port_beside(node.port, offset)
+    row = await allocate(
+        tx,
+        settings.pool,
+        kind=kind,
+        subject_uid=record.lease.subject_uid,
+        node_uid=node.uid,
+        wanted_port=0,
+        is_free=is_free,
+    )
+    return row.port
 
 
 def is_free(host: str, port: int) -> bool:

@@ -13,9 +13,11 @@ from pathlib import Path
 from cachefleet.engine.discovery import Inventory
 from cachefleet.engine.types import Engine, EngineBinary
 from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.places import sealed_dump
 from cachefleet.provisioner.reconciler.records import SubjectRecord
 
 SAVED_DUMP_FILE = "saved.rdb"  # what an orderly stop leaves in a node's directory
+RESTORE_FILE = "restore.rdb"  # what a new node is to begin with
 
 # The format of a dump, and of the copy that a replica is sent, by the version that writes it. Each
 # reads all that are lower.
@@ -23,6 +25,8 @@ _FORMATS: dict[Engine, tuple[tuple[tuple[int, ...], int], ...]] = {
     Engine.VALKEY: (((9,), 80), ((7,), 11)),
     Engine.REDIS: (((7, 4), 12), ((7, 2), 11), ((7,), 10), ((5,), 9), ((4,), 8), ((0,), 7)),
 }
+# Valkey numbers its own formats from 80; of Redis's it reads those up to the last common one.
+_FOREIGN_MAX = 11
 _HEADER_BYTES = 9  # VALKEY080, REDIS0010
 
 
@@ -67,6 +71,21 @@ def parse_dump_format(header: bytes) -> int:
     return 0
 
 
+def can_read(header: bytes, engine: Engine, inventory: Inventory) -> bool:
+    """Tell whether something that runs *engine* here reads a dump that begins with *header*."""
+    number = parse_dump_format(header)
+    kinds = {engine, Engine.VALKEY} if engine is Engine.REDIS else {engine}
+    return any(
+        binary.kind in kinds and _reads(binary, header, number) for binary in inventory.binaries
+    )
+
+
+def _reads(binary: EngineBinary, header: bytes, number: int) -> bool:
+    if binary.kind is Engine.VALKEY and header.startswith(b"REDIS"):
+        return 0 < number <= _FOREIGN_MAX
+    return 0 < number <= dump_format(binary)
+
+
 def _held(uid: str, fleet: Fleet) -> int:
     running = fleet.driver.command_line(uid)
     by_process = [
@@ -74,7 +93,12 @@ def _held(uid: str, fleet: Fleet) -> int:
         for binary in fleet.inventory.binaries
         if running and running[: len(binary.argv)] == binary.argv
     ]
-    return max([*by_process, _saved(fleet.driver.directory(uid) / SAVED_DUMP_FILE)])
+    directory = fleet.driver.directory(uid)
+    in_files = [_saved(directory / name) for name in (SAVED_DUMP_FILE, RESTORE_FILE)]
+    kept = sealed_dump(uid, fleet)
+    if kept is not None:
+        in_files.append(parse_dump_format(kept.name.split(".")[1].encode()))
+    return max([*by_process, *in_files])
 
 
 def _saved(path: Path) -> int:

@@ -27,6 +27,7 @@ from cachefleet.provisioner.reconciler.binaries import SAVED_DUMP_FILE
 from cachefleet.provisioner.reconciler.conclude import conclude
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.outcomes import Done, Outcome, Requeue
+from cachefleet.provisioner.reconciler.places import sealed_dump
 from cachefleet.provisioner.reconciler.records import SubjectRecord, load_subject, reload_subject
 from cachefleet.provisioner.reconciler.settle import converge, settle
 from cachefleet.provisioner.reconciler.stopping import end_node
@@ -98,7 +99,8 @@ async def _save_and_end(record: SubjectRecord, fleet: Fleet) -> None:
     replicas = [node for node in record.live_nodes if node.role != NodeRole.PRIMARY]
     for node in primaries:
         await end_node(node, record.engine, fleet, save=True)
-        if not (fleet.driver.directory(node.uid) / SAVED_DUMP_FILE).exists():
+        saved = (fleet.driver.directory(node.uid) / SAVED_DUMP_FILE).exists()
+        if not saved and sealed_dump(node.uid, fleet) is None:
             raise CommandRefused(f"{node.member_name} could not write its data")
     await asyncio.gather(*(end_node(node, record.engine, fleet, save=True) for node in replicas))
 

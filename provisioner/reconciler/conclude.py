@@ -14,7 +14,7 @@ from sqlalchemy import delete, select
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.observe import is_kept_down
 from cachefleet.provisioner.reconciler.records import LIVE, SubjectRecord, load_subject
-from cachefleet.provisioner.state import events, leases, lifecycle
+from cachefleet.provisioner.state import events, leases, lifecycle, snapshots
 from cachefleet.provisioner.state.lifecycle import Event
 from cachefleet.provisioner.state.operations import (
     OPEN_STATES,
@@ -72,6 +72,8 @@ async def conclude(record: SubjectRecord, fleet: Fleet, *, operation_id: int | N
             await _conclude_cluster(tx, cluster, fresh, fleet, ended=ended)
         if fresh.group is not None:
             await _conclude_group(tx, fresh.group, fresh, fleet, ended=ended)
+        if fresh.restore is not None and not fresh.is_creating:
+            await snapshots.end_restore(tx, fresh.lease.subject_uid)
 
 
 async def conclude_growth(record: SubjectRecord, fleet: Fleet) -> None:
@@ -92,20 +94,25 @@ async def conclude_growth(record: SubjectRecord, fleet: Fleet) -> None:
 
 async def fail_creation(record: SubjectRecord, fleet: Fleet, *, reason: str) -> None:
     """Give up on a subject that could not be created; it can be deleted now, and says why."""
+    what, failed = "create", Event.PROVISION_FAILED
+    if record.restore is not None:
+        what, failed = "restore", Event.RESTORE_FAILED
     async with fleet.store.begin(record.lease.scope) as tx:
         await leases.require(tx, record.lease, holder=fleet.holder)
         fresh = await load_subject(tx, record.lease)
         if fresh is None or not fresh.is_creating:
             return
         for cluster in fresh.clusters:
-            lifecycle.fire(cluster, Event.PROVISION_FAILED)
-            events.record(tx, fleet.catalog, "cluster_network_incompatible", cluster.name)
-            tx.emit(CLUSTER, cluster.name, f"Failed to create the cache cluster: {reason}")
+            lifecycle.fire(cluster, failed)
+            if failed is Event.PROVISION_FAILED:
+                events.record(tx, fleet.catalog, "cluster_network_incompatible", cluster.name)
+            tx.emit(CLUSTER, cluster.name, f"Failed to {what} the cache cluster: {reason}")
         if fresh.group is not None:
             lifecycle.fire(fresh.group, Event.PROVISION_FAILED)
             for shard in fresh.group.node_groups:
                 shard.status = lifecycle.CREATE_FAILED
-            tx.emit(GROUP, fresh.group.name, f"Failed to create the replication group: {reason}")
+            tx.emit(GROUP, fresh.group.name, f"Failed to {what} the replication group: {reason}")
+        await snapshots.end_restore(tx, fresh.lease.subject_uid)
 
 
 async def abandon_growth(record: SubjectRecord, fleet: Fleet, *, reason: str) -> None:
@@ -270,6 +277,7 @@ async def _delete_cluster(
         fresh.group.members.remove(cluster)
         await tx.session.delete(cluster)
         return
+    await snapshots.retire_automated(tx, cluster.uid)
     await tx.session.delete(cluster)
     await tx.session.flush()
     await _forget_subject(tx, cluster.uid)
@@ -316,6 +324,7 @@ async def _delete_group(tx: Transaction, group: ReplicationGroup, fleet: Fleet) 
         # Its listening addresses have to lose the group's endpoints.
         tx.enqueue(OperationKind.SETTLE, subject_uid=cluster.uid)
     events.record(tx, fleet.catalog, "replication_group_deleted", group.name, rg=group.name)
+    await snapshots.retire_automated(tx, group.uid)
     await _forget_tags(tx, group)
     uid = group.uid
     await tx.session.flush()

@@ -16,21 +16,39 @@ from pathlib import Path
 
 import structlog
 from sqlalchemy import select
+from sqlalchemy.orm import noload
 
 from cachefleet.engine.errors import CommandRefused, NodeUnreachable
 from cachefleet.engine.gateway.control import GatewayControl
 from cachefleet.engine.gateway.reports import GatewayStatus, ReloadReport
-from cachefleet.engine.gateway.routes import Route, RouteTable, render_routes
+from cachefleet.engine.gateway.routes import (
+    AuthOptions,
+    Route,
+    RouteTable,
+    TlsMode,
+    TlsOptions,
+    render_routes,
+)
+from cachefleet.engine.pki import Identity
 from cachefleet.engine.types import Endpoint, Engine, NodeRole
 from cachefleet.provisioner.drivers.base import LaunchFailed, ProcessSpec
-from cachefleet.provisioner.planning.routes import RoutedSubject, plan_routes
+from cachefleet.provisioner.planning.routes import RoutedNode, RoutedSubject, plan_routes
+from cachefleet.provisioner.planning.transit import endpoint_identity
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.records import load_subject
+from cachefleet.provisioner.reconciler.transit import gateway_name
 from cachefleet.provisioner.state import lifecycle
 from cachefleet.provisioner.state.leases import Lease
 from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.store import Transaction
-from cachefleet.provisioner.state.tables import CacheCluster, CacheNode, EndpointAddress
+from cachefleet.provisioner.state.tables import (
+    CacheCluster,
+    CacheNode,
+    EndpointAddress,
+    ReplicationGroup,
+)
+
+Settings = ReplicationGroup | CacheCluster
 
 log = structlog.get_logger(__name__)
 
@@ -46,7 +64,7 @@ class Endpoints:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
         self._control = GatewayControl(fleet.driver.socket_path(GATEWAY_UID), CONTROL_TIMEOUT_S)
-        self._served: list[Route] | None = None
+        self._served: tuple[list[Route], list[int]] | None = None  # and their certificates
         self._version = 0
         self._turn = asyncio.Lock()
 
@@ -62,15 +80,17 @@ class Endpoints:
         """
         async with self._turn:
             routes = await self._wanted(settled)
-            if routes == self._served:
+            wanted = routes, self._serials(routes)
+            if wanted == self._served:
                 return
             if not routes and self._served is None and not self._directory().exists():
-                self._served = []
+                self._served = wanted
                 return
             self._version += 1
             self._write(render_routes(RouteTable(version=self._version, routes=tuple(routes))))
             report = await self._apply()
-            self._served = routes
+            # What could not be bound is tried again at the next call: an engine may have had it.
+            self._served = None if report.failures else wanted
             for failure in report.failures:
                 log.warning("endpoint_not_bound", route=failure.route, reason=failure.reason)
 
@@ -163,14 +183,50 @@ class Endpoints:
                 )
             ).all()
             discovery = await self._discovery(tx, addresses, settled)
+            settings = await _settings(tx)
         subjects = [
-            replace(subject, discovery=discovery.get(subject.uid))
+            self._with_transit(
+                replace(subject, discovery=discovery.get(subject.uid)), settings.get(subject.uid)
+            )
             for subject in _subjects(addresses, nodes, unfit=self._fleet.unfit_readers)
         ]
         return plan_routes(
             subjects,
             endpoints_are_bound=self._fleet.settings.endpoints_are_bound,
         )
+
+    def _serials(self, routes: Sequence[Route]) -> list[int]:
+        """Return which certificates the gateway has to have read."""
+        paths = [Path(route.options.tls.certificate_path) for route in routes if route.options.tls]
+        return [self._fleet.certificates.serial(path.stem) for path in paths]
+
+    def _with_transit(self, subject: RoutedSubject, settings: Settings | None) -> RoutedSubject:
+        """Return the subject with the certificates of what the gateway stands for."""
+        if settings is None or settings.transit_encryption_mode is None:
+            return subject
+        mode = TlsMode(settings.transit_encryption_mode)
+        fronted = bool(subject.fronted) or subject.discovery is not None
+        if not fronted:
+            return subject  # the engines speak TLS themselves
+        tls = {}
+        for kind, endpoint in (
+            ("primary", subject.primary_endpoint),
+            ("reader", subject.reader_endpoint),
+            ("configuration", subject.configuration_endpoint),
+        ):
+            if endpoint is not None:
+                identity = endpoint_identity(subject=settings.name, kind=kind, host=endpoint.host)
+                tls[endpoint] = self._tls(f"{subject.uid}-{kind}", identity, mode)
+        for node in subject.fronted:
+            identity = endpoint_identity(
+                subject=settings.name, kind=node.uid, host=node.listen.host
+            )
+            tls[node.listen] = self._tls(gateway_name(node.uid), identity, mode)
+        return replace(subject, tls=tls, auth=auth_options(settings))
+
+    def _tls(self, name: str, identity: Identity, mode: TlsMode) -> TlsOptions:
+        files = self._fleet.certificates.ensure(name, identity)
+        return TlsOptions(mode=mode, certificate_path=files.cert_file, key_path=files.key_file)
 
     async def _discovery(
         self, tx: Transaction, addresses: Sequence[EndpointAddress], settled: str | None
@@ -194,12 +250,33 @@ class Endpoints:
         return told
 
 
+async def _settings(tx: Transaction) -> dict[str, Settings]:
+    """Return the settings of the subjects that have encryption in transit, by uid."""
+    groups = select(ReplicationGroup).where(ReplicationGroup.transit_encryption_enabled)
+    alone = select(CacheCluster).where(
+        CacheCluster.transit_encryption_enabled, CacheCluster.replication_group_uid.is_(None)
+    )
+    rows: list[Settings] = [
+        *(await tx.session.scalars(groups.options(noload("*")))).all(),
+        *(await tx.session.scalars(alone.options(noload("*")))).all(),
+    ]
+    return {row.uid: row for row in rows}
+
+
+def auth_options(settings: Settings) -> AuthOptions | None:
+    """Return what the gateway has to do about the AUTH commands of a subject's clients."""
+    if isinstance(settings, CacheCluster) or settings.auth_token_required:
+        return None
+    hashes = tuple(settings.auth_token_sha256s)
+    return AuthOptions(optional_token_sha256s=hashes) if hashes else None
+
+
 def _subjects(
     addresses: Sequence[EndpointAddress], nodes: Sequence[CacheNode], *, unfit: Collection[str]
 ) -> list[RoutedSubject]:
     by_subject: dict[str, dict[str, Endpoint]] = {}
     for row in addresses:
-        if row.kind not in ("node", "bus"):
+        if row.kind not in ("node", "bus", "engine", "replication"):
             endpoint = Endpoint(row.host, row.port)
             by_subject.setdefault(row.subject_uid, {})[row.kind] = endpoint
     members: dict[str, list[CacheNode]] = {}
@@ -214,7 +291,7 @@ def _subjects(
 def _subject(
     uid: str, kinds: dict[str, Endpoint], nodes: Sequence[CacheNode], unfit: Collection[str]
 ) -> RoutedSubject:
-    at = {node.uid: Endpoint(node.host or "", node.port or 0) for node in nodes}
+    at = {node.uid: Endpoint(node.host or "", node.engine_port or node.port or 0) for node in nodes}
     primaries = [at[node.uid] for node in nodes if node.role == NodeRole.PRIMARY]
     return RoutedSubject(
         uid=uid,
@@ -228,6 +305,16 @@ def _subject(
         primary_endpoint=kinds.get("primary"),
         reader_endpoint=kinds.get("reader"),
         configuration_endpoint=kinds.get("configuration"),
+        fronted=tuple(
+            RoutedNode(
+                uid=node.uid,
+                listen=Endpoint(node.host or "", node.port or 0),
+                engine=at[node.uid],
+            )
+            for node in nodes
+            # A memcached node with a port for us takes its clients itself.
+            if node.engine_port is not None and node.role is not None
+        ),
         # Only groups on their way into cluster mode have both.
         compatible="reader" in kinds and "configuration" in kinds,
     )

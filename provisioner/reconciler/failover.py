@@ -27,8 +27,10 @@ from cachefleet.provisioner.reconciler.following import lead
 from cachefleet.provisioner.reconciler.launch import SAVED_ITEMS_FILE
 from cachefleet.provisioner.reconciler.milestones import Milestone, reached
 from cachefleet.provisioner.reconciler.observe import wanted_binds
+from cachefleet.provisioner.reconciler.places import sealed_dump
 from cachefleet.provisioner.reconciler.records import (
     SubjectRecord,
+    engine_endpoint,
     load_subject,
     own_endpoint,
 )
@@ -84,9 +86,11 @@ async def _lost_nodes(record: SubjectRecord, fleet: Fleet) -> list[CacheNode]:
 def _saved_at_s(node: CacheNode, fleet: Fleet) -> float | None:
     """Return when the node wrote what it is to start with, or None where there is nothing."""
     directory = fleet.driver.directory(node.uid)
-    for name in (SAVED_DUMP_FILE, SAVED_ITEMS_FILE):
+    kept = sealed_dump(node.uid, fleet)
+    for path in (directory / SAVED_DUMP_FILE, directory / SAVED_ITEMS_FILE, kept):
         with contextlib.suppress(FileNotFoundError):
-            return (directory / name).stat().st_mtime
+            if path is not None:
+                return path.stat().st_mtime
     return None
 
 
@@ -216,13 +220,13 @@ async def learn_primary(
         if runs:
             await _cut_writers(primary, record, fleet)
         reached(Milestone.ENDPOINT_MOVED)
-    elif endpoint is not None and fleet.settings.endpoints_are_bound:
+    elif endpoint is not None and fleet.binds_endpoints(record):
         # Cluster mode "compatible": clients that know nothing of clusters have to be led, too.
         if await fleet.driver.find(primary.uid) is not None:
             await release_endpoint(primary, record, fleet)
         await adapter.set_binds(tuple(dict.fromkeys([*await adapter.binds(), endpoint.host])))
     await _write_roles(primary, successor, record, fleet)
-    if record.endpoint("primary") is not None and not fleet.settings.endpoints_are_bound:
+    if record.endpoint("primary") is not None and not fleet.binds_endpoints(record):
         await fleet.sync_endpoints(record.lease.subject_uid)
 
 
@@ -249,7 +253,7 @@ async def release_endpoint(node: CacheNode, record: SubjectRecord, fleet: Fleet)
     Connections outlive the listener: their clients would go on writing to a replica.
     """
     endpoint = record.endpoint("primary")
-    if endpoint is None or not fleet.settings.endpoints_are_bound:
+    if endpoint is None or not fleet.binds_endpoints(record):
         return
     adapter = fleet.valkey(node)
     if record.cluster_enabled:  # it may stand for the configuration endpoint as well
@@ -264,10 +268,10 @@ async def _cut_writers(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> 
     """End the connections that were made to a node while it was primary."""
     parameters = fleet.effective_parameters(record)
     closes = any(parameters.get(name) == "yes" for name in CLOSE_ON_WRITE)
-    if closes or not fleet.settings.endpoints_are_bound:
+    if closes or not fleet.binds_endpoints(record):
         # Those who came to the node itself. Replicas and subscribers are of another type, and we
         # come by its socket. With endpoints in the gateway, all of its clients are among them.
-        own = own_endpoint(node)
+        own = engine_endpoint(node)
         await fleet.valkey(node).command("CLIENT", "KILL", "TYPE", "normal", "LADDR", str(own))
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from cachefleet.engine.catalog import Catalog
 from cachefleet.engine.discovery import Inventory
@@ -15,14 +17,20 @@ from cachefleet.engine.valkey.adapter import ValkeyAdapter
 from cachefleet.engine.valkey.config import hidden_renames
 from cachefleet.provisioner.clock import Clock
 from cachefleet.provisioner.drivers.base import Driver
-from cachefleet.provisioner.reconciler.records import SubjectRecord, own_endpoint
+from cachefleet.provisioner.reconciler.certificates import Certificates
+from cachefleet.provisioner.reconciler.records import SubjectRecord, engine_endpoint
 from cachefleet.provisioner.settings import ProvisionerSettings
+from cachefleet.provisioner.snapshots.keys import Keys
+from cachefleet.provisioner.snapshots.s3 import S3Place, make_bucket_store
+from cachefleet.provisioner.snapshots.store import FolderStore, SnapshotStore
 from cachefleet.provisioner.state.errors import Stale
 from cachefleet.provisioner.state.leases import Lease
+from cachefleet.provisioner.state.master_key import FILE_NAME as MASTER_KEY_FILE
 from cachefleet.provisioner.state.store import Store
 from cachefleet.provisioner.state.tables import CacheNode
 
 ADMIN_USER = "cachefleet"
+SNAPSHOTS_FOLDER = "snapshots"
 
 SyncEndpoints = Callable[[str | None], Awaitable[None]]
 
@@ -73,6 +81,36 @@ class Fleet:
     _valkey: dict[str, ValkeyAdapter] = field(default_factory=dict)
     _memcached: dict[str, MemcachedAdapter] = field(default_factory=dict)
 
+    @functools.cached_property
+    def certificates(self) -> Certificates:
+        """Return the local authority of this fleet, and what it has issued."""
+        return Certificates(self.settings.data_dir, self.clock)
+
+    def binds_endpoints(self, record: SubjectRecord) -> bool:
+        """Tell whether nodes bind this subject's endpoints; otherwise the gateway has them."""
+        return self.settings.endpoints_are_bound and not record.fronted
+
+    @functools.cached_property
+    def snapshots(self) -> SnapshotStore:
+        """Return where snapshots are kept."""
+        told = self.settings.snapshot_store
+        if told is not None and told.startswith("s3://"):
+            return make_bucket_store(told, self.s3(self.settings.region))
+        return FolderStore(Path(told) if told else self.settings.data_dir / SNAPSHOTS_FOLDER)
+
+    @functools.cached_property
+    def keys(self) -> Keys:
+        """Return what makes and unwraps the keys of encrypted files."""
+        return Keys(
+            master_key=self.settings.data_dir / MASTER_KEY_FILE,
+            kms_endpoint_url=self.settings.kms_endpoint_url,
+            region=self.settings.region,
+        )
+
+    def s3(self, region: str) -> S3Place:
+        """Return where customers' buckets of a region are."""
+        return S3Place(self.settings.s3_endpoint_url, region)
+
     @property
     def stock_memcached(self) -> bool:
         """Tell whether memcached nodes are stock ones, which have no control socket."""
@@ -100,7 +138,7 @@ class Fleet:
             control = None if self.stock_memcached else str(self.driver.socket_path(node.uid))
             adapter = MemcachedAdapter(
                 unix_socket=control,
-                endpoint=own_endpoint(node),
+                endpoint=engine_endpoint(node),
                 timeout_s=self.settings.command_timeout_s,
             )
             self._memcached[node.uid] = adapter
@@ -110,7 +148,7 @@ class Fleet:
         """Have the node's end or silence noticed from now on."""
         stock = record.engine is Engine.MEMCACHED and self.stock_memcached
         self.watched[node.uid] = WatchedNode(
-            record.lease.subject_uid, record.engine, own_endpoint(node) if stock else None
+            record.lease.subject_uid, record.engine, engine_endpoint(node) if stock else None
         )
 
     def require_trusted(self, lease: Lease) -> None:

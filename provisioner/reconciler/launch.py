@@ -26,13 +26,25 @@ from cachefleet.engine.valkey.config import (
     ClusterSeat,
     ValkeyConfig,
     hidden_renames,
+    listening_directives,
     render_config,
     render_nodes_conf,
 )
 from cachefleet.provisioner.drivers.base import LaunchFailed, ProcessSpec
-from cachefleet.provisioner.reconciler.binaries import SAVED_DUMP_FILE, binary_for
+from cachefleet.provisioner.reconciler.binaries import (
+    RESTORE_FILE,
+    SAVED_DUMP_FILE,
+    binary_for,
+)
 from cachefleet.provisioner.reconciler.fleet import ADMIN_USER, Fleet, command_prefix
-from cachefleet.provisioner.reconciler.records import SubjectRecord, own_endpoint
+from cachefleet.provisioner.reconciler.places import forget_sealed
+from cachefleet.provisioner.reconciler.records import (
+    SubjectRecord,
+    own_endpoint,
+    replication_endpoint,
+)
+from cachefleet.provisioner.reconciler.sealing import bring_back
+from cachefleet.provisioner.reconciler.transit import listening_for, node_certificate, transit_of
 from cachefleet.provisioner.state import lifecycle
 from cachefleet.provisioner.state.tables import CacheNode
 
@@ -43,6 +55,7 @@ REPLICATION_RULES = ("resetkeys", "resetchannels", "-@all", "+psync", "+replconf
 CONFIG_FILE = "valkey.conf"
 SAVED_ITEMS_FILE = "saved.items"
 DISCOVERY_FILE = "cluster-config"
+LOAD_BYTES_PER_S_MIN = 10e6  # engines load a hundred megabytes a second and more
 READY_POLL_S = 0.004  # an engine is up within some 30 ms: looking less often would be felt
 
 
@@ -54,6 +67,7 @@ async def launch(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> None:
         NoEngineBinary: nothing here can run this engine.
     """
     engine = record.engine
+    await bring_back(node, record, fleet)
     binary = binary_for(record, fleet)
     if engine is Engine.MEMCACHED:
         spec = memcached_spec(node, record, fleet, binary)
@@ -61,12 +75,13 @@ async def launch(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> None:
         spec = valkey_spec(node, record, fleet, binary)
     await fleet.forget(node.uid)
     await fleet.driver.ensure(spec)
-    await _ready(node, record, fleet)
+    await _ready(node, record, fleet, timeout_s=_start_timeout_s(node, fleet))
     fleet.watch(node, record)
     if engine is not Engine.MEMCACHED:
         # Loaded: from here on the file is older than the node.
         for name in (SAVED_DUMP_FILE, DUMP_FILE):
             (fleet.driver.directory(node.uid) / name).unlink(missing_ok=True)
+        forget_sealed(node.uid, fleet)
     log.info("node_launched", node=node.uid, member=node.member_name, engine=binary.detail)
 
 
@@ -75,11 +90,23 @@ def valkey_spec(
 ) -> ProcessSpec:
     """Return the process of a Valkey or Redis OSS node, with its files."""
     directory = fleet.driver.directory(node.uid)
-    _prepare_dump(directory)
+    _prepare_dump(directory, fills=_fills(node, record))
     files = {CONFIG_FILE: render_config(valkey_config(node, record, fleet, binary))}
     if record.cluster_enabled and not _keeps_picture(node, record, directory):
         files[CLUSTER_CONFIG_FILE] = _nodes_conf(node, record, binary)
     return ProcessSpec(uid=node.uid, argv=(*binary.argv, str(directory / CONFIG_FILE)), files=files)
+
+
+def _fills(node: CacheNode, record: SubjectRecord) -> bool:
+    """Tell whether the node begins with data that was put there for it."""
+    return record.is_filling and node.role == NodeRole.PRIMARY
+
+
+def _start_timeout_s(node: CacheNode, fleet: Fleet) -> float:
+    """Return how long a start may take: the longer, the more there is to load."""
+    dump = fleet.driver.directory(node.uid) / DUMP_FILE
+    size_bytes = dump.stat().st_size if dump.exists() else 0
+    return fleet.settings.start_timeout_s + size_bytes / LOAD_BYTES_PER_S_MIN
 
 
 def valkey_config(
@@ -90,11 +117,16 @@ def valkey_config(
     node_type = fleet.catalog.node_type(settings.node_type)
     assert node_type is not None, settings.node_type
     own, upstream = own_endpoint(node), record.upstream(node)
+    listening = listening_for(node, record, fleet, transit_of(record, fleet))
     return ValkeyConfig(
         directory=str(fleet.driver.directory(node.uid)),
         # Endpoints are bound later: their last holder may not have let go yet.
         binds=(own.host,),
-        port=own.port,
+        port=listening.port,
+        tls_port=listening.tls_port,
+        tls=listening.tls,
+        tls_replication=listening.tls_replication,
+        client_port=listening.client_port,
         unix_socket=str(fleet.driver.socket_path(node.uid)),
         announce_host=own.host,
         admin_user=ADMIN_USER,
@@ -102,7 +134,8 @@ def valkey_config(
         primary_credentials=None
         if upstream is not None and upstream.outside
         else (REPLICATION_USER, settings.replication_secret),
-        maxmemory_bytes=node_type.maxmemory_bytes,
+        # Once loaded it gets its limit: with one, it would evict what it has just been given.
+        maxmemory_bytes=0 if _fills(node, record) else node_type.maxmemory_bytes,
         parameters=fleet.effective_parameters(record),
         cluster_enabled=record.cluster_enabled,
         cluster_bus_port=node.bus_port,
@@ -115,6 +148,21 @@ def valkey_config(
     )
 
 
+def wanted_listening(record: SubjectRecord, fleet: Fleet) -> dict[str, dict[str, str]]:
+    """Return the ports of each node that runs, by uid, as directives it can be set to."""
+    transit, binary = transit_of(record, fleet), binary_for(record, fleet)
+    return {
+        node.uid: listening_directives(
+            listening_for(node, record, fleet, transit),
+            binary,
+            cluster_enabled=record.cluster_enabled,
+        )
+        # A node that is being created is started with them.
+        for node in record.live_nodes
+        if node.status != lifecycle.NODE_CREATING
+    }
+
+
 def acl_lines(record: SubjectRecord, binary: EngineBinary) -> tuple[str, ...]:
     """Return the users of a node beside the control plane's own.
 
@@ -125,9 +173,17 @@ def acl_lines(record: SubjectRecord, binary: EngineBinary) -> tuple[str, ...]:
     rules = ADMIN_RULES if record.cluster_enabled else REPLICATION_RULES
     customers = (*OPEN_RULES, *closed_rules(directives=binary.directives))
     return (
-        default_line(rules=customers),
+        default_line(rules=customers, password_sha256s=required_tokens(record)),
         f"user {REPLICATION_USER} on #{secret} {' '.join(rules)}",
     )
+
+
+def required_tokens(record: SubjectRecord) -> tuple[str, ...]:
+    """Return the hashes of the AUTH tokens without which nobody gets in; none leaves it open."""
+    group = record.group
+    if group is None or not group.auth_token_required:
+        return ()
+    return tuple(group.auth_token_sha256s)
 
 
 def memcached_spec(
@@ -139,6 +195,8 @@ def memcached_spec(
     node_type = fleet.catalog.node_type(settings.node_type)
     assert node_type is not None, settings.node_type
     own = own_endpoint(node)
+    transit = transit_of(record, fleet)
+    tls = node_certificate(node, record, fleet) if transit.engine_tls else None
     argv = render_argv(
         MemcachedConfig(
             binary=binary,
@@ -151,6 +209,10 @@ def memcached_spec(
             report_version=settings.engine_version,
             cluster_config_file=str(directory / DISCOVERY_FILE),
             memory_file=str(directory / SAVED_ITEMS_FILE),
+            # Relative: the command line must not hold a comma, and anybody's directory may.
+            tls_cert_file=None if tls is None else os.path.relpath(tls.cert_file, directory),
+            tls_key_file=None if tls is None else os.path.relpath(tls.key_file, directory),
+            plain_port=node.engine_port if transit.inner_port else None,
         )
     )
     return ProcessSpec(
@@ -160,17 +222,16 @@ def memcached_spec(
     )
 
 
-async def _ready(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> None:
+async def _ready(node: CacheNode, record: SubjectRecord, fleet: Fleet, *, timeout_s: float) -> None:
     try:
-        async with asyncio.timeout(fleet.settings.start_timeout_s):
+        async with asyncio.timeout(timeout_s):
             while not await _answers(node, record, fleet):
                 if await fleet.driver.find(node.uid) is None:
                     raise LaunchFailed(fleet.driver.explain(node.uid))
                 await asyncio.sleep(READY_POLL_S)
     except TimeoutError:
         raise LaunchFailed(
-            f"it did not answer within {fleet.settings.start_timeout_s:g} s: "
-            f"{fleet.driver.explain(node.uid)}"
+            f"it did not answer within {timeout_s:.0f} s: {fleet.driver.explain(node.uid)}"
         ) from None
 
 
@@ -189,10 +250,15 @@ async def _answers(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> bool
     return True
 
 
-def _prepare_dump(directory: Path) -> None:
-    """Put the data of an orderly stop where the engine loads it, and nothing else."""
+def _prepare_dump(directory: Path, *, fills: bool) -> None:
+    """Put the data that the node is to begin with where the engine loads it, and nothing else."""
     saved, dump = directory / SAVED_DUMP_FILE, directory / DUMP_FILE
     dump.unlink(missing_ok=True)
+    if fills:
+        # It stays until the cache serves: a start that breaks off is made again with it.
+        os.link(directory / RESTORE_FILE, dump)
+        return
+    (directory / RESTORE_FILE).unlink(missing_ok=True)
     if saved.exists():
         os.link(saved, dump)
 
@@ -211,7 +277,7 @@ def _replica_of(node: CacheNode, record: SubjectRecord) -> Endpoint | None:
     unknown = node.status == lifecycle.NODE_CREATING
     if record.cluster_enabled or node.role != NodeRole.REPLICA or unknown or primary is None:
         return None
-    return own_endpoint(primary)
+    return replication_endpoint(primary)
 
 
 def _keeps_picture(node: CacheNode, record: SubjectRecord, directory: Path) -> bool:
@@ -239,7 +305,11 @@ def _nodes_conf(node: CacheNode, record: SubjectRecord, binary: EngineBinary) ->
     assert record.group is not None
     if record.is_creating or (record.is_forming and node.role == NodeRole.PRIMARY):
         return render_nodes_conf(
-            first_seats(record), node.engine_node_id, binary=binary, placeholder=True
+            first_seats(record),
+            node.engine_node_id,
+            binary=binary,
+            # Loading may take longer than a placeholder lives; then the data would be flushed.
+            placeholder=not record.is_filling,
         )
     primary = record.shard_primary(node)
     known = node.status != lifecycle.NODE_CREATING
@@ -258,7 +328,7 @@ def _seat(node: CacheNode, record: SubjectRecord, *, primary_id: str | None) -> 
     shard = next(s for s in record.group.node_groups if s.uid == node.node_group_uid)
     return ClusterSeat(
         id=node.engine_node_id,
-        endpoint=own_endpoint(node),
+        endpoint=replication_endpoint(node),
         bus_port=node.bus_port or 0,
         primary_id=primary_id,
         shard_id=shard.engine_shard_id,
@@ -276,7 +346,7 @@ def first_seats(record: SubjectRecord) -> list[ClusterSeat]:
         seats.extend(
             ClusterSeat(
                 id=member.engine_node_id,
-                endpoint=own_endpoint(member),
+                endpoint=replication_endpoint(member),
                 bus_port=member.bus_port or 0,
                 primary_id=None if member is primary else primary.engine_node_id,
                 slots=tuple(parse_slots(shard.slots)) if member is primary else (),

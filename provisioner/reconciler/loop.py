@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,11 +30,14 @@ from cachefleet.provisioner.reconciler.modify import modify
 from cachefleet.provisioner.reconciler.outcomes import Done, GiveUp, Outcome, Requeue
 from cachefleet.provisioner.reconciler.reshard import reshard
 from cachefleet.provisioner.reconciler.settle import settle
+from cachefleet.provisioner.reconciler.settle_snapshot import settle_snapshot
+from cachefleet.provisioner.reconciler.take_snapshot import take_snapshot
 from cachefleet.provisioner.state import events, leases, operations
 from cachefleet.provisioner.state.errors import Stale
 from cachefleet.provisioner.state.leases import Lease
 from cachefleet.provisioner.state.operations import OperationKind, OperationState
 from cachefleet.provisioner.state.scope import Scope
+from cachefleet.provisioner.state.snapshot_tables import Snapshot
 from cachefleet.provisioner.state.tables import Operation
 
 log = structlog.get_logger(__name__)
@@ -48,6 +52,8 @@ AfterWork = Callable[[], Awaitable[None]]
 
 
 async def _settle(operation: Operation, lease: Lease, fleet: Fleet) -> Outcome:
+    if lease.kind == Snapshot.resource:
+        return await settle_snapshot(operation, lease, fleet)
     return await settle(lease, fleet, operation_id=operation.id)
 
 
@@ -59,6 +65,7 @@ HANDLERS: Mapping[str, Handler] = {
     OperationKind.CHANGE_PRIMARY: change_primary,
     OperationKind.TEST_FAILOVER: end_primary,
     OperationKind.RESHARD: reshard,
+    OperationKind.SNAPSHOT: take_snapshot,
     OperationKind.TEST_MIGRATION: test_migration,
     OperationKind.START_MIGRATION: start_migration,
     OperationKind.COMPLETE_MIGRATION: complete_migration,
@@ -193,7 +200,16 @@ class Provisioner:
         for uid in [uid for uid in self._held if uid not in ours]:
             await self._drop(uid)
         for uid in self._held:
-            self._fleet.trusted_until_s[uid] = now_s + leases.TRUSTED_S
+            self._fleet.trusted_until_s[uid] = self._trusted_until_s(now_s)
+
+    def _trusted_until_s(self, renewed_at_s: float) -> float:
+        """Return until when leases that were renewed then may be acted under.
+
+        SQLite's file is ours alone, by the directory's lock: nobody else can take a lease, also
+        while a full disk keeps us from renewing it.
+        """
+        alone = self._fleet.store.is_sqlite
+        return math.inf if alone else renewed_at_s + leases.TRUSTED_S
 
     async def _claim(self, now_s: float) -> None:
         fleet = self._fleet
@@ -214,7 +230,7 @@ class Provisioner:
             claimed = await operations.claim(tx, subject_uids=[*ready, *uids])
         for lease in taken:
             self._held[lease.subject_uid] = _Held(lease)
-            fleet.trusted_until_s[lease.subject_uid] = now_s + leases.TRUSTED_S
+            fleet.trusted_until_s[lease.subject_uid] = self._trusted_until_s(now_s)
         self._note_adopted(uids)
         for operation in claimed:
             held = self._held[operation.subject_uid]

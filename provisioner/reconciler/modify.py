@@ -45,12 +45,18 @@ COLUMNS = {
     "EngineVersion": "engine_version",
     "Engine": "engine",
     "CacheParameterGroupName": "parameter_group_name",
+    "TransitEncryptionEnabled": "transit_encryption_enabled",
+    "TransitEncryptionMode": "transit_encryption_mode",
 }
 GROUP_COLUMNS = {"AutomaticFailoverStatus": "automatic_failover", "MultiAZ": "multi_az"}
 ON_THE_WAY = {"enabled": "enabling", "disabled": "disabling"}
 # What this operation deals with; the rest of what is pending is of other operations. The number of
 # nodes stays pending until it is reached.
 TAKEN = frozenset({*COLUMNS, *GROUP_COLUMNS, "PrimaryClusterId", "ScaleConfig"})
+# Shown until the engines have it.
+SHOWN_TO_THE_END = frozenset(
+    {"AuthTokenStatus", "TransitEncryptionEnabled", "TransitEncryptionMode"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +133,8 @@ async def _record(
         assert fresh is not None, "the lease is held, so the subject is there"
         pending = dict(fresh.settings.pending)
         changes = {name: value for name, value in pending.items() if name in COLUMNS}
+        if changes.get("TransitEncryptionEnabled") is False:
+            changes["TransitEncryptionMode"] = None
         if too_small and "CacheNodeType" in changes:
             _refuse_node_type(tx, fresh, fleet, changes.pop("CacheNodeType"))
         await _check_parameter_group(tx, fresh, fleet, changes)
@@ -134,7 +142,9 @@ async def _record(
         for row in _rows(fresh):
             for name, value in changes.items():
                 setattr(row, COLUMNS[name], value)
-            row.pending = {k: v for k, v in row.pending.items() if k not in TAKEN}
+            row.pending = {
+                k: v for k, v in row.pending.items() if k not in TAKEN - SHOWN_TO_THE_END
+            }
         if "CacheParameterGroupName" in changes:
             await _mark_nodes(tx, fresh, fleet, *before)
         if fresh.group is not None:
@@ -247,6 +257,8 @@ async def _announce(
     """Say what has been applied, and that the nodes are in sync with it."""
     fresh = await load_subject(tx, record.lease)
     assert fresh is not None, "the lease is held, so the subject is there"
+    for row in _rows(fresh):
+        row.pending = {k: v for k, v in row.pending.items() if k not in SHOWN_TO_THE_END}
     for cluster in fresh.clusters:
         for node in cluster.nodes:
             if node.parameter_group_status == parameters.APPLYING:

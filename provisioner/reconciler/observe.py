@@ -17,9 +17,31 @@ from cachefleet.provisioner.planning.cluster import ClusterMemberView
 from cachefleet.provisioner.planning.memcached import MemcachedNodeView
 from cachefleet.provisioner.planning.replication import NodeView
 from cachefleet.provisioner.reconciler.fleet import Fleet
-from cachefleet.provisioner.reconciler.records import SubjectRecord, own_endpoint
+from cachefleet.provisioner.reconciler.launch import wanted_listening
+from cachefleet.provisioner.reconciler.records import (
+    SubjectRecord,
+    own_endpoint,
+    replication_endpoint,
+)
 from cachefleet.provisioner.state import lifecycle
 from cachefleet.provisioner.state.tables import CacheNode
+
+# Whatever of these a node does not know is not in its answer.
+LISTENING = (
+    "port",
+    "replica-announce-port",
+    "tls-port",
+    "tls-cert-file",
+    "tls-key-file",
+    "tls-ca-cert-file",
+    "tls-auth-clients",
+    "tls-protocols",
+    "tls-replication",
+    "tls-cluster",
+    "cluster-announce-port",
+    "cluster-announce-tls-port",
+    "cluster-announce-client-port",
+)
 
 
 async def observe_replication(record: SubjectRecord, fleet: Fleet) -> list[NodeView]:
@@ -27,8 +49,13 @@ async def observe_replication(record: SubjectRecord, fleet: Fleet) -> list[NodeV
     nodes = record.live_nodes
     views = await asyncio.gather(*(_observe_replica(node, record, fleet) for node in nodes))
     holder = _configuration_holder(record, {view.uid: view.binds for view in views if view.running})
+    ports = wanted_listening(record, fleet)
     return [
-        replace(view, wanted_binds=wanted_binds(node, record, fleet, configuration_holder=holder))
+        replace(
+            view,
+            wanted_binds=wanted_binds(node, record, fleet, configuration_holder=holder),
+            wanted_listening=ports.get(node.uid, {}),
+        )
         for node, view in zip(nodes, views, strict=True)
     ]
 
@@ -41,8 +68,13 @@ async def observe_cluster(record: SubjectRecord, fleet: Fleet) -> list[ClusterMe
     # Clients learn the cluster from the endpoint: a node that has just come back knows half of it.
     knowing = [view for view in running if view.info and view.info.slots_assigned == SLOT_COUNT]
     holder = _configuration_holder(record, {view.uid: view.binds for view in knowing or running})
+    ports = wanted_listening(record, fleet)
     return [
-        replace(view, wanted_binds=wanted_binds(node, record, fleet, configuration_holder=holder))
+        replace(
+            view,
+            wanted_binds=wanted_binds(node, record, fleet, configuration_holder=holder),
+            wanted_listening=ports.get(node.uid, {}),
+        )
         for node, view in zip(nodes, views, strict=True)
     ]
 
@@ -84,7 +116,7 @@ def wanted_binds(
 ) -> tuple[str, ...]:
     """Return the addresses a node has to listen on: its own and the endpoints it stands for."""
     own = own_endpoint(node).host
-    if not fleet.settings.endpoints_are_bound:
+    if not fleet.binds_endpoints(record):
         return (own,)
     extra = []
     primary = record.endpoint("primary")
@@ -117,7 +149,7 @@ def _configuration_holder(
 async def _observe_replica(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> NodeView:
     view = NodeView(
         uid=node.uid,
-        own=own_endpoint(node),
+        own=replication_endpoint(node),
         wanted_role=NodeRole(node.role or NodeRole.PRIMARY),
         wanted_binds=(),
         running=await fleet.driver.find(node.uid) is not None,
@@ -131,10 +163,10 @@ async def _observe_replica(node: CacheNode, record: SubjectRecord, fleet: Fleet)
     adapter = fleet.valkey(node)
     try:
         replication = await adapter.replication()
-        binds = _binds(await adapter.config_get("bind"))
+        told = await adapter.config_get("bind", *LISTENING)
     except NodeUnreachable:
         return view
-    return replace(view, replication=replication, binds=binds)
+    return replace(view, replication=replication, binds=_binds(told), listening=told)
 
 
 async def _observe_member(
@@ -165,6 +197,8 @@ async def _observe_member(
         begins=(record.is_creating or record.is_forming) and plain.wanted_role is NodeRole.PRIMARY,
         replication=plain.replication,
         binds=plain.binds,
+        listening=plain.listening,
+        client_port=node.port,
         info=info,
         peers=peers,
     )

@@ -11,6 +11,7 @@ from cachefleet.engine.types import Endpoint, Engine, NodeRole, Upstream
 from cachefleet.provisioner.planning.memcached import DiscoveryEntry, render_discovery
 from cachefleet.provisioner.state import lifecycle
 from cachefleet.provisioner.state.leases import Lease
+from cachefleet.provisioner.state.snapshot_tables import Restore
 from cachefleet.provisioner.state.store import Store, Transaction
 from cachefleet.provisioner.state.tables import (
     CacheCluster,
@@ -33,6 +34,7 @@ class SubjectRecord:
     clusters: Sequence[CacheCluster]
     addresses: Sequence[EndpointAddress]
     user_parameters: Mapping[str, str]  # what the parameter group changes, by AWS name
+    restore: Restore | None = None  # where its data comes from, while it is being created
 
     @property
     def settings(self) -> ReplicationGroup | CacheCluster:
@@ -62,6 +64,11 @@ class SubjectRecord:
     @property
     def is_creating(self) -> bool:
         return self.settings.status == lifecycle.CREATING
+
+    @property
+    def is_filling(self) -> bool:
+        """Whether it is being created, with data from somewhere."""
+        return self.is_creating and self.restore is not None
 
     @property
     def is_forming(self) -> bool:
@@ -115,6 +122,19 @@ class SubjectRecord:
         changed = [node for node in self.nodes if node.status != lifecycle.NODE_AVAILABLE]
         return self.clusters[0].discovery_version + (0 if self.is_creating else len(changed))
 
+    @property
+    def transit_mode(self) -> str | None:
+        """Return ``TransitEncryptionMode``, None without encryption in transit."""
+        settings = self.settings
+        return settings.transit_encryption_mode if settings.transit_encryption_enabled else None
+
+    @property
+    def fronted(self) -> bool:
+        """Tell whether the gateway has the ports that clients know, for any node."""
+        if self.engine is Engine.MEMCACHED:
+            return False
+        return any(node.engine_port is not None for node in self.live_nodes)
+
     def endpoint(self, kind: str) -> Endpoint | None:
         """Return the subject's primary, reader or configuration endpoint, where it has one."""
         for row in self.addresses:
@@ -128,6 +148,18 @@ def own_endpoint(node: CacheNode) -> Endpoint:
     assert node.host is not None, node.uid
     assert node.port is not None, node.uid
     return Endpoint(node.host, node.port)
+
+
+def engine_endpoint(node: CacheNode) -> Endpoint:
+    """Return where the engine itself takes clients: behind the gateway, or where they connect."""
+    own = own_endpoint(node)
+    return own if node.engine_port is None else Endpoint(own.host, node.engine_port)
+
+
+def replication_endpoint(node: CacheNode) -> Endpoint:
+    """Return where its replicas, and in cluster mode its peers, reach a node."""
+    inner = engine_endpoint(node)
+    return inner if node.replication_port is None else Endpoint(inner.host, node.replication_port)
 
 
 async def load_subject(tx: Transaction, lease: Lease) -> SubjectRecord | None:
@@ -154,6 +186,7 @@ async def load_subject(tx: Transaction, lease: Lease) -> SubjectRecord | None:
         clusters=list(clusters),
         addresses=addresses,
         user_parameters=dict(parameter_group.values) if parameter_group else {},
+        restore=await tx.session.get(Restore, lease.subject_uid),
     )
 
 

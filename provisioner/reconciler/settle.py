@@ -18,7 +18,7 @@ from cachefleet.provisioner.drivers.base import LaunchFailed
 from cachefleet.provisioner.planning.cluster import plan_cluster
 from cachefleet.provisioner.planning.memcached import plan_memcached
 from cachefleet.provisioner.planning.replication import plan_replication
-from cachefleet.provisioner.planning.steps import Step
+from cachefleet.provisioner.planning.steps import Step, Verb
 from cachefleet.provisioner.reconciler.act import take
 from cachefleet.provisioner.reconciler.addressing import ensure_addresses
 from cachefleet.provisioner.reconciler.conclude import (
@@ -28,6 +28,13 @@ from cachefleet.provisioner.reconciler.conclude import (
     tell_refusal,
 )
 from cachefleet.provisioner.reconciler.failover import ensure_primaries
+from cachefleet.provisioner.reconciler.filling import (
+    CannotRestore,
+    StoreUnavailable,
+    drop_files,
+    fill,
+    require_room,
+)
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.milestones import Milestone, reached
 from cachefleet.provisioner.reconciler.observe import (
@@ -36,9 +43,13 @@ from cachefleet.provisioner.reconciler.observe import (
     observe_replication,
 )
 from cachefleet.provisioner.reconciler.outcomes import Done, GiveUp, Outcome, Requeue
-from cachefleet.provisioner.reconciler.reconfigure import ValuesRefused, reconfigure
+from cachefleet.provisioner.reconciler.places import NoMemoryDirectory, forget_sealed
+from cachefleet.provisioner.reconciler.reconfigure import ValuesRefused, admit, reconfigure
 from cachefleet.provisioner.reconciler.records import SubjectRecord, load_subject
 from cachefleet.provisioner.reconciler.renew import end_rebooting, renew
+from cachefleet.provisioner.reconciler.sealing import SealedData, ensure_key
+from cachefleet.provisioner.reconciler.secure import cut_plain, refresh_certificates
+from cachefleet.provisioner.reconciler.transit import gateway_name
 from cachefleet.provisioner.state import lifecycle
 from cachefleet.provisioner.state.errors import AddressesExhausted
 from cachefleet.provisioner.state.leases import Lease
@@ -49,7 +60,18 @@ log = structlog.get_logger(__name__)
 RETRY_S = 2.0  # after a failure on a subject that serves: it is never given up
 STEPS_PER_CLAIM_MAX = 2_000  # then the claim is given back, so that nothing holds it for ever
 
-Permanent = (LaunchFailed, NoEngineBinary, AddressesExhausted, CommandRefused)
+FILL_BYTES_PER_S_MIN = 5e6  # what is restored may take so much longer to become ready
+
+Permanent = (
+    LaunchFailed,
+    NoEngineBinary,
+    AddressesExhausted,
+    CommandRefused,
+    CannotRestore,
+    SealedData,
+    NoMemoryDirectory,
+)
+FAILED = (lifecycle.CREATE_FAILED, lifecycle.INCOMPATIBLE_NETWORK, lifecycle.RESTORE_FAILED)
 
 
 async def settle(
@@ -65,27 +87,35 @@ async def settle(
     record = await _load(lease, fleet)
     if record is None:
         return Done("it is gone")
-    if record.settings.status in (lifecycle.CREATE_FAILED, lifecycle.INCOMPATIBLE_NETWORK):
+    if record.settings.status in FAILED:
         await _retire(record.nodes, fleet)
         return Done("its creation had failed")
     try:
-        async with asyncio.timeout(fleet.settings.create_timeout_s):
+        record = await ensure_key(record, fleet)
+        filled_bytes = await fill(record, fleet) if record.is_filling else 0
+        timeout_s = fleet.settings.create_timeout_s + filled_bytes / FILL_BYTES_PER_S_MIN
+        async with asyncio.timeout(timeout_s):
             await end_rebooting(record, fleet)
             await _release_endpoints(record, fleet)
             record = await converge(record, fleet)
+            if record.is_filling:
+                await require_room(record, fleet)
             if may_restart:
                 record = await renew(record, fleet, converge)
             await _reconfigure(record, fleet)
+            await admit(record, fleet)
+            await refresh_certificates(record, fleet)
     except Permanent as error:
         return await _refused(record, fleet, reason=str(error))
     except TimeoutError:
         return await _refused(record, fleet, reason="it did not become ready in time")
-    except NodeUnreachable as error:
+    except (NodeUnreachable, StoreUnavailable) as error:
         return Requeue(after_s=RETRY_S, reason=str(error))
     # Clients are led to what is new, and away from what goes, before either is true in the record.
     await fleet.sync_endpoints(lease.subject_uid)
     await _retire(record.retiring_nodes, fleet)
     await conclude(record, fleet, operation_id=operation_id)
+    drop_files(record, fleet)
     if any(node.recovering for node in record.nodes):
         reached(Milestone.CONCLUDED)
     return Done("it agrees with its record")
@@ -110,12 +140,16 @@ async def converge(record: SubjectRecord, fleet: Fleet) -> SubjectRecord:
         TimeoutError: it took more steps than any plan needs.
     """
     record = await ensure_addresses(record, fleet)
+    await cut_plain(record, fleet)
     record = await ensure_primaries(record, fleet)
     for _ in range(STEPS_PER_CLAIM_MAX):
         steps = await plan(record, fleet)
         if not steps:
             return record
         await take(steps, record, fleet)
+        if record.fronted and any(step.verb is Verb.LISTEN for step in steps):
+            # The engines have let go of the ports that clients know: nobody listens until this.
+            await fleet.sync_endpoints(None)
     raise TimeoutError
 
 
@@ -133,7 +167,7 @@ async def _reconfigure(record: SubjectRecord, fleet: Fleet) -> None:
 
 async def _release_endpoints(record: SubjectRecord, fleet: Fleet) -> None:
     """Take from nodes on their way out the endpoints they stand for: nobody else can bind them."""
-    if not record.live_nodes or not fleet.settings.endpoints_are_bound:
+    if not record.live_nodes or not fleet.binds_endpoints(record):
         return
     for node in record.retiring_nodes:
         if node.host is None or await fleet.driver.find(node.uid) is None:
@@ -157,6 +191,9 @@ async def _end(node: CacheNode, fleet: Fleet) -> None:
     with fleet.ending_node(node.uid):
         await fleet.forget(node.uid)
         await fleet.driver.remove(node.uid)
+    for name in (node.uid, gateway_name(node.uid)):
+        fleet.certificates.forget(name)
+        forget_sealed(node.uid, fleet)
 
 
 async def _refused(record: SubjectRecord, fleet: Fleet, *, reason: str) -> Outcome:

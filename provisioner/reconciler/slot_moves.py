@@ -19,7 +19,7 @@ from cachefleet.engine.valkey.adapter import ValkeyAdapter
 from cachefleet.provisioner.planning.resharding import slots_of
 from cachefleet.provisioner.reconciler.fleet import ADMIN_USER, Fleet
 from cachefleet.provisioner.reconciler.milestones import Milestone, reached
-from cachefleet.provisioner.reconciler.records import own_endpoint
+from cachefleet.provisioner.reconciler.records import replication_endpoint
 from cachefleet.provisioner.state.tables import CacheNode
 
 log = structlog.get_logger(__name__)
@@ -70,7 +70,7 @@ def peer_of(node: CacheNode, fleet: Fleet) -> Peer:
     """Return a primary as a party to moves."""
     return Peer(
         node_id=node.engine_node_id,
-        endpoint=own_endpoint(node),
+        endpoint=replication_endpoint(node),
         adapter=fleet.valkey(node),
         login=Login(ADMIN_USER, node.admin_secret),
     )

@@ -14,6 +14,7 @@ from cachefleet.engine.errors import CommandRefused, NodeUnreachable
 from cachefleet.engine.types import Engine
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.launch import keep_saved
+from cachefleet.provisioner.reconciler.sealing import keep_sealed
 from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.tables import CacheNode
 
@@ -74,4 +75,8 @@ async def _save(node: CacheNode, engine: Engine, fleet: Fleet) -> None:
     if not await fleet.driver.wait_gone(node.uid, timeout_s=fleet.settings.save_timeout_s):
         await fleet.driver.signal(node.uid, signal.SIGKILL)
         return
-    keep_saved(fleet.driver.directory(node.uid))
+    directory = fleet.driver.directory(node.uid)
+    if directory.is_symlink():  # in memory: what leaves it is sealed
+        await keep_sealed(node, fleet)
+    else:
+        keep_saved(directory)

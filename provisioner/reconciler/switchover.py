@@ -31,8 +31,8 @@ from cachefleet.provisioner.reconciler.following import follow, lead
 from cachefleet.provisioner.reconciler.observe import wanted_binds
 from cachefleet.provisioner.reconciler.records import (
     SubjectRecord,
-    own_endpoint,
     reload_subject,
+    replication_endpoint,
 )
 from cachefleet.provisioner.state.tables import CacheNode
 
@@ -84,7 +84,7 @@ async def _swap(
         await _hold(old, new, successor)
         await lead(successor, record, fleet)
         # Before any client is led to the new primary: see above.
-        await follow(primary, own_endpoint(successor), record, fleet)
+        await follow(primary, replication_endpoint(successor), record, fleet)
     finally:
         await old.command("CLIENT", "UNPAUSE")
 

@@ -9,6 +9,7 @@ from cachefleet.provisioner.state import (
     metric_tables,
     notification_tables,
     reservation_tables,
+    snapshot_tables,
     tables,
 )
 
@@ -19,5 +20,6 @@ __all__ = [
     "metric_tables",
     "notification_tables",
     "reservation_tables",
+    "snapshot_tables",
     "tables",
 ]

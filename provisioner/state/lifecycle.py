@@ -27,6 +27,13 @@ class Event(enum.StrEnum):
     REBOOT = "reboot"
     REBOOTED = "rebooted"
     DELETE = "delete"
+    RESTORE_FAILED = "restore_failed"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    COPY = "copy"
+    EXPORT = "export"
+    RESTORE = "restore"
+    RELEASED = "released"
 
 
 CREATING = "creating"
@@ -38,6 +45,12 @@ DELETING = "deleting"
 CREATE_FAILED = "create-failed"
 INCOMPATIBLE_NETWORK = "incompatible-network"
 RESTORE_FAILED = "restore-failed"
+
+# Of snapshots.
+RESTORING = "restoring"
+COPYING = "copying"
+EXPORTING = "exporting"
+FAILED = "failed"
 
 # What a cache node can be; the record says what should be, the engine what is.
 NODE_CREATING = "creating"
@@ -67,9 +80,26 @@ TABLES: Mapping[str, Table] = {
         # AWS has no create-failed for clusters; this is the failure whose only exit is deletion.
         (CREATING, Event.PROVISION_FAILED): INCOMPATIBLE_NETWORK,
         (INCOMPATIBLE_NETWORK, Event.DELETE): DELETING,
+        (CREATING, Event.RESTORE_FAILED): RESTORE_FAILED,
         (RESTORE_FAILED, Event.DELETE): DELETING,
         (AVAILABLE, Event.REBOOT): REBOOTING,
         (REBOOTING, Event.REBOOTED): AVAILABLE,
+    },
+    "snapshot": {
+        (CREATING, Event.COMPLETED): AVAILABLE,
+        (CREATING, Event.FAILED): FAILED,
+        (AVAILABLE, Event.COPY): COPYING,
+        (AVAILABLE, Event.EXPORT): EXPORTING,
+        (AVAILABLE, Event.RESTORE): RESTORING,
+        # Several caches may be filled from it at once, also while it is copied.
+        (RESTORING, Event.RESTORE): RESTORING,
+        (COPYING, Event.RESTORE): COPYING,
+        (EXPORTING, Event.RESTORE): EXPORTING,
+        (RESTORING, Event.RELEASED): AVAILABLE,
+        (COPYING, Event.RELEASED): AVAILABLE,
+        (EXPORTING, Event.RELEASED): AVAILABLE,
+        (AVAILABLE, Event.DELETE): DELETING,
+        (FAILED, Event.DELETE): DELETING,
     },
 }
 

@@ -27,7 +27,9 @@ from cachefleet.provisioner.state.tables import (
 )
 
 # Settings that a group keeps to itself.
-_NOT_SHARED = frozenset({"status", "pending", "created_at", "snapshot_retention_limit"})
+_NOT_SHARED = frozenset(
+    {"status", "pending", "created_at", "snapshot_retention_limit", "snapshots_since"}
+)
 
 SHARED_SETTINGS: tuple[str, ...] = tuple(
     name for name in CacheSettings.__annotations__ if name not in _NOT_SHARED

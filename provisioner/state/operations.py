@@ -32,6 +32,7 @@ class OperationKind(enum.StrEnum):
     CHANGE_PRIMARY = "change_primary"  # hand a shard's primary role to a named member
     TEST_FAILOVER = "test_failover"  # end a shard's primary
     RESHARD = "reshard"  # move slots to the shards that the record wants
+    SNAPSHOT = "snapshot"  # copy the data of a subject's shards into a snapshot
     TEST_MIGRATION = "test_migration"  # look at a source outside, and change nothing
     START_MIGRATION = "start_migration"  # follow it until it is in sync
     COMPLETE_MIGRATION = "complete_migration"  # lead again

@@ -139,6 +139,8 @@ class CacheSettings:
     maintenance_window: Mapped[str] = mapped_column(String(32))
     snapshot_window: Mapped[str | None] = mapped_column(String(32))
     snapshot_retention_limit: Mapped[int] = mapped_column(default=0)
+    # Windows that opened before are no longer, or not yet, for automatic snapshots.
+    snapshots_since: Mapped[datetime | None]
     auto_minor_version_upgrade: Mapped[bool] = mapped_column(default=True)
     notification_topic_arn: Mapped[str | None]
     notification_topic_status: Mapped[str | None] = mapped_column(String(16))
@@ -146,6 +148,7 @@ class CacheSettings:
     transit_encryption_mode: Mapped[str | None] = mapped_column(String(16))
     at_rest_encryption_enabled: Mapped[bool] = mapped_column(default=False)
     auth_token_enabled: Mapped[bool] = mapped_column(default=False)
+    auth_token_changed_at: Mapped[datetime | None]
     network_type: Mapped[str] = mapped_column(String(16), default="ipv4")
     ip_discovery: Mapped[str] = mapped_column(String(16), default="ipv4")
     log_delivery: Mapped[list[dict[str, Any]]] = mapped_column(default=list)
@@ -170,7 +173,13 @@ class ReplicationGroup(Named, CacheSettings, Base):
     multi_az: Mapped[str] = mapped_column(String(16))
     snapshotting_cluster_id: Mapped[str | None]
     kms_key_id: Mapped[str | None] = mapped_column(Text)
+    # The wrapped key of what leaves its nodes' memory, where it is encrypted at rest.
+    data_key: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     user_group_ids: Mapped[list[str]] = mapped_column(default=list)
+    # SHA-256 of the AUTH tokens that are accepted, the newest first; never the tokens themselves.
+    auth_token_sha256s: Mapped[list[str]] = mapped_column(default=list)
+    # False while a first token is introduced: clients without one are still let in.
+    auth_token_required: Mapped[bool] = mapped_column(default=False)
     data_tiering: Mapped[str] = mapped_column(String(16), default="disabled")
     # While data is taken over from outside: {"phase", "source", "force"}; empty otherwise.
     migration: Mapped[dict[str, Any]] = mapped_column(default=dict)
@@ -269,6 +278,10 @@ class CacheNode(Base):
     host: Mapped[str | None] = mapped_column(String(64))
     port: Mapped[int | None]
     bus_port: Mapped[int | None]  # cluster mode only
+    # Where the engine listens while the gateway has its port (planning/transit.py): in plain, and
+    # with TLS for the other nodes.
+    engine_port: Mapped[int | None]
+    replication_port: Mapped[int | None]
     engine_node_id: Mapped[str] = mapped_column(String(40))
     # The control plane's own credential on this node; the database file is private to us.
     admin_secret: Mapped[str] = mapped_column(String(64))

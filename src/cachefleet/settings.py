@@ -64,6 +64,10 @@ class Settings(BaseSettings):
     cloudwatch_namespace: Annotated[
         str, Field(pattern=r"^[0-9A-Za-z.\-_/#:]+$", max_length=255)
     ] = "AWS/ElastiCache"
+    snapshot_store: str | None = None
+    s3_endpoint_url: str | None = None
+    kms_endpoint_url: str | None = None
+    memory_dir: Path | None = None
     sns_endpoint_url: Annotated[str, Field(pattern=r"^https?://\S+$", max_length=2048)] | None = (
         None
     )
@@ -147,6 +151,11 @@ class Settings(BaseSettings):
             ),
             ephemeral=self.ephemeral,
             failover_timeout_s=self.failover_timeout_s,
+            snapshot_store=self.snapshot_store,
+            s3_endpoint_url=self.s3_endpoint_url,
+            kms_endpoint_url=self.kms_endpoint_url,
+            region=self.default_region,
+            memory_dir=self.memory_dir,
             allow_faults=self.allow_faults or self.ephemeral,
         )
 
@@ -157,6 +166,8 @@ class Settings(BaseSettings):
             auth=self.auth,
             account_id=self.account_id,
             default_region=self.default_region,
+            s3_endpoint_url=self.s3_endpoint_url,
+            kms_endpoint_url=self.kms_endpoint_url,
             allow_faults=self.allow_faults or self.ephemeral,
             allow_reset=self.allow_reset or self.ephemeral,
         )

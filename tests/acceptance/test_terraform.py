@@ -7,7 +7,7 @@ import pytest
 from tests.support.terraform import BackgroundRun, TerraformRun
 
 # The provider looks at a cache 30 seconds after it asked for it, and again after 10 or 20.
-pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def run(terraform: BackgroundRun) -> TerraformRun:
 
 def test_every_resource_is_applied(run: TerraformRun) -> None:
     assert run.applied.returncode == 0, run.applied.stderr
-    assert "8 added" in run.applied.stdout
+    assert "9 added" in run.applied.stdout
 
 
 def test_a_plan_finds_nothing_to_change(run: TerraformRun) -> None:
@@ -28,12 +28,23 @@ def test_a_plan_finds_nothing_to_change(run: TerraformRun) -> None:
 def test_what_terraform_tells_of_leads_to_engines(run: TerraformRun) -> None:
     told = run.answers
     assert told["redis_policy"] == "allkeys-lru"
+    assert told["maxmemory"] == 536870912 * 3 // 4
     assert told["memcached_version"] == "1.6.22"
     assert told["plain_roles"] == ["master", "slave"]
     assert told["shards"] == 2
 
 
+def test_types_versions_and_parameters_are_changed_in_place(run: TerraformRun) -> None:
+    assert run.changed.returncode == 0, run.changed.stderr
+    assert "0 added, 4 changed, 0 destroyed" in run.changed.stdout, run.changed.stdout
+    assert run.replanned.returncode == 0, run.replanned.stdout + run.replanned.stderr
+    told = run.answers_changed
+    assert told["redis_policy"] == "allkeys-lfu"
+    assert told["maxmemory"] == 1471026299 * 3 // 4
+    assert told["plain_roles"] == ["master", "slave"]
+
+
 def test_everything_is_destroyed(run: TerraformRun) -> None:
     assert run.destroyed.returncode == 0, run.destroyed.stderr
-    assert "8 destroyed" in run.destroyed.stdout
+    assert "9 destroyed" in run.destroyed.stdout
     assert run.left == []

@@ -58,6 +58,13 @@ OPTIONS: Mapping[str, str] = {
     "it, nowhere.",
     "cloudwatch_namespace": "Their namespace. AWS's own CloudWatch takes none that begins with "
     "`AWS/`.",
+    "snapshot_store": "Where snapshots are kept: a folder, or `s3://bucket/prefix`. A folder in "
+    "the data directory unless given.",
+    "s3_endpoint_url": "Where S3 is, for exports, seeds and an `s3://` store. AWS itself unless "
+    "given. Credentials come from where AWS's tools look for them.",
+    "kms_endpoint_url": "Where KMS is, for `KmsKeyId`. AWS itself unless given.",
+    "memory_dir": "A memory-backed directory for the nodes of groups that are encrypted at rest. "
+    "`/dev/shm` unless given.",
     "sns_endpoint_url": "Where events go that have a notification topic; without it, nowhere.",
     "failover_timeout_s": "How long a node may be silent before it is taken for hung and ended.",
 }
@@ -179,6 +186,7 @@ PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "docs/architecture.md": {
         "replication-group": lambda: diagram("replication_group"),
         "cache-cluster": lambda: diagram("cache_cluster"),
+        "snapshot": lambda: diagram("snapshot"),
     },
 }
 

@@ -16,22 +16,15 @@ from tests.docs.runner import ROOT
 CLAIMS = [
     (
         "README.md",
-        "| Encryption, AUTH and users, snapshots, serverless, global datastores, log delivery |",
+        "| Encryption, AUTH and users, serverless, global datastores, log delivery |",
         [
             "Encryption in transit is not built yet.",
-            "Encryption at rest is not built yet.",
             "AUTH tokens are not built yet.",
             "Log delivery is not built yet.",
             "CreateUser",
-            "CreateSnapshot",
             "CreateServerlessCache",
             "CreateGlobalReplicationGroup",
         ],
-    ),
-    (
-        "docs/parity.md",
-        "| `AtRestEncryptionEnabled` of a new Valkey group",
-        ["Encryption at rest is not built yet."],
     ),
     (
         "docs/parity.md",
@@ -42,7 +35,6 @@ CLAIMS = [
             "User groups are not built yet.",
         ],
     ),
-    ("docs/architecture.md", "Snapshots are in the tables and not built yet.", ["CreateSnapshot"]),
 ]
 
 

@@ -11,7 +11,13 @@ from tests.docs.runner import ROOT, run_page
 from tests.support.server import Server
 
 FIRST_PAGES = ["README.md", "docs/tutorial.md"]  # they show addresses as a new server gives them
-PAGES = ["docs/patterns.md", "docs/guides/boto3.md", "docs/guides/cdk.md", "docs/guides/ci.md"]
+PAGES = [
+    "docs/configuration.md",
+    "docs/patterns.md",
+    "docs/guides/boto3.md",
+    "docs/guides/cdk.md",
+    "docs/guides/ci.md",
+]
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.api import Refused
-from tests.support.world import NODE, World, open_world
+from tests.support.world import NODE, TOKEN, World, open_world
 
 VALUE = "InvalidParameterValue"
 COMBINATION = "InvalidParameterCombination"
@@ -307,9 +307,6 @@ CREATE_CLUSTER = [
         redis(Tags=[{"Key": f"k{n}", "Value": ""} for n in range(51)]),
         "TagQuotaPerResourceExceeded",
     ),
-    row("retention", redis(SnapshotRetentionLimit=1), "NotImplemented", status=501),
-    row("snapshot", redis(SnapshotName="s"), "NotImplemented", status=501),
-    row("tls", memcached(TransitEncryptionEnabled=True), "NotImplemented", status=501),
     row("outpost", redis(OutpostMode="single-outpost"), "NotImplemented", status=501),
     row("replica-of-nothing", replica("nothing"), "ReplicationGroupNotFoundFault", status=404),
     row("replica-of-a-busy-group", replica("busy"), GROUP_STATE),
@@ -341,15 +338,8 @@ BY_USERS = (
 )
 
 UNBUILT_OPTIONS: dict[str, dict[str, Any]] = {
-    "tls": {"TransitEncryptionEnabled": True},
-    "token": {"TransitEncryptionEnabled": True, "AuthToken": LONG_TOKEN},
     "users": {"TransitEncryptionEnabled": True, "UserGroupIds": ["u"]},
-    "at-rest": {"AtRestEncryptionEnabled": True},
-    "key": {"AtRestEncryptionEnabled": True, "KmsKeyId": "k"},
-    "key-by-default": {"Engine": "valkey", "KmsKeyId": "k"},
-    "snapshot": {"SnapshotName": "s"},
-    "seed": {"SnapshotArns": ["arn:aws:s3:::b/k"]},
-    "retention": {"SnapshotRetentionLimit": 1},
+    "serverless-snapshot": {"ServerlessCacheSnapshotName": "s"},
     "tiering": {"CacheNodeType": "cache.r6gd.xlarge", "DataTieringEnabled": True},
     "durability": {"Durability": "sync"},
     "outposts": {
@@ -600,6 +590,18 @@ CREATE_GROUP = [
     row("two-user-groups", group(TransitEncryptionEnabled=True, UserGroupIds=["u", "v"]), VALUE),
     row("mode-without-tls", group(TransitEncryptionMode="required"), COMBINATION),
     row(
+        "token-too-long",
+        group(TransitEncryptionEnabled=True, AuthToken="a" * 129),
+        VALUE,
+        "Invalid AuthToken provided.",
+    ),
+    row(
+        "primary-in-clear",
+        group(PrimaryClusterId="single", CacheNodeType="", TransitEncryptionEnabled=True),
+        COMBINATION,
+        "takes it over from the primary",
+    ),
+    row(
         "tls-on-m1",
         group(CacheNodeType="cache.m1.large", TransitEncryptionEnabled=True),
         COMBINATION,
@@ -657,14 +659,8 @@ SECOND = "arn:aws:sns:us-east-1:000000000000:t"
 
 COMPATIBLE = "while its cluster mode is compatible"
 
-UNBUILT_CHANGES: tuple[tuple[str, str, dict[str, Any]], ...] = (
-    ("retention", "shards", {"SnapshotRetentionLimit": 1}),
-    (
-        "tls",
-        "pair",
-        {"TransitEncryptionEnabled": True, "TransitEncryptionMode": "preferred"},
-    ),
-)
+TOKEN_CHARACTERS = "Invalid AuthToken provided."
+CONFIRMS = "SET confirms the AUTH token of the last ROTATE"
 
 MODIFY_GROUP = [
     row("nothing", change("nothing"), "ReplicationGroupNotFoundFault", status=404),
@@ -877,6 +873,90 @@ MODIFY_GROUP = [
         },
         VALUE,
     ),
+    row(
+        "tls-off-at-once",
+        change("sealed", TransitEncryptionEnabled=False),
+        COMBINATION,
+        "Set TransitEncryptionMode to preferred",
+    ),
+    row(
+        "tls-mode-later",
+        {**change("sealed", TransitEncryptionMode="preferred"), "ApplyImmediately": False},
+        VALUE,
+    ),
+    row(
+        "tls-off-with-token",
+        change("keyed", TransitEncryptionEnabled=False),
+        COMBINATION,
+        "Modification of transit encryption is not supported for access control enabled clusters.",
+    ),
+    row(
+        "preferred-with-token",
+        change("keyed", TransitEncryptionMode="preferred"),
+        COMBINATION,
+        PREFERRED,
+    ),
+    row(
+        "token-too-old",
+        change("ancient", AuthToken=LONG_TOKEN),
+        COMBINATION,
+        "not supported for engine version",
+    ),
+    row("token-while-preferred", change("either", AuthToken=LONG_TOKEN), COMBINATION, PREFERRED),
+    row("token-short", change("keyed", AuthToken="a" * 15), VALUE, TOKEN_CHARACTERS),
+    row("token-long", change("keyed", AuthToken="a" * 129), VALUE, TOKEN_CHARACTERS),
+    row("token-characters", change("keyed", AuthToken="a" * 16 + "/"), VALUE, TOKEN_CHARACTERS),
+    row(
+        "token-later",
+        {**change("keyed", AuthToken=LONG_TOKEN), "ApplyImmediately": False},
+        VALUE,
+        "ApplyImmediately",
+    ),
+    *(
+        row(
+            f"{strategy}-without-token".lower(),
+            change("keyed", AuthTokenUpdateStrategy=strategy),
+            COMBINATION,
+            "requires an AuthToken",
+        )
+        for strategy in ("ROTATE", "SET")
+    ),
+    row(
+        "set-what-was-not-rotated",
+        change("keyed", AuthToken=LONG_TOKEN, AuthTokenUpdateStrategy="SET"),
+        COMBINATION,
+        CONFIRMS,
+    ),
+    row(
+        "set-what-is-set",
+        change("keyed", AuthToken=TOKEN, AuthTokenUpdateStrategy="SET"),
+        COMBINATION,
+        CONFIRMS,
+    ),
+    row(
+        "set-the-first",
+        change("sealed", AuthToken=LONG_TOKEN, AuthTokenUpdateStrategy="SET"),
+        COMBINATION,
+        CONFIRMS,
+    ),
+    row(
+        "delete-with-token",
+        change("keyed", AuthToken=LONG_TOKEN, AuthTokenUpdateStrategy="DELETE"),
+        COMBINATION,
+    ),
+    row(
+        "delete-without-users",
+        change("keyed", AuthTokenUpdateStrategy="DELETE"),
+        COMBINATION,
+        "UserGroupIdsToAdd",
+    ),
+    row(
+        "delete-what-is-not-there",
+        change("sealed", AuthTokenUpdateStrategy="DELETE"),
+        VALUE,
+        "Auth token update strategy delete is not supported currently",
+    ),
+    row("unknown-strategy", change("keyed", AuthTokenUpdateStrategy="SWAP"), VALUE),
     row("windows-overlap", change("pair", SnapshotWindow="00:00-23:59"), VALUE, "overlap"),
     row("topic-status-alone", change("pair", NotificationTopicStatus="inactive"), COMBINATION),
     row(
@@ -892,10 +972,6 @@ MODIFY_GROUP = [
     row("cache-security-groups", change("pair", CacheSecurityGroupNames=["a"]), VALUE),
     row("ipv6", change("pair", IpDiscovery="ipv6"), COMBINATION),
     row("member-busy", change("stuck", SecurityGroupIds=["sg-1"]), CLUSTER_STATE),
-    *(
-        row(name, change(of, **options), "NotImplemented", status=501)
-        for name, of, options in UNBUILT_CHANGES
-    ),
 ]
 
 MODIFY_CLUSTER = [
@@ -1127,12 +1203,6 @@ DELETE_CLUSTER = [
         {"CacheClusterId": "mem", "FinalSnapshotIdentifier": "s"},
         "SnapshotFeatureNotSupportedFault",
     ),
-    row(
-        "snapshot",
-        {"CacheClusterId": "single", "FinalSnapshotIdentifier": "s"},
-        "NotImplemented",
-        status=501,
-    ),
 ]
 
 DELETE_GROUP = [
@@ -1163,12 +1233,6 @@ DELETE_GROUP = [
             "FinalSnapshotIdentifier": "s",
         },
         COMBINATION,
-    ),
-    row(
-        "snapshot",
-        {"ReplicationGroupId": "pair", "FinalSnapshotIdentifier": "s"},
-        "NotImplemented",
-        status=501,
     ),
 ]
 

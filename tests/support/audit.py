@@ -114,7 +114,7 @@ def require_agreement(server: Server, *, timeout_s: float = SETTLED_TIMEOUT_S) -
         timeout_s=timeout_s,
     )
     for kind, host, port in seen.addresses:
-        if kind != "bus":
+        if kind not in ("bus", "engine", "replication"):
             with socket.create_connection((host, port), timeout=CONNECT_TIMEOUT_S):
                 pass
     return seen

@@ -27,6 +27,7 @@ SOURCES = Path(__file__).parents[1] / "acceptance" / "terraform"
 PROVIDER = "registry.terraform.io/hashicorp/aws"
 STEP_TIMEOUT_S = 240
 
+CHANGED = "-var=changed=true"
 Done = subprocess.CompletedProcess[str]
 
 
@@ -51,6 +52,9 @@ class TerraformRun:
     applied: Done
     planned: Done
     answers: dict[str, Any]
+    changed: Done
+    replanned: Done
+    answers_changed: dict[str, Any]
     destroyed: Done
     left: list[str]
 
@@ -87,18 +91,26 @@ def _run(server: Server, directory: Path, mirror: Path) -> TerraformRun:
     assert begun.returncode == 0, begun.stderr
     applied = terraform("apply", "-auto-approve", "-parallelism=20")
     planned = terraform("plan", "-detailed-exitcode")
-    answers: dict[str, Any] = {}
-    if applied.returncode == 0:
-        outputs = json.loads(terraform("output", "-json").stdout)
-        answers = _ask_engines(server, {name: row["value"] for name, row in outputs.items()})
+    answers = _answers(server, terraform) if applied.returncode == 0 else {}
+    changed = terraform("apply", "-auto-approve", "-parallelism=20", CHANGED)
+    replanned = terraform("plan", "-detailed-exitcode", CHANGED)
+    answers_changed = _answers(server, terraform) if changed.returncode == 0 else {}
     destroyed = terraform("destroy", "-auto-approve", "-parallelism=20", "-refresh=false")
     return TerraformRun(
         applied=applied,
         planned=planned,
         answers=answers,
+        changed=changed,
+        replanned=replanned,
+        answers_changed=answers_changed,
         destroyed=destroyed,
         left=_left(server),
     )
+
+
+def _answers(server: Server, terraform: _Terraform) -> dict[str, Any]:
+    outputs = json.loads(terraform("output", "-json").stdout)
+    return _ask_engines(server, {name: row["value"] for name, row in outputs.items()})
 
 
 class _Terraform:
@@ -136,7 +148,8 @@ class _Terraform:
 
 def _ask_engines(server: Server, told: dict[str, Any]) -> dict[str, Any]:
     with redis.Redis(host=told["redis_address"], port=told["redis_port"]) as node:
-        policy = node.info("memory")["maxmemory_policy"]
+        memory: Any = node.info("memory")
+        policy, maxmemory = memory["maxmemory_policy"], memory["maxmemory"]
     roles = []
     for name in ("plain_primary", "plain_reader"):
         with redis.Redis(host=told[name], port=6379) as node:
@@ -151,6 +164,7 @@ def _ask_engines(server: Server, told: dict[str, Any]) -> dict[str, Any]:
         client.close()
     return {
         "redis_policy": policy,
+        "maxmemory": maxmemory,
         "memcached_version": version,
         "plain_roles": roles,
         "shards": shards,

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from cachefleet.provisioner.state.tables import CacheCluster, ReplicationGroup
+from tests.builders.snapshots import snapshot_of
 from tests.support.api import SCOPE, Api, open_api
 from tests.support.settled import put_status, settle
 
 NODE = "cache.t3.micro"
+TOKEN = "the-token-of-keyed!"
 
 
 class World:
@@ -91,6 +93,7 @@ async def _populate(api: Api) -> None:
             "CreateCacheCluster", **{"CacheClusterId": name, "CacheNodeType": NODE, **options}
         )
     await settle(api)
+    await _add_snapshots(api)
     async with api.store.begin(SCOPE) as tx:
         compatible = await tx.get(ReplicationGroup, "compat")
         compatible.cluster_mode = "compatible"
@@ -107,6 +110,26 @@ async def _set(api: Api, group: str, name: str, value: str) -> None:
         CacheParameterGroupName=group,
         ParameterNameValues=[{"ParameterName": name, "ParameterValue": value}],
     )
+
+
+async def _add_snapshots(api: Api) -> None:
+    async with api.store.begin(SCOPE) as tx:
+        single = await tx.get(CacheCluster, "single")
+        valkey = await tx.get(ReplicationGroup, "valkey72")
+        shards = await tx.get(ReplicationGroup, "shards")
+        for status in ("available", "creating", "restoring", "copying", "exporting", "deleting"):
+            await snapshot_of(tx, f"{status}-1", member=single, status=status)
+        await snapshot_of(tx, "sharded", group=shards)
+        await snapshot_of(
+            tx, "of-valkey", member=valkey.members[0], engine="valkey", engine_version="8.0.1"
+        )
+        for number in range(20):
+            name = f"full-{number}"
+            tx.enqueue(
+                "snapshot",
+                subject_uid=shards.uid,
+                payload={"of": "multi-001", "kind": "manual", "snapshot": name, "final": False},
+            ).state = "done"
 
 
 _GROUPS: dict[str, dict[str, Any]] = {
@@ -132,6 +155,14 @@ _GROUPS: dict[str, dict[str, Any]] = {
         "NumNodeGroups": 2,
         "ReplicasPerNodeGroup": 1,
         "AutomaticFailoverEnabled": True,
+    },
+    "sealed": {"TransitEncryptionEnabled": True},
+    "either": {"TransitEncryptionEnabled": True, "TransitEncryptionMode": "preferred"},
+    "keyed": {"TransitEncryptionEnabled": True, "AuthToken": TOKEN},
+    "ancient": {
+        "EngineVersion": "4.0.10",
+        "TransitEncryptionEnabled": True,
+        "AuthToken": TOKEN,
     },
     "bare": {"NumNodeGroups": 2, "ReplicasPerNodeGroup": 0, "AutomaticFailoverEnabled": True},
 }

@@ -18,7 +18,7 @@ export class V1Refused extends Error {
   }
 }
 
-export type Query = Record<string, string | number | boolean | undefined>;
+export type Query = Record<string, string | number | boolean | readonly string[] | undefined>;
 
 export interface V1Request {
   method?: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
@@ -85,9 +85,14 @@ export class V1Client {
 
   private async fetch(path: string, request: V1Request): Promise<Response> {
     const url = new URL(path, this.session.endpoint);
-    const query: Record<string, string> = {};
+    const query: Record<string, string | string[]> = {};
     for (const [name, value] of Object.entries(request.query ?? {})) {
-      if (value !== undefined) {
+      if (Array.isArray(value)) {
+        query[name] = value.map(String);
+        for (const item of value) {
+          url.searchParams.append(name, String(item));
+        }
+      } else if (value !== undefined) {
         query[name] = String(value);
         url.searchParams.set(name, String(value));
       }

@@ -22,6 +22,13 @@ const Events = lazy(() => import("../pages/Events"));
 const SubnetGroups = lazy(() => import("../pages/SubnetGroups"));
 const ParameterGroups = lazy(() => import("../pages/parameterGroups/List"));
 const ParameterGroup = lazy(() => import("../pages/parameterGroups/Detail"));
+const Users = lazy(() => import("../pages/Users"));
+const UserGroups = lazy(() => import("../pages/UserGroups"));
+const Backups = lazy(() => import("../pages/Backups"));
+const Serverless = lazy(() => import("../pages/Serverless"));
+const GlobalDatastores = lazy(() => import("../pages/GlobalDatastores"));
+const ServiceUpdates = lazy(() => import("../pages/ServiceUpdates"));
+const ReservedNodes = lazy(() => import("../pages/ReservedNodes"));
 const Calls = lazy(() => import("../pages/Calls"));
 
 export function App() {
@@ -81,6 +88,13 @@ function routes(): ReactNode {
       <Route path="/parameter-groups" element={<ParameterGroups />} />
       <Route path="/parameter-groups/:name" element={<ParameterGroup />} />
       <Route path="/events" element={<Events />} />
+      <Route path="/users" element={<Users />} />
+      <Route path="/user-groups" element={<UserGroups />} />
+      <Route path="/backups" element={<Backups />} />
+      <Route path="/serverless" element={<Serverless />} />
+      <Route path="/global-datastores" element={<GlobalDatastores />} />
+      <Route path="/service-updates" element={<ServiceUpdates />} />
+      <Route path="/reserved-nodes" element={<ReservedNodes />} />
       <Route path="/calls" element={<Calls />} />
       <Route path="*" element={<NoSuchPage />} />
     </Routes>

@@ -4,22 +4,24 @@
  * Where the server has no stream, pages ask again in intervals instead; `connected` says which.
  */
 
-import { useQueryClient, type QueryClient } from "@tanstack/react-query";
+import { useQueryClient } from "@tanstack/react-query";
 import { createContext, useContext, useEffect, useState, type ReactNode } from "react";
 
+import { changeOf, merged, type Change } from "../api/changes";
 import { toApiError } from "../api/errors";
-import { familiesOf, type LiveChange } from "../api/changes";
+import type { V1Client } from "../api/v1";
+import { Patcher } from "../hooks/patch";
 import { useApi } from "./Providers";
 
 export const STREAM_PATH = "/v1/events:stream";
 const RECONNECT_MIN_MS = 500;
-const RECONNECT_MAX_MS = 15_000;
-/** Events come in bursts; a page looks once for each burst. */
+const RECONNECT_MAX_MS = 10_000;
+/** Messages come in bursts; the page looks once for each burst. */
 const COALESCE_MS = 250;
 
 interface Live {
   connected: boolean;
-  /** The server has not answered for a while. */
+  /** The server does not answer. */
   down: boolean;
 }
 
@@ -30,48 +32,56 @@ export function useLive(): Live {
 }
 
 export function LiveProvider({ children }: { children: ReactNode }) {
-  const { v1 } = useApi();
+  const { v1, client } = useApi();
   const queries = useQueryClient();
   const [live, setLive] = useState<Live>({ connected: false, down: false });
   useEffect(() => {
     const stop = new AbortController();
-    const stale = new StaleSet(queries);
-    void follow(stop.signal, stale);
-    return () => stop.abort();
+    const patcher = new Patcher(client, queries);
+    const burst = new Burst((change) => void patcher.apply(change));
+    void follow(v1, stop.signal, burst, setLive);
+    return () => {
+      stop.abort();
+      burst.stop();
+      patcher.stop();
+    };
+  }, [v1, client, queries]);
+  return <LiveContext.Provider value={live}>{children}</LiveContext.Provider>;
+}
 
-    async function follow(signal: AbortSignal, marks: StaleSet): Promise<void> {
-      let lastId: string | undefined;
-      let wait = RECONNECT_MIN_MS;
-      while (!signal.aborted) {
-        try {
-          const headers: Record<string, string> = lastId === undefined ? {} : { "last-event-id": lastId };
-          const events = v1.stream(STREAM_PATH, { signal, headers });
-          let first = true;
+async function follow(
+  v1: V1Client,
+  signal: AbortSignal,
+  burst: Burst,
+  setLive: (live: Live) => void,
+): Promise<void> {
+  let lastId: string | undefined;
+  let wait = RECONNECT_MIN_MS;
+  while (!signal.aborted) {
+    try {
+      const headers: Record<string, string> = lastId === undefined ? {} : { "last-event-id": lastId };
+      for await (const event of v1.stream(STREAM_PATH, { signal, headers })) {
+        if (event.type === "ready" || event.type === "gap") {
           setLive({ connected: true, down: false });
-          for await (const event of events) {
-            if (first) {
-              wait = RECONNECT_MIN_MS;
-              first = false;
-            }
-            lastId = event.id ?? lastId;
-            marks.add(familiesOf(event));
-          }
-        } catch (error) {
-          const told = toApiError(error);
-          if (signal.aborted) {
-            return;
-          }
-          setLive({ connected: false, down: told.unreachable });
-          if (!told.unreachable && (told.notFound || told.notImplemented)) {
-            return;
-          }
+          wait = RECONNECT_MIN_MS;
         }
-        await pause(wait, signal);
-        wait = Math.min(wait * 2, RECONNECT_MAX_MS);
+        lastId = event.id ?? lastId;
+        burst.add(changeOf(event));
+      }
+      setLive({ connected: false, down: false });
+    } catch (error) {
+      if (signal.aborted) {
+        return;
+      }
+      const told = toApiError(error);
+      setLive({ connected: false, down: told.unreachable });
+      if (told.notFound || told.notImplemented) {
+        return;
       }
     }
-  }, [v1, queries]);
-  return <LiveContext.Provider value={live}>{children}</LiveContext.Provider>;
+    await pause(wait, signal);
+    wait = Math.min(wait * 2, RECONNECT_MAX_MS);
+  }
 }
 
 function pause(ms: number, signal: AbortSignal): Promise<void> {
@@ -84,26 +94,26 @@ function pause(ms: number, signal: AbortSignal): Promise<void> {
   });
 }
 
-/** Collects what is stale and has the open pages look again, a moment later, once. */
-class StaleSet {
-  private readonly waiting = new Map<string, LiveChange>();
+/** Collects changes and passes them on together, a moment after the first. */
+class Burst {
+  private waiting: Change | undefined;
   private timer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(private readonly queries: QueryClient) {}
+  constructor(private readonly pass: (change: Change) => void) {}
 
-  add(changes: readonly LiveChange[]): void {
-    for (const change of changes) {
-      this.waiting.set(JSON.stringify(change), change);
-    }
-    this.timer ??= setTimeout(() => this.flush(), COALESCE_MS);
+  add(change: Change): void {
+    this.waiting = this.waiting ? merged(this.waiting, change) : change;
+    this.timer ??= setTimeout(() => {
+      const all = this.waiting;
+      this.timer = undefined;
+      this.waiting = undefined;
+      if (all) {
+        this.pass(all);
+      }
+    }, COALESCE_MS);
   }
 
-  private flush(): void {
-    this.timer = undefined;
-    const changes = [...this.waiting.values()];
-    this.waiting.clear();
-    for (const queryKey of changes) {
-      void this.queries.invalidateQueries({ queryKey });
-    }
+  stop(): void {
+    clearTimeout(this.timer);
   }
 }

@@ -195,7 +195,7 @@ export function ResourceTable<T>(props: ResourceTableProps<T>) {
               {props.onRefresh ? (
                 <Button iconName="refresh" ariaLabel={`Refresh ${props.noun}s`} onClick={props.onRefresh} />
               ) : null}
-              {props.actions?.(selected, clear)}
+              {props.actions ? <div className="buttons">{props.actions(selected, clear)}</div> : null}
             </SpaceBetween>
           }
         >

@@ -16,7 +16,6 @@ import {
   type CacheSubnetGroup,
   type ElastiCacheClient,
   type Event,
-  type ReplicationGroup,
   type Snapshot,
   type SourceType,
   type User,
@@ -29,6 +28,7 @@ import { clusterCache, groupCache, isMoving, toCaches, type Cache, type CacheKin
 import { toApiError } from "../api/errors";
 import { useApi } from "../app/Providers";
 import { useLive } from "../app/live";
+import { CACHES_KEY, type CacheRecords } from "./patch";
 
 export const PAGE_RECORDS = 100;
 const PAGES_MAX = 200;
@@ -61,14 +61,6 @@ export async function collect<T>(
   }
   return all;
 }
-
-export interface CacheRecords {
-  groups: ReplicationGroup[];
-  clusters: CacheCluster[];
-  complete: boolean;
-}
-
-const CACHES_KEY = ["caches", "all"] as const;
 
 async function readCaches(client: ElastiCacheClient, queries: QueryClient, signal: AbortSignal): Promise<CacheRecords> {
   const before = queries.getQueryData<CacheRecords>(CACHES_KEY);
@@ -187,7 +179,7 @@ async function readCache(client: ElastiCacheClient, kind: CacheKind, id: string,
   return { cache: groupCache(group, members[0]), members };
 }
 
-function useListing<T>(
+export function useListing<T>(
   key: readonly unknown[],
   read: (marker: string | undefined, signal: AbortSignal) => Promise<Page<T>>,
   options: { enabled?: boolean; moving?: (items: T[]) => boolean } = {},

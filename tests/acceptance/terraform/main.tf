@@ -14,6 +14,12 @@ variable "endpoint_url" {
   type        = string
 }
 
+variable "changed" {
+  description = "Whether node types, versions and parameters are those of the second apply."
+  type        = bool
+  default     = false
+}
+
 provider "aws" {
   region                      = "eu-west-1"
   access_key                  = "111122223333"
@@ -46,12 +52,24 @@ resource "aws_elasticache_parameter_group" "redis" {
 
   parameter {
     name  = "maxmemory-policy"
-    value = "allkeys-lru"
+    value = var.changed ? "allkeys-lfu" : "allkeys-lru"
   }
 
+  # One goes, another comes.
   parameter {
-    name  = "notify-keyspace-events"
-    value = "Kx"
+    name  = var.changed ? "timeout" : "notify-keyspace-events"
+    value = var.changed ? "60" : "Kx"
+  }
+}
+
+resource "aws_elasticache_parameter_group" "valkey" {
+  name        = "tf-valkey8"
+  family      = "valkey8"
+  description = "Of a replication group"
+
+  parameter {
+    name  = "slowlog-max-len"
+    value = var.changed ? "512" : "256"
   }
 }
 
@@ -69,9 +87,10 @@ resource "aws_elasticache_parameter_group" "memcached" {
 resource "aws_elasticache_cluster" "redis" {
   cluster_id           = "tf-redis"
   engine               = "redis"
-  engine_version       = "7.1"
-  node_type            = "cache.t3.micro"
+  engine_version       = var.changed ? "7.1" : "7.0"
+  node_type            = var.changed ? "cache.t3.small" : "cache.t3.micro"
   num_cache_nodes      = 1
+  apply_immediately    = true
   parameter_group_name = aws_elasticache_parameter_group.redis.name
   subnet_group_name    = aws_elasticache_subnet_group.private.name
   port                 = 6390
@@ -92,7 +111,10 @@ resource "aws_elasticache_replication_group" "plain" {
   replication_group_id       = "tf-plain"
   description                = "A primary and a replica"
   engine                     = "valkey"
-  node_type                  = "cache.t3.micro"
+  engine_version             = var.changed ? "8.1" : "8.0"
+  node_type                  = var.changed ? "cache.t3.small" : "cache.t3.micro"
+  parameter_group_name       = aws_elasticache_parameter_group.valkey.name
+  apply_immediately          = true
   num_cache_clusters         = 2
   automatic_failover_enabled = true
   multi_az_enabled           = true

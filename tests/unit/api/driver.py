@@ -113,8 +113,12 @@ async def send(
     headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
     body: bytes | Iterable[bytes] = b"",
     ends: bool = True,
+    stays: bool = False,
 ) -> Response:
-    """Send one request; without *ends* the client hangs up instead of finishing the body."""
+    """Send one request; without *ends* the client hangs up instead of finishing the body.
+
+    With *stays* it waits for the answer, as files that are sent piece by piece want.
+    """
     pairs = list(headers.items() if isinstance(headers, Mapping) else headers)
     if not any(name.lower() == "host" for name, _ in pairs):
         pairs.append(("host", "localhost:8379"))
@@ -132,7 +136,7 @@ async def send(
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 8379),
     }
-    wire = _Wire([body] if isinstance(body, bytes) else list(body), ends=ends)
+    wire = _Wire([body] if isinstance(body, bytes) else list(body), ends=ends, stays=stays)
     await app(scope, wire.receive, wire.send)
     return wire.response()
 
@@ -141,10 +145,13 @@ async def send(
 class _Wire:
     chunks: list[bytes]
     ends: bool
+    stays: bool = False
     sent: list[Mapping[str, Any]] = field(default_factory=list)
 
     async def receive(self) -> dict[str, Any]:
         if not self.chunks:
+            if self.stays:
+                await asyncio.Event().wait()
             return {"type": "http.disconnect"}
         chunk = self.chunks.pop(0)
         await asyncio.sleep(0)  # let a deadline be noticed between two chunks

@@ -472,9 +472,3 @@ async def test_nothing_that_a_client_sends_is_an_internal_failure(seed: int) -> 
     response = await send(app, headers=headers, body=bytes(body))
     assert response.status in (200, 400, 403, 404, 405, 408, 413, 415, 501)
     assert response.xml.tag.startswith("{http://elasticache.amazonaws.com/doc/2015-02-02/}")
-
-
-async def test_a_browser_is_told_where_it_landed() -> None:
-    answer = await send(make_app(), method="GET", path="/console/")
-    assert answer.status == 200
-    assert b"no web console" in answer.body

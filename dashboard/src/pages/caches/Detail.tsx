@@ -24,11 +24,15 @@ import { ErrorAlert } from "../../components/ErrorAlert";
 import { sentence, Status } from "../../components/Status";
 import { moment } from "../../components/time";
 import { useCache, type CacheRecord } from "../../hooks/queries";
+import { UpdateActions } from "../ServiceUpdates";
 import { CacheDialogs, type CacheDialog } from "./dialogs";
 import { LogsTab, MaintenanceTab, NetworkTab, TagsTab } from "./tabs";
 import { ShardsTab } from "./Shards";
 
 const ConnectTab = lazy(() => import("./Connect"));
+const TopologyTab = lazy(() => import("./Topology"));
+const MetricsTab = lazy(() => import("./Metrics"));
+const KeysTab = lazy(() => import("./Keys"));
 const EventsTable = lazy(() => import("../../components/EventsTable"));
 
 export default function CacheDetail() {
@@ -82,11 +86,15 @@ function Page({ record, tab, gone, onRefresh }: PageProps) {
   const busy = gone || cache.status === "deleting";
   const tabs = [
     { id: "shards", label: memcached ? "Nodes" : "Shards and nodes", content: () => <ShardsTab record={record} onDialog={setDialog} disabled={busy} /> },
+    { id: "topology", label: "Topology", content: () => <TopologyTab cache={cache} /> },
+    { id: "metrics", label: "Metrics", content: () => <MetricsTab cache={cache} /> },
     { id: "logs", label: "Logs", content: () => <LogsTab cache={cache} />, hidden: memcached },
     { id: "network", label: "Network and security", content: () => <NetworkTab record={record} /> },
     { id: "maintenance", label: "Maintenance and backups", content: () => <MaintenanceTab record={record} onDialog={setDialog} /> },
+    { id: "updates", label: "Service updates", content: () => <UpdateActions cache={cache} /> },
     { id: "events", label: "Events", content: () => <EventsTable source={cache.id} name={`events-of-cache`} members={members.map((one) => one.CacheClusterId ?? "")} /> },
     { id: "tags", label: "Tags", content: () => <TagsTab cache={cache} onDialog={setDialog} /> },
+    { id: "keys", label: "Keys", content: () => <KeysTab record={record} />, hidden: memcached },
     { id: "connect", label: "Connect", content: () => <ConnectTab record={record} /> },
   ].filter((one) => !one.hidden);
   return (

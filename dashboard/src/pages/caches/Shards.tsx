@@ -1,7 +1,6 @@
 import Button from "@cloudscape-design/components/button";
 import ButtonDropdown from "@cloudscape-design/components/button-dropdown";
 import Header from "@cloudscape-design/components/header";
-import SpaceBetween from "@cloudscape-design/components/space-between";
 import Table from "@cloudscape-design/components/table";
 import { useState, type ReactNode } from "react";
 
@@ -61,7 +60,7 @@ export function ShardsTab({ record, onDialog, disabled }: Props) {
         <Header
           counter={grouped ? `(${shards.length})` : ""}
           actions={
-            <SpaceBetween direction="horizontal" size="xs">
+            <div className="buttons">
               {grouped ? (
                 <>
                   <Button
@@ -89,7 +88,7 @@ export function ShardsTab({ record, onDialog, disabled }: Props) {
               >
                 Actions
               </ButtonDropdown>
-            </SpaceBetween>
+            </div>
           }
         >
           {cache.engine === "memcached" ? "Nodes" : "Shards and nodes"}

@@ -10,10 +10,13 @@ import Table from "@cloudscape-design/components/table";
 import type { LogDeliveryConfiguration } from "@aws-sdk/client-elasticache";
 
 import type { Cache } from "../../api/caches";
+import { useFlashes } from "../../app/flashes";
+import { useApi } from "../../app/Providers";
 import { ErrorAlert } from "../../components/ErrorAlert";
 import { sentence, Status } from "../../components/Status";
 import { useTags } from "../../components/TagsDialog";
 import { moment } from "../../components/time";
+import { useAction } from "../../hooks/useAction";
 import { useSnapshots, type CacheRecord } from "../../hooks/queries";
 import type { CacheDialog } from "./dialogs";
 
@@ -53,7 +56,7 @@ export function MaintenanceTab({ record, onDialog }: { record: CacheRecord } & W
   const retention = cache.group?.SnapshotRetentionLimit ?? member?.SnapshotRetentionLimit ?? 0;
   return (
     <SpaceBetween size="l">
-      <Container header={<Header variant="h2" actions={<Button onClick={() => onDialog({ type: "modify", cache })}>Modify</Button>}>Maintenance</Header>}>
+      <Container header={<Header variant="h2" actions={<div className="buttons"><RunNow cache={cache} /><Button onClick={() => onDialog({ type: "modify", cache })}>Modify</Button></div>}>Maintenance</Header>}>
         <KeyValuePairs
           columns={3}
           items={[
@@ -72,6 +75,30 @@ export function MaintenanceTab({ record, onDialog }: { record: CacheRecord } & W
       </Container>
       {memcached ? null : <Backups cache={cache} onDialog={onDialog} />}
     </SpaceBetween>
+  );
+}
+
+/** Applies what waits for the maintenance window without waiting for it. */
+function RunNow({ cache }: { cache: Cache }) {
+  const { v1 } = useApi();
+  const run = useAction();
+  const { show } = useFlashes();
+  const path = cache.kind === "group" ? "replication-groups" : "cache-clusters";
+  return (
+    <Button
+      onClick={() =>
+        void run({
+          done: `The maintenance of ${cache.id} has run.`,
+          changes: ["caches", "events"],
+          act: async () => {
+            const { Applying } = await v1.call<{ Applying: string[] }>(`/v1/${path}/${encodeURIComponent(cache.id)}/maintenance:run`, { method: "POST" });
+            show({ type: "info", content: Applying.length > 0 ? `Applied now: ${Applying.join(", ")}` : "Nothing was waiting." });
+          },
+        })
+      }
+    >
+      Run maintenance now
+    </Button>
   );
 }
 

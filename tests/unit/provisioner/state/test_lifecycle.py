@@ -30,9 +30,25 @@ create-failed  delete            deleting
     + """
 creating              provision_failed  incompatible-network
 incompatible-network  delete            deleting
+creating              restore_failed    restore-failed
 restore-failed        delete            deleting
 available             reboot            rebooting cache cluster nodes
 rebooting cache cluster nodes  rebooted  available
+""",
+    "snapshot": """
+creating    completed  available
+creating    failed     failed
+available   copy       copying
+available   export     exporting
+available   restore    restoring
+restoring   restore    restoring
+copying     restore    copying
+exporting   restore    exporting
+restoring   released   available
+copying     released   available
+exporting   released   available
+available   delete     deleting
+failed      delete     deleting
 """,
 }
 STATUSES = (
@@ -45,6 +61,10 @@ STATUSES = (
     "create-failed",
     "incompatible-network",
     "restore-failed",
+    "restoring",
+    "copying",
+    "exporting",
+    "failed",
 )
 
 

@@ -1,0 +1,121 @@
+"""Takes a copy of a node's data over the replication protocol, as a replica does, without a file.
+
+Blocking, for a thread: the bytes of a data set go by as fast as the engine makes them. Comes in by
+the node's unix socket under the control plane's own user. The node forks to write the copy, and
+serves its clients meanwhile; nothing is left behind on it when the connection ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+
+from cachefleet.engine.errors import CommandRefused, NodeUnreachable
+from cachefleet.engine.replstream import FullSyncReader
+
+RECEIVE_BYTES = 1 << 20
+SOCKET_BUFFER_BYTES = 4 << 20
+LINE_BYTES_MAX = 1024
+# The node sends a line end each second while it prepares: this long without one, it hangs.
+SILENCE_S_MAX = 60.0
+
+Take = Callable[[bytes], None]
+
+
+class Abandoned(Exception):
+    """Whoever asked for the copy wants it no more."""
+
+
+class CopyHandle:
+    """Ends a copy that runs in another thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._connection: socket.socket | None = None
+        self.abandoned = False
+
+    def abandon(self) -> None:
+        """Make the copy raise :class:`Abandoned` at once, or when it would begin."""
+        with self._lock:
+            self.abandoned = True
+            if self._connection is not None:
+                with contextlib.suppress(OSError):
+                    self._connection.shutdown(socket.SHUT_RDWR)
+
+    def check(self) -> None:
+        """Raise :class:`Abandoned` where the copy has been called off."""
+        if self.abandoned:
+            raise Abandoned
+
+    @contextlib.contextmanager
+    def holding(self, connection: socket.socket) -> Iterator[None]:
+        """Let :meth:`abandon` cut *connection* while the block lasts."""
+        with self._lock:
+            self.check()
+            self._connection = connection
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._connection = None
+
+
+def copy_data(
+    unix_socket: str, *, username: str, password: str, take: Take, handle: CopyHandle
+) -> None:
+    """Give the parts of an RDB of all the node's data to *take*, in order, until it is whole.
+
+    Raises:
+        NodeUnreachable: the node did not answer, or hung up in the middle.
+        CommandRefused: it said no (``NOMASTERLINK``: a replica that is not in sync).
+        BrokenStream: it sent something else than a copy, or not all of it.
+        Abandoned: the copy was called off.
+    """
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER_BYTES)
+    connection.settimeout(SILENCE_S_MAX)
+    with connection, handle.holding(connection):
+        try:
+            connection.connect(unix_socket)
+            _ask(connection, ("AUTH", username, password))
+            # Without it the node would write the copy to its disk first.
+            _ask(connection, ("REPLCONF", "capa", "eof"))
+            with contextlib.suppress(CommandRefused):  # before Redis 7 there was no such word
+                _ask(connection, ("REPLCONF", "rdb-only", "1"))
+            connection.sendall(_packed(("PSYNC", "?", "-1")))
+            _receive(connection, take, handle)
+        except OSError as error:
+            handle.check()
+            raise NodeUnreachable(f"the copy broke off: {error}") from error
+
+
+def _receive(connection: socket.socket, take: Take, handle: CopyHandle) -> None:
+    reader = FullSyncReader()
+    while not reader.whole:
+        data = connection.recv(RECEIVE_BYTES)
+        handle.check()
+        if not data:
+            reader.finish()
+        for part in reader.feed(data):
+            take(part)
+
+
+def _ask(connection: socket.socket, words: Sequence[str]) -> None:
+    """Send a command whose answer is one line."""
+    connection.sendall(_packed(words))
+    line = b""
+    while not line.endswith(b"\n"):
+        byte = connection.recv(1)
+        if not byte or len(line) > LINE_BYTES_MAX:
+            raise OSError("no answer")
+        line += byte
+    if line.startswith(b"-"):
+        text = line[1:].decode("utf-8", "replace").strip()
+        raise CommandRefused(f"{words[0]}: {text}", code=text.split(" ", 1)[0])
+
+
+def _packed(words: Sequence[str]) -> bytes:
+    encoded = [word.encode() for word in words]
+    return b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in encoded)

@@ -1,0 +1,248 @@
+"""Bring one snapshot into agreement with its record: copied, exported, removed.
+
+What is to be done is in the row, so this may be cut off anywhere and begun again elsewhere. Nothing
+is published half-way: a copy is written aside and read back, an object is whole or not there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Iterator
+from typing import Any
+
+import structlog
+from sqlalchemy import delete
+
+from cachefleet.engine.rdb.reader import NotAnRdb
+from cachefleet.engine.valkey.copying import CopyHandle
+from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.outcomes import Done, GiveUp, Outcome, Requeue
+from cachefleet.provisioner.reconciler.snapshot_work import Progress, in_thread, progress_shown
+from cachefleet.provisioner.snapshots.keys import KeyUnavailable
+from cachefleet.provisioner.snapshots.manifest import BadManifest, Manifest
+from cachefleet.provisioner.snapshots.s3 import (
+    ObjectName,
+    S3Refused,
+    forget_uploads,
+    remove_object,
+    upload,
+)
+from cachefleet.provisioner.snapshots.sealing import Tampered
+from cachefleet.provisioner.snapshots.shards import (
+    NotReadBack,
+    Take,
+    read_back,
+    read_shard,
+    write_shard,
+)
+from cachefleet.provisioner.snapshots.store import SnapshotMissing, StoreUnavailable
+from cachefleet.provisioner.state import leases, lifecycle, snapshots, tags
+from cachefleet.provisioner.state.leases import Lease
+from cachefleet.provisioner.state.snapshot_tables import Snapshot
+from cachefleet.provisioner.state.tables import Operation, Subject
+
+log = structlog.get_logger(__name__)
+
+CLUSTER = "cache-cluster"
+ATTEMPTS_MAX = 5
+RETRY_S = 2.0
+
+# The data cannot be had, or not be taken: trying again would change nothing.
+Permanent = (
+    NotAnRdb,
+    NotReadBack,
+    Tampered,
+    KeyUnavailable,
+    S3Refused,
+    SnapshotMissing,
+    BadManifest,
+)
+
+
+async def settle_snapshot(operation: Operation, lease: Lease, fleet: Fleet) -> Outcome:
+    """Do what the snapshot's row says is to be done."""
+    async with fleet.store.read(lease.scope) as tx:
+        snapshot = await tx.session.get(Snapshot, lease.subject_uid)
+        of = snapshot.copy_of if snapshot is not None else None
+        original = None if of is None else await tx.session.get(Snapshot, of)
+    if snapshot is None:
+        return Done("it is gone")
+    try:
+        if snapshot.status == lifecycle.DELETING:
+            await _remove(snapshot, lease, fleet)
+        elif snapshot.status == lifecycle.CREATING and snapshot.copy_of is not None:
+            await _copy(snapshot, original, lease, fleet)
+        elif snapshot.status == lifecycle.EXPORTING and snapshot.export:
+            await _export(snapshot, lease, fleet)
+        else:
+            return Done("nothing is to be done")
+    except StoreUnavailable as error:
+        if operation.attempt < ATTEMPTS_MAX or snapshot.status == lifecycle.DELETING:
+            return Requeue(after_s=RETRY_S, reason=str(error))
+        return await _fail(snapshot, lease, fleet, str(error))
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        reason = "no space is left for it" if full else error.strerror or str(error)
+        return await _fail(snapshot, lease, fleet, reason)
+    except Permanent as error:
+        return await _fail(snapshot, lease, fleet, str(error))
+    return Done("it agrees with its record")
+
+
+async def _remove(snapshot: Snapshot, lease: Lease, fleet: Fleet) -> None:
+    """Remove the files, then the row: a row without files is found again, files without one not."""
+    await asyncio.to_thread(fleet.snapshots.remove, snapshot.uid)
+    async with fleet.store.begin(lease.scope) as tx:
+        await leases.require(tx, lease, holder=fleet.holder)
+        row = await tx.session.get(Snapshot, snapshot.uid)
+        if row is not None:
+            await tags.forget(tx, Snapshot.arn_kind, row.name)
+            await tx.session.delete(row)
+            await tx.session.flush()
+        await tx.session.execute(delete(Subject).where(Subject.uid == snapshot.uid))
+    log.info("snapshot_removed", snapshot=snapshot.name)
+
+
+async def _copy(snapshot: Snapshot, original: Snapshot | None, lease: Lease, fleet: Fleet) -> None:
+    if original is None:
+        raise SnapshotMissing("the snapshot that was to be copied is gone")
+    store, handle = fleet.snapshots, CopyHandle()
+    progress = Progress(original.bytes_total)
+
+    def work() -> None:
+        try:
+            store.manifest(snapshot.uid)  # a former attempt got as far as this
+        except SnapshotMissing:
+            pass
+        else:
+            return
+        store.discard(snapshot.uid)
+        manifest = store.manifest(original.uid)
+        key = fleet.keys.generate(snapshot.kms_key_id) if snapshot.encrypted else None
+        files = []
+        for shard in manifest.shards:
+
+            def pull(take: Take, shard: Any = shard) -> None:
+                for part in read_shard(store, original.uid, shard, fleet.keys.unwrap):
+                    handle.check()
+                    take(part)
+
+            file = write_shard(
+                store,
+                snapshot.uid,
+                shard.name,
+                pull,
+                key=key,
+                count=progress.count,
+                node_group_id=shard.node_group_id,
+                slots=shard.slots,
+                member=shard.member,
+                keys=shard.keys,
+            )
+            read_back(store, snapshot.uid, file, fleet.keys.unwrap)
+            files.append(file)
+        copied = Manifest(
+            snapshot=snapshot.name,
+            engine=manifest.engine,
+            engine_version=manifest.engine_version,
+            cluster_enabled=manifest.cluster_enabled,
+            created_at=manifest.created_at,
+            shards=tuple(files),
+        )
+        store.publish(snapshot.uid, copied)
+
+    async with progress_shown(snapshot, progress, lease.scope, fleet, what=f"copy {snapshot.name}"):
+        await in_thread(work, handle)
+    async with fleet.store.begin(lease.scope) as tx:
+        await leases.require(tx, lease, holder=fleet.holder)
+        row = await tx.session.get(Snapshot, snapshot.uid, with_for_update=True)
+        assert row is not None, "the lease is held, so the snapshot is there"
+        lifecycle.fire(row, lifecycle.Event.COMPLETED)
+        row.bytes_done = row.bytes_total = original.bytes_total or progress.done
+        source = await tx.session.get(Snapshot, original.uid, with_for_update=True)
+        if source is not None and source.status == lifecycle.COPYING:
+            await snapshots.release(tx, source)
+    log.info("snapshot_copied", snapshot=snapshot.name, of=original.name)
+
+
+async def _export(snapshot: Snapshot, lease: Lease, fleet: Fleet) -> None:
+    bucket, name = snapshot.export["bucket"], snapshot.export["name"]
+    place, handle = fleet.s3(lease.scope.region), CopyHandle()
+    progress = Progress(snapshot.bytes_total)
+
+    def work() -> None:
+        manifest = fleet.snapshots.manifest(snapshot.uid)
+        made: list[ObjectName] = []
+        try:
+            for number, shard in enumerate(manifest.shards, start=1):
+                target = ObjectName(bucket, export_key(name, number))
+                forget_uploads(place, target)
+                made.append(target)
+                parts = read_shard(fleet.snapshots, snapshot.uid, shard, fleet.keys.unwrap)
+                upload(place, target, _counted(parts, progress, handle))
+        except Exception:
+            # All shards or none: one without the others is nobody's backup.
+            for target in made:
+                remove_object(place, target)
+            raise
+
+    async with progress_shown(
+        snapshot, progress, lease.scope, fleet, what=f"export {snapshot.name}"
+    ):
+        await in_thread(work, handle)
+    await _end_export(
+        snapshot, lease, fleet, f"Snapshot '{snapshot.name}' exported to S3 bucket {bucket}"
+    )
+    log.info("snapshot_exported", snapshot=snapshot.name, bucket=bucket)
+
+
+async def _end_export(snapshot: Snapshot, lease: Lease, fleet: Fleet, text: str) -> None:
+    async with fleet.store.begin(lease.scope) as tx:
+        await leases.require(tx, lease, holder=fleet.holder)
+        row = await tx.session.get(Snapshot, snapshot.uid, with_for_update=True)
+        assert row is not None, "the lease is held, so the snapshot is there"
+        row.export = {}
+        row.bytes_done = row.bytes_total or 0
+        await snapshots.release(tx, row)
+        tx.emit(CLUSTER, source_of(row), text)
+
+
+async def _fail(snapshot: Snapshot, lease: Lease, fleet: Fleet, reason: str) -> Outcome:
+    log.warning("snapshot_work_failed", snapshot=snapshot.name, reason=reason)
+    if snapshot.status == lifecycle.EXPORTING:
+        text = f"Export of snapshot with ID '{snapshot.name}' failed: {reason}"
+        await _end_export(snapshot, lease, fleet, text)
+        return GiveUp(reason)
+    if snapshot.status == lifecycle.DELETING:
+        return Requeue(after_s=RETRY_S, reason=reason)
+    await asyncio.to_thread(fleet.snapshots.discard, snapshot.uid)
+    async with fleet.store.begin(lease.scope) as tx:
+        await leases.require(tx, lease, holder=fleet.holder)
+        row = await tx.session.get(Snapshot, snapshot.uid, with_for_update=True)
+        assert row is not None, "the lease is held, so the snapshot is there"
+        lifecycle.fire(row, lifecycle.Event.FAILED)
+        source = await tx.session.get(Snapshot, row.copy_of, with_for_update=True)
+        if source is not None and source.status == lifecycle.COPYING:
+            await snapshots.release(tx, source)
+        text = f"Copy of snapshot failed for snapshot with ID '{row.name}': {reason}"
+        tx.emit(CLUSTER, source_of(row), text)
+    return GiveUp(reason)
+
+
+def source_of(row: Snapshot) -> str:
+    """Return the cluster that events about a snapshot are filed under."""
+    entries = [entry.get("cache_cluster_id") for entry in row.node_snapshots]
+    return row.cache_cluster_id or next((e for e in entries if e), row.replication_group_id or "")
+
+
+def export_key(name: str, number: int) -> str:
+    """Return the key of a shard's object, as the service names it."""
+    return f"{name}-{number:04}.rdb"
+
+
+def _counted(parts: Iterator[bytes], progress: Progress, handle: CopyHandle) -> Iterator[bytes]:
+    for part in parts:
+        handle.check()
+        progress.count(len(part))
+        yield part

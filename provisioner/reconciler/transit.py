@@ -1,0 +1,98 @@
+"""How a subject's traffic travels here and now: the decision, and what follows from it for nodes.
+
+The decision is made anew from the record at every look. What it depends on: the mode, whether the
+binary has TLS, and whether the gateway has to look at connections for another reason.
+"""
+
+from __future__ import annotations
+
+from cachefleet.engine.types import Engine, EngineBinary
+from cachefleet.engine.valkey.config import Listening, TlsFiles
+from cachefleet.provisioner.planning.transit import (
+    PLAIN,
+    Transit,
+    decide_transit,
+    node_identity,
+)
+from cachefleet.provisioner.reconciler.binaries import binary_for
+from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.records import SubjectRecord, own_endpoint
+from cachefleet.provisioner.state.tables import CacheNode
+
+
+def transit_of(record: SubjectRecord, fleet: Fleet) -> Transit:
+    """Return how the subject's traffic is to travel.
+
+    Raises:
+        NoEngineBinary: nothing here can run its engine.
+    """
+    guarded = is_guarded(record)
+    if record.transit_mode is None and not guarded:
+        return PLAIN
+    return _decide(record, binary_for(record, fleet), guarded=guarded)
+
+
+def is_guarded(record: SubjectRecord) -> bool:
+    """Tell whether the gateway has to look at what clients say before the engine does.
+
+    While a first AUTH token is introduced, clients with and without it are let in. An engine whose
+    default user needs no password refuses ``AUTH <token>``, so that has to be turned into what it
+    takes.
+    """
+    group = record.group
+    return group is not None and bool(group.auth_token_sha256s) and not group.auth_token_required
+
+
+def _decide(record: SubjectRecord, binary: EngineBinary, *, guarded: bool) -> Transit:
+    return decide_transit(
+        engine=record.engine,
+        mode=record.transit_mode,
+        binary_tls=binary.tls,
+        bundled=binary.source == "bundled",
+        guarded=guarded and record.engine is not Engine.MEMCACHED,
+    )
+
+
+def listening_for(
+    node: CacheNode, record: SubjectRecord, fleet: Fleet, transit: Transit
+) -> Listening:
+    """Return the ports of a node, which has been given all that it needs.
+
+    Its certificate is issued here where it has none: an engine does not start without.
+    """
+    own = own_endpoint(node)
+    if not transit.engine_tls:
+        inner = node.engine_port if transit.inner_port else None
+        return Listening(port=inner or own.port, client_port=own.port if inner else None)
+    tls = node_certificate(node, record, fleet)
+    if not transit.fronted:
+        return Listening(
+            port=node.engine_port or 0 if transit.inner_port else 0,
+            tls_port=own.port,
+            tls=tls,
+            tls_replication=True,
+        )
+    assert node.engine_port is not None, node.uid
+    return Listening(
+        port=node.engine_port,
+        tls_port=node.replication_port,
+        tls=tls,
+        tls_replication=True,
+        client_port=own.port,
+    )
+
+
+def gateway_name(node_uid: str) -> str:
+    """Return the name of the certificate that the gateway shows in a node's place."""
+    return f"{node_uid}-gateway"
+
+
+def node_certificate(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> TlsFiles:
+    """Return the files of the node's certificate, issued now where it has none that is good."""
+    identity = node_identity(
+        member=node.member_name,
+        node_id=node.cache_node_id,
+        host=own_endpoint(node).host,
+        endpoints=sorted(row.host for row in record.addresses if row.node_uid is None),
+    )
+    return fleet.certificates.ensure(node.uid, identity)

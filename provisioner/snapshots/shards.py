@@ -1,0 +1,175 @@
+"""One shard's data on its way: from a node into the store, and read back. Blocking, for threads."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
+
+from cachefleet.engine.rdb.reader import (
+    CHECKSUM_BYTES,
+    HEADER_BYTES,
+    NotAnRdb,
+    check_ends,
+    parse_header,
+)
+from cachefleet.provisioner.snapshots.manifest import ShardFile
+from cachefleet.provisioner.snapshots.sealing import DataKey, Sealer, Unwrap, unseal
+from cachefleet.provisioner.snapshots.store import READ_BYTES, ShardWriter, SnapshotStore
+
+TAIL_BYTES = CHECKSUM_BYTES + 1
+
+Take = Callable[[bytes], None]
+Pull = Callable[[Take], None]  # calls it with the parts of an RDB, in order, then returns
+Count = Callable[[int], None]  # told of every part's size
+
+
+class NotReadBack(Exception):
+    """What the store gives back is not what was written."""
+
+
+class _Hashing:
+    """A file in the store that remembers what was written to it."""
+
+    def __init__(self, writer: ShardWriter) -> None:
+        self._writer = writer
+        self.digest = hashlib.sha256()
+        self.size_bytes = 0
+
+    def write(self, data: bytes) -> None:
+        self._writer.write(data)
+        self.digest.update(data)
+        self.size_bytes += len(data)
+
+
+class _Ends:
+    """Keeps the first and the last bytes of what goes by."""
+
+    def __init__(self) -> None:
+        self.head = b""
+        self.tail = b""
+
+    def see(self, data: bytes) -> None:
+        if len(self.head) < HEADER_BYTES:
+            self.head += data[: HEADER_BYTES - len(self.head)]
+        self.tail = (self.tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]
+
+
+def write_shard(
+    store: SnapshotStore,
+    uid: str,
+    name: str,
+    pull: Pull,
+    *,
+    key: DataKey | None,
+    count: Count,
+    node_group_id: str = "",
+    slots: str = "",
+    member: str = "",
+    keys: int | None = None,
+) -> ShardFile:
+    """Write what *pull* gives as a file of snapshot *uid*, sealed where there is a *key*.
+
+    Raises:
+        NotAnRdb: it was no whole RDB.
+        OSError: the store took no more; whatever *pull* raises.
+    """
+    writer = store.create(uid, name)
+    stored = _Hashing(writer)
+    clear, ends, size_bytes = hashlib.sha256(), _Ends(), 0
+    sealer = None if key is None else Sealer(stored.write, key)
+
+    def take(data: bytes) -> None:
+        nonlocal size_bytes
+        ends.see(data)
+        size_bytes += len(data)
+        if sealer is None:
+            stored.write(data)
+        else:
+            clear.update(data)
+            sealer.write(data)
+        count(len(data))
+
+    try:
+        pull(take)
+        check_ends(ends.head, ends.tail)
+        if sealer is not None:
+            sealer.close()
+        writer.close()
+    except BaseException:
+        writer.abandon()
+        raise
+    digest = stored.digest if sealer is None else clear
+    return ShardFile(
+        name=name,
+        node_group_id=node_group_id,
+        slots=slots,
+        member=member,
+        size_bytes=size_bytes,
+        sha256=digest.hexdigest(),
+        stored_bytes=stored.size_bytes,
+        stored_sha256=stored.digest.hexdigest(),
+        sealed=sealer is not None,
+        rdb=ends.head.decode("ascii"),
+        keys=keys,
+    )
+
+
+def read_back(store: SnapshotStore, uid: str, shard: ShardFile, unwrap: Unwrap) -> None:
+    """Read a written file again, and open it where it is sealed.
+
+    Raises:
+        NotReadBack: it is not what was written.
+    """
+    with store.open_written(uid, shard.name) as file:
+        _drain(_proven(file, shard, unwrap))
+
+
+def read_shard(store: SnapshotStore, uid: str, shard: ShardFile, unwrap: Unwrap) -> Iterator[bytes]:
+    """Give the RDB of a shard in parts. Only when the last was given is it known to be right.
+
+    Raises:
+        SnapshotMissing: it is not there.
+        NotReadBack, Tampered: it is not what was written.
+    """
+    with store.open(uid, shard.name) as file:
+        yield from _proven(file, shard, unwrap)
+
+
+def _proven(file: BinaryIO, shard: ShardFile, unwrap: Unwrap) -> Iterator[bytes]:
+    digest, size_bytes = hashlib.sha256(), 0
+    parts = unseal(file, unwrap) if shard.sealed else _parts(file)
+    for part in parts:
+        digest.update(part)
+        size_bytes += len(part)
+        yield part
+    if size_bytes != shard.size_bytes or digest.hexdigest() != shard.sha256:
+        raise NotReadBack(f"{shard.name} is not what was written")
+
+
+def _parts(file: BinaryIO) -> Iterator[bytes]:
+    while part := file.read(READ_BYTES):
+        yield part
+
+
+def _drain(parts: Iterator[bytes]) -> None:
+    for _ in parts:
+        pass
+
+
+def rdb_version(rdb: str) -> str:
+    """Return a header as people read it."""
+    try:
+        header = parse_header(rdb.encode())
+    except NotAnRdb:
+        return rdb
+    return f"{header.magic} {header.version}"
+
+
+__all__ = [
+    "NotReadBack",
+    "rdb_version",
+    "read_back",
+    "read_shard",
+    "write_shard",
+]

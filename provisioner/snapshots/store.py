@@ -1,0 +1,197 @@
+"""Where snapshots lie: a folder of files, or a bucket of objects. Blocking: called in threads.
+
+A snapshot is written under a name that nobody reads, and gets its own only when all of it is there
+and has been read back. So a crash at any instant leaves either the whole or a leftover that
+:meth:`discard` removes; it is called before every attempt and when the snapshot goes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from cachefleet.provisioner.snapshots.manifest import (
+    MANIFEST_BYTES_MAX,
+    MANIFEST_FILE,
+    Manifest,
+    parse_manifest,
+)
+
+ASIDE_SUFFIX = ".aside"
+READ_BYTES = 1 << 20
+# Written back as it comes, so that the last flush does not wait for gigabytes.
+FLUSH_EVERY_BYTES = 32 << 20
+
+
+class SnapshotMissing(Exception):
+    """What the record calls a snapshot is not in the store, or not whole."""
+
+
+class StoreUnavailable(Exception):
+    """The store does not answer: nothing is known of what is in it."""
+
+
+class ShardWriter(Protocol):
+    """Takes the bytes of one file. It counts only after :meth:`close`."""
+
+    def write(self, data: bytes) -> None: ...
+
+    def close(self) -> None:
+        """Make what was written last; the file is whole from here on."""
+
+    def abandon(self) -> None:
+        """Throw away what was written."""
+
+
+class SnapshotStore(Protocol):
+    """Keeps snapshots by their uid."""
+
+    def create(self, uid: str, name: str) -> ShardWriter:
+        """Begin a file of a snapshot that is being written."""
+        ...
+
+    def open_written(self, uid: str, name: str) -> contextlib.AbstractContextManager[BinaryIO]:
+        """Open a file of a snapshot that is still being written, to read it back."""
+        ...
+
+    def publish(self, uid: str, manifest: Manifest) -> None:
+        """Make what was written the snapshot. May be repeated."""
+        ...
+
+    def manifest(self, uid: str) -> Manifest:
+        """Return the manifest of a whole snapshot.
+
+        Raises:
+            SnapshotMissing: there is none.
+        """
+        ...
+
+    def open(self, uid: str, name: str) -> contextlib.AbstractContextManager[BinaryIO]:
+        """Open a file of a whole snapshot.
+
+        Raises:
+            SnapshotMissing: there is none.
+        """
+        ...
+
+    def discard(self, uid: str) -> None:
+        """Remove what was written of a snapshot that did not come about. May be repeated."""
+        ...
+
+    def remove(self, uid: str) -> None:
+        """Remove a snapshot and whatever was left of it. May be repeated."""
+        ...
+
+    def known(self) -> set[str]:
+        """Return the uids of which there is anything here."""
+        ...
+
+
+class FolderStore:
+    """A directory for each snapshot, written under another name and renamed. Private to us."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def create(self, uid: str, name: str) -> ShardWriter:
+        directory = self._aside(uid)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return _FileWriter(directory / name)
+
+    @contextlib.contextmanager
+    def open_written(self, uid: str, name: str) -> Iterator[BinaryIO]:
+        with (self._aside(uid) / name).open("rb") as file:
+            yield file
+
+    def publish(self, uid: str, manifest: Manifest) -> None:
+        aside, final = self._aside(uid), self._root / uid
+        if final.exists():
+            return  # a former attempt got as far as this
+        writer = _FileWriter(aside / MANIFEST_FILE)
+        writer.write(manifest.render())
+        writer.close()
+        _sync_directory(aside)
+        aside.rename(final)
+        _sync_directory(self._root)
+
+    def manifest(self, uid: str) -> Manifest:
+        with self.open(uid, MANIFEST_FILE) as file:
+            return parse_manifest(file.read(MANIFEST_BYTES_MAX))
+
+    @contextlib.contextmanager
+    def open(self, uid: str, name: str) -> Iterator[BinaryIO]:
+        try:
+            file = (self._root / uid / name).open("rb")
+        except FileNotFoundError as error:
+            raise SnapshotMissing(f"{name} of snapshot {uid} is not there") from error
+        with file:
+            yield file
+
+    def discard(self, uid: str) -> None:
+        shutil.rmtree(self._aside(uid), ignore_errors=True)
+
+    def remove(self, uid: str) -> None:
+        self.discard(uid)
+        final = self._root / uid
+        if final.exists():
+            # Out of its name first: half a snapshot must never be found under it.
+            final.rename(self._aside(uid))
+            self.discard(uid)
+
+    def known(self) -> set[str]:
+        if not self._root.is_dir():
+            return set()
+        return {entry.name.removesuffix(ASIDE_SUFFIX) for entry in self._root.iterdir()}
+
+    def _aside(self, uid: str) -> Path:
+        return self._root / f"{uid}{ASIDE_SUFFIX}"
+
+
+class _FileWriter:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        self._written = 0
+        self._flushed = 0
+
+    def write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            count = os.write(self._descriptor, view)
+            view = view[count:]
+            self._written += count
+        if self._written - self._flushed >= FLUSH_EVERY_BYTES:
+            self._start_flush()
+
+    def close(self) -> None:
+        try:
+            os.fsync(self._descriptor)
+        finally:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def abandon(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+        self._path.unlink(missing_ok=True)
+
+    def _start_flush(self) -> None:
+        """Have the kernel write what there is, and forget what has long been written."""
+        if hasattr(os, "posix_fadvise"):
+            length = self._written - self._flushed
+            # Asks for nothing to be dropped that is still dirty: it only starts the writing.
+            os.posix_fadvise(self._descriptor, self._flushed, length, os.POSIX_FADV_DONTNEED)
+        self._flushed = self._written
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
