@@ -35,6 +35,7 @@ from cachefleet.provisioner.drivers.base import LaunchFailed, ProcessSpec
 from cachefleet.provisioner.planning.routes import RoutedNode, RoutedSubject, plan_routes
 from cachefleet.provisioner.planning.transit import endpoint_identity
 from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.naming import certified_endpoint_names
 from cachefleet.provisioner.reconciler.records import load_subject
 from cachefleet.provisioner.reconciler.transit import gateway_name
 from cachefleet.provisioner.state import lifecycle
@@ -215,7 +216,14 @@ class Endpoints:
             ("configuration", subject.configuration_endpoint),
         ):
             if endpoint is not None:
-                identity = endpoint_identity(subject=settings.name, kind=kind, host=endpoint.host)
+                identity = endpoint_identity(
+                    subject=settings.name,
+                    kind=kind,
+                    host=endpoint.host,
+                    names=certified_endpoint_names(
+                        kind, settings, self._fleet.settings.endpoint_domain
+                    ),
+                )
                 tls[endpoint] = self._tls(f"{subject.uid}-{kind}", identity, mode)
         for node in subject.fronted:
             identity = endpoint_identity(

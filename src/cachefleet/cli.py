@@ -50,6 +50,7 @@ Ephemeral = Annotated[
     bool | None, typer.Option("--ephemeral", help="Keep nothing: data ends with the server.")
 ]
 Mode = Annotated[str | None, typer.Option(help="auto, loopback or ports.")]
+Names = Annotated[str | None, typer.Option(help="addresses, hosts or dns.")]
 Host = Annotated[str | None, typer.Option(help="The address that the API listens on.")]
 Port = Annotated[int | None, typer.Option(help="Its port; 0 picks a free one.")]
 Auth = Annotated[str | None, typer.Option(help="off or enforce: whether signatures are checked.")]
@@ -90,6 +91,7 @@ def serve(
     failover_timeout_s: FailoverTimeout = None,
     auth: Auth = None,
     allow_reset: AllowReset = None,
+    endpoint_names: Names = None,
     allow_faults: AllowFaults = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
@@ -109,6 +111,7 @@ def serve(
         failover_timeout_s=failover_timeout_s,
         auth=auth,
         allow_reset=allow_reset,
+        endpoint_names=endpoint_names,
         allow_faults=allow_faults,
         log_level=log_level,
         log_format=log_format,
