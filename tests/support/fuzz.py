@@ -49,15 +49,85 @@ Send = Callable[[FuzzRequest], Awaitable[Answer]]
 def request(seed: int) -> FuzzRequest:
     """Return the request of a seed."""
     dice = random.Random(seed)
+    if dice.random() < 0.4:  # or the records would stay empty, and nothing would meet
+        operation, params = _sensible(dice)
+        if dice.random() < 0.5:
+            return _query(operation, params, dice, spoils=(0, 0, 0, 1))
+        return _rest(operation, params, dice, spoils=(0, 0, 0, 1))
     operation = dice.choice(OPERATIONS)
     shape = SERVICE.operation_model(operation).input_shape
-    params: dict[str, Any] = (
+    params = (
         Generator(seed, chance=dice.random() * 0.6, is_input=True).value(shape) if shape else {}
     )
     _use_known_names(params, dice)
     return (
         _query(operation, params, dice) if dice.random() < 0.5 else _rest(operation, params, dice)
     )
+
+
+def _sensible(dice: random.Random) -> tuple[str, dict[str, Any]]:
+    """Return an operation with parameters that may well be accepted."""
+    name = f"n{dice.randrange(12)}"
+    group = {"ReplicationGroupId": name}
+    cluster = {"CacheClusterId": name}
+    parameters = {"CacheParameterGroupName": name}
+    subnets = {"CacheSubnetGroupName": name, "SubnetIds": ["subnet-1"]}
+    node = {"CacheNodeType": "cache.t3.micro"}
+    choices: list[tuple[str, dict[str, Any]]] = [
+        (
+            "CreateReplicationGroup",
+            {
+                **group,
+                **node,
+                "ReplicationGroupDescription": "d",
+                "NumCacheClusters": dice.randrange(1, 7),
+            },
+        ),
+        (
+            "CreateReplicationGroup",
+            {
+                **group,
+                **node,
+                "ReplicationGroupDescription": "d",
+                "NumNodeGroups": dice.randrange(1, 4),
+                "ReplicasPerNodeGroup": dice.randrange(3),
+                "AutomaticFailoverEnabled": True,
+            },
+        ),
+        (
+            "CreateCacheCluster",
+            {
+                **cluster,
+                **node,
+                "Engine": dice.choice(["redis", "memcached"]),
+                "NumCacheNodes": dice.randrange(1, 4),
+            },
+        ),
+        (
+            "CreateCacheParameterGroup",
+            {**parameters, "CacheParameterGroupFamily": "redis7", "Description": "d"},
+        ),
+        ("CreateCacheSubnetGroup", {**subnets, "CacheSubnetGroupDescription": "d"}),
+        ("ModifyCacheSubnetGroup", {**subnets, "SubnetIds": ["subnet-2"]}),
+        (
+            "ModifyCacheParameterGroup",
+            {
+                **parameters,
+                "ParameterNameValues": [
+                    {"ParameterName": "timeout", "ParameterValue": str(dice.randrange(99))}
+                ],
+            },
+        ),
+        ("DeleteCacheParameterGroup", parameters),
+        ("DeleteCacheSubnetGroup", {"CacheSubnetGroupName": name}),
+        ("DeleteReplicationGroup", group),
+        ("DeleteCacheCluster", cluster),
+        ("DescribeReplicationGroups", dice.choice([{}, group])),
+        ("DescribeCacheClusters", dice.choice([{}, cluster, {"ShowCacheNodeInfo": True}])),
+        ("DescribeEvents", {"MaxRecords": dice.randrange(20, 101)}),
+        ("DescribeCacheParameters", parameters),
+    ]
+    return dice.choice(choices)
 
 
 def _use_known_names(params: dict[str, Any], dice: random.Random) -> None:
@@ -71,13 +141,18 @@ def _use_known_names(params: dict[str, Any], dice: random.Random) -> None:
             params[name] = dice.choice(("redis", "valkey", "memcached", "7.1", "8.0"))
 
 
-def _query(operation: str, params: dict[str, Any], dice: random.Random) -> FuzzRequest:
+def _query(
+    operation: str,
+    params: dict[str, Any],
+    dice: random.Random,
+    spoils: tuple[int, ...] = (0, 0, 1, 3),
+) -> FuzzRequest:
     model = SERVICE.operation_model(operation)
     serialized = create_serializer("query", include_validation=False).serialize_to_request(
         params, model
     )
     fields = [(key, str(value)) for key, value in serialized["body"].items()]
-    for _ in range(dice.choice((0, 0, 1, 3))):
+    for _ in range(dice.choice(spoils)):
         _spoil_fields(fields, dice)
     body = urlencode(fields).encode("utf-8", "replace")
     if dice.random() < 0.05:
@@ -103,14 +178,20 @@ def _spoil_fields(fields: list[tuple[str, str]], dice: random.Random) -> None:
             del fields[place]
 
 
-def _rest(operation: str, params: dict[str, Any], dice: random.Random) -> FuzzRequest:
+def _rest(
+    operation: str,
+    params: dict[str, Any],
+    dice: random.Random,
+    spoils: tuple[int, ...] = (0, 0, 1, 3),
+) -> FuzzRequest:
+    params = dict(params)
     route = dice.choice([one for one in routes().routes if one.operation.name == operation])
     path = route.path
     if route.member is not None:
         name = str(params.pop(route.member, dice.choice(NAMES)))
         path = path.replace(f"{{{route.member}}}", quote(name, safe="") or "x")
     document = json.loads(json.dumps(params, default=_text))
-    for _ in range(dice.choice((0, 0, 1, 3))):
+    for _ in range(dice.choice(spoils)):
         document = _spoiled(document, dice)
     headers = {}
     if dice.random() < 0.3 and not route.reads:
