@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import contextlib
 import gzip
+import logging
 import os
 import statistics
 import subprocess
@@ -26,9 +27,11 @@ from tests.console.browser import Console, launch, new_context, why_not
 from bench.fleet import READY, START_TIMEOUT_S
 from cachefleet import migrations
 from cachefleet.api.console import CONSOLE_DIR
+from cachefleet.control_plane import run_api
 from cachefleet.provisioner.clock import SystemClock
 from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.store import Store
+from cachefleet.settings import Settings
 
 GROUPS = 500
 MEMBERS = 2
@@ -82,9 +85,8 @@ async def populate(url: str, groups: int) -> None:
 @contextlib.contextmanager
 def api(url: str) -> Iterator[str]:
     """Serve the API of a database, without nodes; gives its address."""
-    words = ["api", "--port", "0", "--database-url", url, "--log-level", "error"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "cachefleet", *words], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "bench.console", "--serve", url], stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     try:
@@ -96,6 +98,17 @@ def api(url: str) -> Iterator[str]:
         process.terminate()
         process.wait(START_TIMEOUT_S)
         process.stdout.close()
+
+
+def serve(url: str) -> None:
+    """Serve the API alone; the command line would want PostgreSQL for that."""
+    logging.disable(logging.WARNING)
+    settings = Settings(port=0, database_url=url, log_level="error")
+    asyncio.run(
+        run_api(
+            settings, on_ready=lambda host, port: print(READY + f"http://{host}:{port}", flush=True)
+        )
+    )
 
 
 def first_row_ms(browser: Browser, url: str) -> float:
@@ -138,7 +151,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--groups", type=int, default=GROUPS)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.serve:
+        serve(options.serve)
+        return
     if reason := why_not():
         raise SystemExit(f"nothing to measure: {reason}")
     print(f"{options.groups} groups of {MEMBERS}; load {os.getloadavg()[0]:.1f}\n")
