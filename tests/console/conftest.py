@@ -32,9 +32,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Give the system's Chromium."""
+    """Give the system's Chromium.
+
+    For a module and no longer: its event loop runs for as long, and until it has ended no
+    asynchronous test of another room can run in this process.
+    """
     with sync_playwright() as playwright:
         browser = launch(playwright)
         yield browser
