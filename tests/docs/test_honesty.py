@@ -16,18 +16,12 @@ from tests.docs.runner import ROOT
 CLAIMS = [
     (
         "README.md",
-        "| Users, serverless, global datastores, log delivery |",
+        "| Serverless, global datastores, log delivery |",
         [
             "Log delivery is not built yet.",
-            "CreateUser",
             "CreateServerlessCache",
             "CreateGlobalReplicationGroup",
         ],
-    ),
-    (
-        "docs/parity.md",
-        "| Users and user groups |",
-        ["User groups are not built yet."],
     ),
 ]
 
