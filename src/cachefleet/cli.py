@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from cachefleet import __version__
-from cachefleet.progress import ProgressLine
+from cachefleet.progress import READING, ProgressLine
 
 if TYPE_CHECKING:
     from cachefleet.settings import Settings
@@ -43,6 +43,8 @@ app = typer.Typer(
 )
 database = typer.Typer(help="Look after the database.")
 app.add_typer(database, name="db")
+snapshot = typer.Typer(help="Look into snapshots.")
+app.add_typer(snapshot, name="snapshot")
 credentials = typer.Typer(help="Manage the access keys that requests are signed with.")
 app.add_typer(credentials, name="credentials")
 
@@ -52,6 +54,7 @@ Ephemeral = Annotated[
     bool | None, typer.Option("--ephemeral", help="Keep nothing: data ends with the server.")
 ]
 Mode = Annotated[str | None, typer.Option(help="auto, loopback or ports.")]
+Names = Annotated[str | None, typer.Option(help="addresses, hosts or dns.")]
 Host = Annotated[str | None, typer.Option(help="The address that the API listens on.")]
 Port = Annotated[int | None, typer.Option(help="Its port; 0 picks a free one.")]
 Auth = Annotated[str | None, typer.Option(help="off or enforce: whether signatures are checked.")]
@@ -97,6 +100,7 @@ def serve(
     failover_timeout_s: FailoverTimeout = None,
     auth: Auth = None,
     allow_reset: AllowReset = None,
+    endpoint_names: Names = None,
     allow_faults: AllowFaults = None,
     enforce_security_groups: EnforceGroups = None,
     ec2_endpoint_url: Ec2Url = None,
@@ -118,6 +122,7 @@ def serve(
         failover_timeout_s=failover_timeout_s,
         auth=auth,
         allow_reset=allow_reset,
+        endpoint_names=endpoint_names,
         allow_faults=allow_faults,
         enforce_security_groups=enforce_security_groups,
         ec2_endpoint_url=ec2_endpoint_url,
@@ -367,6 +372,30 @@ def status(
         asyncio.run(run())
     except NothingToShow as error:
         _fail(str(error))
+
+
+@snapshot.command("inspect")
+def snapshot_inspect(
+    what: Annotated[str, typer.Argument(metavar="FILE|NAME", help="An RDB file or a snapshot.")],
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what is in an RDB file, or in a snapshot: format, keys by database and type, sizes."""
+    from cachefleet.snapshot_report import CannotInspect, inspect, show
+
+    settings = _settings(data_dir=data_dir, database_url=database_url)
+    try:
+        with ProgressLine() as report:
+            found = asyncio.run(
+                inspect(what, settings, lambda done, total: report(READING, done, total))
+            )
+    except CannotInspect as error:
+        _fail(str(error))
+    if as_json:
+        print(json.dumps([one.as_json() for one in found], indent=2))
+    else:
+        show(found, _console())
 
 
 @app.command()

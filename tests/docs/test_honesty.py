@@ -16,11 +16,9 @@ from tests.docs.runner import ROOT
 CLAIMS = [
     (
         "README.md",
-        "| Serverless, global datastores, log delivery |",
+        "| Serverless caches |",
         [
-            "Log delivery is not built yet.",
             "CreateServerlessCache",
-            "CreateGlobalReplicationGroup",
         ],
     ),
 ]
