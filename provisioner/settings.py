@@ -27,6 +27,8 @@ class ProvisionerSettings:
     command_timeout_s: float = 2.0
     save_timeout_s: float = 60.0
     failover_timeout_s: float = 1.0
+    # Where logs are delivered: "folder", "aws", or the URL of an endpoint.
+    log_endpoint: str = "folder"
     # A folder, or s3://bucket/prefix; None is a folder in the data directory.
     snapshot_store: str | None = None
     s3_endpoint_url: str | None = None

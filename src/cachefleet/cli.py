@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from cachefleet import __version__
-from cachefleet.progress import ProgressLine
+from cachefleet.progress import READING, ProgressLine
 
 if TYPE_CHECKING:
     from cachefleet.settings import Settings
@@ -43,6 +43,8 @@ app = typer.Typer(
 )
 database = typer.Typer(help="Look after the database.")
 app.add_typer(database, name="db")
+snapshot = typer.Typer(help="Look into snapshots.")
+app.add_typer(snapshot, name="snapshot")
 credentials = typer.Typer(help="Manage the access keys that requests are signed with.")
 app.add_typer(credentials, name="credentials")
 
@@ -367,6 +369,30 @@ def status(
         asyncio.run(run())
     except NothingToShow as error:
         _fail(str(error))
+
+
+@snapshot.command("inspect")
+def snapshot_inspect(
+    what: Annotated[str, typer.Argument(metavar="FILE|NAME", help="An RDB file or a snapshot.")],
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what is in an RDB file, or in a snapshot: format, keys by database and type, sizes."""
+    from cachefleet.snapshot_report import CannotInspect, inspect, show
+
+    settings = _settings(data_dir=data_dir, database_url=database_url)
+    try:
+        with ProgressLine() as report:
+            found = asyncio.run(
+                inspect(what, settings, lambda done, total: report(READING, done, total))
+            )
+    except CannotInspect as error:
+        _fail(str(error))
+    if as_json:
+        print(json.dumps([one.as_json() for one in found], indent=2))
+    else:
+        show(found, _console())
 
 
 @app.command()

@@ -76,6 +76,7 @@ class Settings(BaseSettings):
         None
     )
     failover_timeout_s: Annotated[float, Field(ge=0.1, le=600)] = 1.0
+    log_endpoint: str = "folder"
 
     @classmethod
     def settings_customise_sources(
@@ -106,6 +107,13 @@ class Settings(BaseSettings):
                 backend = ""
             if backend not in ("postgresql", "sqlite"):
                 raise ValueError("a database URL is postgresql://user:password@host:port/name")
+        return value
+
+    @field_validator("log_endpoint")
+    @classmethod
+    def _is_an_endpoint(cls, value: str) -> str:
+        if value not in ("folder", "aws") and not value.startswith(("http://", "https://")):
+            raise ValueError("a log endpoint is folder, aws, or a URL")
         return value
 
     @field_validator("endpoint_network")
@@ -156,6 +164,7 @@ class Settings(BaseSettings):
             ephemeral=self.ephemeral,
             master_key_file=self.master_key_path,
             failover_timeout_s=self.failover_timeout_s,
+            log_endpoint=self.log_endpoint,
             snapshot_store=self.snapshot_store,
             s3_endpoint_url=self.s3_endpoint_url,
             kms_endpoint_url=self.kms_endpoint_url,

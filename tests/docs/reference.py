@@ -58,6 +58,8 @@ OPTIONS: Mapping[str, str] = {
     "memcached_flavor": "`bundled`: cachefleet's own memcached server. `stock`: the `memcached` "
     "binary, with auto discovery by the gateway at the configuration endpoint; its data is gone "
     "after a stop.",
+    "log_endpoint": "Where logs are delivered: `folder` (`logs` in the data directory), `aws`, or "
+    "the URL of an endpoint that speaks CloudWatch Logs and Firehose.",
     "snapshot_store": "Where snapshots are kept: a folder, or `s3://bucket/prefix`. A folder in "
     "the data directory unless given.",
     "s3_endpoint_url": "Where S3 is, for exports, seeds and an `s3://` store. AWS itself unless "

@@ -120,6 +120,8 @@ resource "aws_elasticache_replication_group" "plain" {
   multi_az_enabled           = true
   subnet_group_name          = aws_elasticache_subnet_group.private.name
   snapshot_window            = "03:00-04:00"
+  snapshot_retention_limit   = var.changed ? 3 : 2
+  final_snapshot_identifier  = "tf-plain-final"
   maintenance_window         = "sun:05:00-sun:06:00"
   tags                       = { purpose = "acceptance" }
 }
