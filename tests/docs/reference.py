@@ -36,6 +36,12 @@ OPTIONS: Mapping[str, str] = {
     "`loopback` on Linux, `ports` elsewhere.",
     "endpoint_network": "Loopback mode: where addresses are taken from; within 127.0.0.0/8.",
     "endpoint_host": "Ports mode: the address that all endpoints have.",
+    "endpoint_names": "How endpoints are answered: `addresses`, or names like the service's, "
+    "written to the hosts file (`hosts`) or answered by a DNS server of our own (`dns`).",
+    "endpoint_domain": "What those names end in.",
+    "dns_port": "The DNS server's port, on 127.0.0.1, UDP and TCP; 0 picks a free one, which is "
+    "logged.",
+    "hosts_file": "The hosts file that names are written to; they are taken out at the end.",
     "port_range": "Ports mode: where ports are taken from, as `FIRST-LAST`.",
     "auth": "`off` believes the credential scope. `enforce` verifies signatures with the keys of "
     "`cachefleet credentials`, and refuses everybody else.",
