@@ -170,7 +170,16 @@ def _ask_engines(server: Server, told: dict[str, Any]) -> dict[str, Any]:
         "plain_roles": roles,
         "shards": shards,
         "tokens": _accepted(server, told["sealed_primary"]),
+        "users": _users(server),
     }
+
+
+def _users(server: Server) -> list[Any]:
+    """Return what one user may do, and who is in the user group."""
+    client = server.client(ACCOUNT, REGION)
+    (app,) = client.describe_users(UserId="tf-app")["Users"]
+    (team,) = client.describe_user_groups(UserGroupId="tf-team")["UserGroups"]
+    return [app["AccessString"], sorted(team["UserIds"])]
 
 
 def _accepted(server: Server, host: str) -> list[bool]:
@@ -196,4 +205,10 @@ def _left(server: Server) -> list[str]:
     client = server.client(ACCOUNT, REGION)
     clusters = client.describe_cache_clusters()["CacheClusters"]
     groups = client.describe_replication_groups()["ReplicationGroups"]
-    return [c["CacheClusterId"] for c in clusters] + [g["ReplicationGroupId"] for g in groups]
+    users = [one for one in client.describe_users()["Users"] if one["UserId"] != "default"]
+    return [
+        *(cluster["CacheClusterId"] for cluster in clusters),
+        *(group["ReplicationGroupId"] for group in groups),
+        *(user["UserId"] for user in users),
+        *(team["UserGroupId"] for team in client.describe_user_groups()["UserGroups"]),
+    ]
