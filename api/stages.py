@@ -25,6 +25,7 @@ from cachefleet.api.settings import ApiSettings
 from cachefleet.api.throttle import Throttle
 from cachefleet.provisioner.clock import Clock
 from cachefleet.provisioner.state.errors import Stale
+from cachefleet.provisioner.state.ids import request_token
 from cachefleet.provisioner.state.scope import Scope
 
 if TYPE_CHECKING:
@@ -203,7 +204,11 @@ async def call_handler(
         raise _not_implemented(name)
     key = services.answers.key(name, context.scope, params)
     if key is None:
-        return await _change(handler, context, params)
+        told = request_token.set(context.request_id)
+        try:
+            return await _change(handler, context, params)
+        finally:
+            request_token.reset(told)
     # Before the records are read: a change in between makes the result too old at once.
     revision = await services.store.revision(context.scope)
     known, result = services.answers.find(key, revision)

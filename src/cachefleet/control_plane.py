@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
 import structlog
@@ -32,21 +32,30 @@ from cachefleet.progress import SAVING, STARTING, Reporter, no_report
 from cachefleet.provisioner.clock import Clock, SystemClock
 from cachefleet.provisioner.drivers.base import LaunchFailed
 from cachefleet.provisioner.drivers.local import LocalDriver
+from cachefleet.provisioner.health.cloudwatch import CloudWatch
+from cachefleet.provisioner.health.exposition import (
+    GatewayCollector,
+    NodeCollector,
+    ProvisionerCollector,
+)
 from cachefleet.provisioner.health.faults import FaultKeeper
 from cachefleet.provisioner.health.film import FilmMaker
 from cachefleet.provisioner.health.monitor import Monitor
 from cachefleet.provisioner.health.readers import ReaderWatch
 from cachefleet.provisioner.health.reports import FleetReports
-from cachefleet.provisioner.health.sampler import MetricsSampler
+from cachefleet.provisioner.health.sampler import Measured, MetricsSampler
 from cachefleet.provisioner.health.visits import NodeVisits
 from cachefleet.provisioner.maintenance.certificates import CertificateWatch
 from cachefleet.provisioner.maintenance.notifier import Notifier, publisher_of
 from cachefleet.provisioner.maintenance.scheduler import Maintenance
+from cachefleet.provisioner.reconciler.ec2 import Ec2Rules
 from cachefleet.provisioner.reconciler.endpoints import GATEWAY_UID, Endpoints
 from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.iam import watch_keys
 from cachefleet.provisioner.reconciler.loop import SYSTEM_SCOPE, Provisioner
 from cachefleet.provisioner.reconciler.places import forget_unknown
 from cachefleet.provisioner.reconciler.reset import FleetReset
+from cachefleet.provisioner.reconciler.security_groups import NoRules, SecurityGroups
 from cachefleet.provisioner.reconciler.stopping import stop_nodes
 from cachefleet.provisioner.state import leases
 from cachefleet.provisioner.state.errors import NewerSchema
@@ -218,14 +227,30 @@ async def _running_provisioner(
     provisioner = Provisioner(fleet, after_work=after_work)
     maintenance = Maintenance(store, clock, holder=fleet.holder, held=lambda: provisioner.leases)
     monitor = Monitor(fleet, provisioner, endpoints)
-    sampler = MetricsSampler(fleet, lambda: provisioner.leases, on_round=lambda found, at_s: None)
-    keeper = FaultKeeper(fleet, provisioner)
+    gateway_counts = GatewayCollector()
+    cloudwatch = CloudWatch(
+        settings.cloudwatch_endpoint_url, namespace=settings.cloudwatch_namespace
+    )
+
+    async def on_round(found: Sequence[Measured], at_s: int) -> None:
+        gateway_counts.status = await endpoints.status()
+        cloudwatch.take(found, at_s)
+
+    sampler = MetricsSampler(fleet, lambda: provisioner.leases, on_round=on_round)
+    keeper = FaultKeeper(fleet, held=lambda: provisioner.leases)
     await keeper.adopt()
     tasks = [
         asyncio.create_task(provisioner.run()),
         asyncio.create_task(monitor.run()),
+        asyncio.create_task(watch_keys(fleet, endpoints.sync)),
+        *(
+            [asyncio.create_task(fleet.security_groups.watch(endpoints.sync))]
+            if isinstance(fleet.security_groups, SecurityGroups)
+            else []
+        ),
         asyncio.create_task(keeper.run()),
         asyncio.create_task(sampler.run()),
+        asyncio.create_task(cloudwatch.run()),
         asyncio.create_task(ReaderWatch(fleet, provisioner, endpoints).run()),
         asyncio.create_task(maintenance.run()),
         asyncio.create_task(CertificateWatch(fleet, held=lambda: provisioner.leases).run()),
@@ -250,6 +275,11 @@ async def _running_provisioner(
             node_visits=NodeVisits(fleet),
             camera=FilmMaker(fleet, clock),
             inventory=fleet.inventory,
+            collectors=(
+                NodeCollector(sampler),
+                ProvisionerCollector(provisioner, fleet),
+                gateway_counts,
+            ),
         )
     finally:
         for task in tasks:
@@ -301,6 +331,9 @@ async def _make_fleet(settings: Settings, store: Store, clock: Clock) -> tuple[F
     )
     endpoints = Endpoints(fleet)
     fleet.sync_endpoints = endpoints.sync
+    if settings.enforce_security_groups:
+        source = Ec2Rules(settings.ec2_endpoint_url) if settings.ec2_endpoint_url else NoRules()
+        fleet.security_groups = SecurityGroups(fleet, source)
     if store.is_sqlite:
         async with store.begin(SYSTEM_SCOPE) as tx:
             # The directory's lock proves that whoever held these is gone.

@@ -18,7 +18,7 @@ def run(terraform: BackgroundRun) -> TerraformRun:
 
 def test_every_resource_is_applied(run: TerraformRun) -> None:
     assert run.applied.returncode == 0, run.applied.stderr
-    assert "10 added" in run.applied.stdout
+    assert "11 added" in run.applied.stdout
 
 
 def test_a_plan_finds_nothing_to_change(run: TerraformRun) -> None:
@@ -37,7 +37,7 @@ def test_what_terraform_tells_of_leads_to_engines(run: TerraformRun) -> None:
 
 def test_types_versions_and_parameters_are_changed_in_place(run: TerraformRun) -> None:
     assert run.changed.returncode == 0, run.changed.stderr
-    assert "0 added, 4 changed, 0 destroyed" in run.changed.stdout, run.changed.stdout
+    assert "0 added, 5 changed, 0 destroyed" in run.changed.stdout, run.changed.stdout
     assert run.replanned.returncode == 0, run.replanned.stdout + run.replanned.stderr
     told = run.answers_changed
     assert told["redis_policy"] == "allkeys-lfu"
@@ -45,8 +45,13 @@ def test_types_versions_and_parameters_are_changed_in_place(run: TerraformRun) -
     assert told["plain_roles"] == ["master", "slave"]
 
 
+def test_a_token_is_rotated(run: TerraformRun) -> None:
+    assert run.answers["tokens"] == [True, False]
+    assert run.answers_changed["tokens"] == [True, True]
+
+
 def test_everything_is_destroyed(run: TerraformRun) -> None:
     assert run.destroyed.returncode == 0, run.destroyed.stderr
-    assert "10 destroyed" in run.destroyed.stdout
+    assert "11 destroyed" in run.destroyed.stdout
     assert run.left == []
     assert "tf-plain-final" in run.snapshots

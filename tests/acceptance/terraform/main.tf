@@ -137,6 +137,18 @@ resource "aws_elasticache_replication_group" "restored" {
   snapshot_name              = "tf-seed"
 }
 
+resource "aws_elasticache_replication_group" "sealed" {
+  replication_group_id       = "tf-sealed"
+  description                = "TLS and a token"
+  engine                     = "valkey"
+  node_type                  = "cache.t3.micro"
+  num_cache_clusters         = 2
+  automatic_failover_enabled = true
+  transit_encryption_enabled = true
+  auth_token                 = var.changed ? "the-second-of-them-all" : "the-first-token-of-all"
+  auth_token_update_strategy = "ROTATE"
+}
+
 resource "aws_elasticache_replication_group" "sharded" {
   replication_group_id       = "tf-sharded"
   description                = "Two shards"
@@ -185,6 +197,10 @@ output "restored_primary" {
 
 output "plain_reader" {
   value = aws_elasticache_replication_group.plain.reader_endpoint_address
+}
+
+output "sealed_primary" {
+  value = aws_elasticache_replication_group.sealed.primary_endpoint_address
 }
 
 output "sharded_configuration_endpoint" {
