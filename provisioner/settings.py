@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cachefleet.engine.discovery import EngineSettings
 from cachefleet.provisioner.state.addresses import LoopbackPool, PortsPool
+from cachefleet.provisioner.state.master_key import FILE_NAME
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,6 +18,7 @@ class ProvisionerSettings:
     pool: LoopbackPool | PortsPool
     engines: EngineSettings = field(default_factory=EngineSettings)
     ephemeral: bool = False
+    master_key_file: Path | None = None
     operations_at_once_max: int = 16
     # A node that has not served a command for this long after its start has failed to start.
     start_timeout_s: float = 30.0
@@ -34,6 +36,11 @@ class ProvisionerSettings:
     memory_dir: Path | None = None
     # Whether faults that people inject are carried out.
     allow_faults: bool = False
+
+    @property
+    def master_key_path(self) -> Path:
+        """Return where the key is that secrets are sealed with."""
+        return self.master_key_file or self.data_dir / FILE_NAME
 
     @property
     def endpoints_are_bound(self) -> bool:

@@ -157,7 +157,6 @@ _UNBUILT_IN_CLUSTERS: Mapping[str, str] = {
 _UNBUILT_IN_GROUPS: Mapping[str, str] = {
     "GlobalReplicationGroupId": "Global datastores are not built yet.",
     "ServerlessCacheSnapshotName": "Restoring a serverless snapshot is not built yet.",
-    "UserGroupIds": "User groups are not built yet.",
     "LogDeliveryConfigurations": "Log delivery is not built yet.",
     "DataTieringEnabled": "Data tiering is not built yet.",
 }

@@ -15,7 +15,7 @@ from cachefleet.api.validation.refusals import wrong_combination, wrong_value
 SCALE_PERCENTAGES = range(1, 101)
 SCALE_INTERVAL_MINUTES_MAX = 1440
 # Pending values that an operation of their own deals with.
-_OF_OTHERS = frozenset({"Resharding"})
+_OF_OTHERS = frozenset({"Resharding", "UserGroups"})
 # What members of a group show of what is pending on their group.
 SHOWN_ON_MEMBERS = (
     "CacheNodeType",

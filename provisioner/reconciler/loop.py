@@ -17,6 +17,7 @@ from datetime import timedelta
 import structlog
 from sqlalchemy.exc import DBAPIError
 
+from cachefleet.provisioner.reconciler.apply_access import apply_access
 from cachefleet.provisioner.reconciler.apply_parameters import apply_parameters
 from cachefleet.provisioner.reconciler.change_primary import change_primary, end_primary
 from cachefleet.provisioner.reconciler.cluster_mode import change_cluster_mode
@@ -65,6 +66,7 @@ HANDLERS: Mapping[str, Handler] = {
     OperationKind.CHANGE_PRIMARY: change_primary,
     OperationKind.TEST_FAILOVER: end_primary,
     OperationKind.RESHARD: reshard,
+    OperationKind.APPLY_ACCESS: apply_access,
     OperationKind.SNAPSHOT: take_snapshot,
     OperationKind.TEST_MIGRATION: test_migration,
     OperationKind.START_MIGRATION: start_migration,

@@ -52,6 +52,10 @@ class Settings(BaseSettings):
     allow_reset: bool = False
     allow_faults: bool = False
     master_key_file: Path | None = None
+    enforce_security_groups: bool = False
+    ec2_endpoint_url: Annotated[str, Field(pattern=r"^https?://\S+$", max_length=2048)] | None = (
+        None
+    )
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
     valkey_server: str | None = None
@@ -150,6 +154,7 @@ class Settings(BaseSettings):
                 memcached_flavor=self.memcached_flavor,
             ),
             ephemeral=self.ephemeral,
+            master_key_file=self.master_key_path,
             failover_timeout_s=self.failover_timeout_s,
             snapshot_store=self.snapshot_store,
             s3_endpoint_url=self.s3_endpoint_url,
@@ -164,6 +169,7 @@ class Settings(BaseSettings):
         return ApiSettings(
             host=self.host,
             auth=self.auth,
+            enforce_security_groups=self.enforce_security_groups,
             account_id=self.account_id,
             default_region=self.default_region,
             s3_endpoint_url=self.s3_endpoint_url,

@@ -16,10 +16,8 @@ from tests.docs.runner import ROOT
 CLAIMS = [
     (
         "README.md",
-        "| Encryption, AUTH and users, serverless, global datastores, log delivery |",
+        "| Users, serverless, global datastores, log delivery |",
         [
-            "Encryption in transit is not built yet.",
-            "AUTH tokens are not built yet.",
             "Log delivery is not built yet.",
             "CreateUser",
             "CreateServerlessCache",
@@ -28,12 +26,8 @@ CLAIMS = [
     ),
     (
         "docs/parity.md",
-        "| `TransitEncryptionEnabled`, `AuthToken`, users |",
-        [
-            "Encryption in transit is not built yet.",
-            "AUTH tokens are not built yet.",
-            "User groups are not built yet.",
-        ],
+        "| Users and user groups |",
+        ["User groups are not built yet."],
     ),
 ]
 
