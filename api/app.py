@@ -30,6 +30,7 @@ from cachefleet.api.auth.identity import (
 )
 from cachefleet.api.console import CONSOLE_DIR, add_console
 from cachefleet.api.endpoint import FrontDoor, Observe
+from cachefleet.api.endpoint_names import EndpointNamer
 from cachefleet.api.front_end import FrontEnd, Ports
 from cachefleet.api.pipeline import Pipeline
 from cachefleet.api.prometheus import ServedCounts, add_metrics, both
@@ -89,7 +90,12 @@ def create_app(
     )
     pipeline = Pipeline(services)
     app = FastAPI(
-        title="cachefleet", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan
+        title="cachefleet",
+        version=__version__,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
     )
     front_end = FrontEnd(services=services, pipeline=pipeline, ports=ports or Ports())
     app.state.front_end = front_end
@@ -145,6 +151,9 @@ def make_services(
         clock=clock,
         settings=settings,
         bearer_tokens=bearer_tokens,
+        namer=None
+        if settings.endpoint_names == "addresses"
+        else EndpointNamer(settings.endpoint_domain),
     )
 
 

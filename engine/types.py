@@ -39,11 +39,13 @@ class Endpoint:
 class Upstream:
     """Whom the primary of a shard follows itself, where it does.
 
-    An *outside* one is not of this fleet: it knows neither our credentials nor our addresses.
+    An *outside* one is not of this fleet: it knows neither our credentials nor our addresses. An
+    *awaited* one has to be in sync before the shard counts as made.
     """
 
     endpoint: Endpoint
     outside: bool = False
+    awaited: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

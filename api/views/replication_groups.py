@@ -88,7 +88,12 @@ def _always(group: ReplicationGroup) -> dict[str, Any]:
     view: dict[str, Any] = {
         "ReplicationGroupId": group.name,
         "Description": group.description,
-        "GlobalReplicationGroupInfo": {},
+        "GlobalReplicationGroupInfo": {
+            "GlobalReplicationGroupId": group.global_name,
+            "GlobalReplicationGroupMemberRole": group.global_role,
+        }
+        if group.global_name is not None
+        else {},
         "Status": group.status,
         "PendingModifiedValues": shown_pending(group.pending, PENDING),
         "AutomaticFailover": group.automatic_failover,

@@ -51,6 +51,7 @@ CONCLUDED_BY_THEMSELVES = (
     OperationKind.CHANGE_PRIMARY,
     OperationKind.RESHARD,
     OperationKind.APPLY_ACCESS,
+    OperationKind.LOG_DELIVERY,
     OperationKind.TEST_MIGRATION,
     OperationKind.START_MIGRATION,
     OperationKind.COMPLETE_MIGRATION,

@@ -37,6 +37,7 @@ from cachefleet.provisioner.planning.routes import RoutedNode, RoutedSubject, pl
 from cachefleet.provisioner.planning.transit import endpoint_identity
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.iam import KEYS_FILE, iam_options, keys_text
+from cachefleet.provisioner.reconciler.naming import certified_endpoint_names
 from cachefleet.provisioner.reconciler.records import load_subject
 from cachefleet.provisioner.reconciler.transit import gateway_name
 from cachefleet.provisioner.state import lifecycle
@@ -234,7 +235,14 @@ class Endpoints:
             ("configuration", subject.configuration_endpoint),
         ):
             if endpoint is not None:
-                identity = endpoint_identity(subject=settings.name, kind=kind, host=endpoint.host)
+                identity = endpoint_identity(
+                    subject=settings.name,
+                    kind=kind,
+                    host=endpoint.host,
+                    names=certified_endpoint_names(
+                        kind, settings, self._fleet.settings.endpoint_domain
+                    ),
+                )
                 tls[endpoint] = self._tls(f"{subject.uid}-{kind}", identity, mode)
         for node in subject.fronted:
             identity = endpoint_identity(

@@ -17,6 +17,7 @@ from cachefleet.engine.types import Endpoint, Engine
 from cachefleet.engine.valkey.adapter import ValkeyAdapter
 from cachefleet.engine.valkey.config import hidden_renames
 from cachefleet.provisioner.clock import Clock
+from cachefleet.provisioner.destinations.directory import Destinations
 from cachefleet.provisioner.drivers.base import Driver
 from cachefleet.provisioner.reconciler.certificates import Certificates
 from cachefleet.provisioner.reconciler.records import SubjectRecord, engine_endpoint
@@ -30,6 +31,7 @@ from cachefleet.provisioner.state.store import Store, Transaction
 from cachefleet.provisioner.state.tables import CacheNode
 
 ADMIN_USER = "cachefleet"
+LOGS_FOLDER = "logs"
 SNAPSHOTS_FOLDER = "snapshots"
 
 SyncEndpoints = Callable[[str | None], Awaitable[None]]
@@ -88,8 +90,15 @@ class Fleet:
     trusted_until_s: dict[str, float] = field(default_factory=dict)
     # Processes that a pass is ending itself: their exits are no news.
     ending: set[str] = field(default_factory=set)
+    # Where logs are delivered.
+    destinations: Destinations = field(init=False)
     _valkey: dict[str, ValkeyAdapter] = field(default_factory=dict)
     _memcached: dict[str, MemcachedAdapter] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.destinations = Destinations(
+            endpoint=self.settings.log_endpoint, folder=self.settings.data_dir / LOGS_FOLDER
+        )
 
     @functools.cached_property
     def certificates(self) -> Certificates:
@@ -206,3 +215,4 @@ class Fleet:
         """Close all connections to engines."""
         for uid in [*self._valkey, *self._memcached]:
             await self.forget(uid)
+        self.destinations.close()

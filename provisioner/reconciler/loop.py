@@ -22,6 +22,8 @@ from cachefleet.provisioner.reconciler.apply_parameters import apply_parameters
 from cachefleet.provisioner.reconciler.change_primary import change_primary, end_primary
 from cachefleet.provisioner.reconciler.cluster_mode import change_cluster_mode
 from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.global_groups import settle_global
+from cachefleet.provisioner.reconciler.log_delivery import apply_log_delivery
 from cachefleet.provisioner.reconciler.migration import (
     complete_migration,
     start_migration,
@@ -67,6 +69,8 @@ HANDLERS: Mapping[str, Handler] = {
     OperationKind.TEST_FAILOVER: end_primary,
     OperationKind.RESHARD: reshard,
     OperationKind.APPLY_ACCESS: apply_access,
+    OperationKind.LOG_DELIVERY: apply_log_delivery,
+    OperationKind.SETTLE_GLOBAL: settle_global,
     OperationKind.SNAPSHOT: take_snapshot,
     OperationKind.TEST_MIGRATION: test_migration,
     OperationKind.START_MIGRATION: start_migration,

@@ -94,7 +94,11 @@ class SubjectRecord:
         for shard in self.group.node_groups:
             if shard.uid == node.node_group_uid and shard.upstream is not None:
                 told = shard.upstream
-                return Upstream(Endpoint(told["host"], told["port"]), outside=told["outside"])
+                return Upstream(
+                    Endpoint(told["host"], told["port"]),
+                    outside=told["outside"],
+                    awaited=self.is_creating,
+                )
         return None
 
     @property

@@ -16,6 +16,10 @@ from cachefleet.provisioner.planning.transit import (
 )
 from cachefleet.provisioner.reconciler.binaries import binary_for
 from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.naming import (
+    certified_endpoint_names,
+    certified_node_names,
+)
 from cachefleet.provisioner.reconciler.records import SubjectRecord, own_endpoint
 from cachefleet.provisioner.state.tables import CacheNode
 
@@ -96,5 +100,16 @@ def node_certificate(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> Tl
         node_id=node.cache_node_id,
         host=own_endpoint(node).host,
         endpoints=sorted(row.host for row in record.addresses if row.node_uid is None),
+        names=(
+            *certified_node_names(node, record.settings, fleet.settings.endpoint_domain),
+            *(
+                name
+                for row in sorted(record.addresses, key=lambda row: row.kind)
+                if row.node_uid is None
+                for name in certified_endpoint_names(
+                    row.kind, record.settings, fleet.settings.endpoint_domain
+                )
+            ),
+        ),
     )
     return fleet.certificates.ensure(node.uid, identity)

@@ -36,6 +36,8 @@ class OperationKind(enum.StrEnum):
     SNAPSHOT = "snapshot"  # copy the data of a subject's shards into a snapshot
     TEST_MIGRATION = "test_migration"  # look at a source outside, and change nothing
     START_MIGRATION = "start_migration"  # follow it until it is in sync
+    SETTLE_GLOBAL = "settle_global"  # do what is pending on a global datastore
+    LOG_DELIVERY = "log_delivery"  # look where logs are to go, and say whether they can
     COMPLETE_MIGRATION = "complete_migration"  # lead again
 
 

@@ -54,6 +54,7 @@ Ephemeral = Annotated[
     bool | None, typer.Option("--ephemeral", help="Keep nothing: data ends with the server.")
 ]
 Mode = Annotated[str | None, typer.Option(help="auto, loopback or ports.")]
+Names = Annotated[str | None, typer.Option(help="addresses, hosts or dns.")]
 Host = Annotated[str | None, typer.Option(help="The address that the API listens on.")]
 Port = Annotated[int | None, typer.Option(help="Its port; 0 picks a free one.")]
 Auth = Annotated[str | None, typer.Option(help="off or enforce: whether signatures are checked.")]
@@ -99,6 +100,7 @@ def serve(
     failover_timeout_s: FailoverTimeout = None,
     auth: Auth = None,
     allow_reset: AllowReset = None,
+    endpoint_names: Names = None,
     allow_faults: AllowFaults = None,
     enforce_security_groups: EnforceGroups = None,
     ec2_endpoint_url: Ec2Url = None,
@@ -120,6 +122,7 @@ def serve(
         failover_timeout_s=failover_timeout_s,
         auth=auth,
         allow_reset=allow_reset,
+        endpoint_names=endpoint_names,
         allow_faults=allow_faults,
         enforce_security_groups=enforce_security_groups,
         ec2_endpoint_url=ec2_endpoint_url,

@@ -14,7 +14,9 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import structlog
 import uvicorn
@@ -28,8 +30,10 @@ from cachefleet.api.auth.stored import StoredCredentials
 from cachefleet.api.front_end import Ports
 from cachefleet.engine.catalog import Catalog
 from cachefleet.engine.discovery import discover
+from cachefleet.engine.names.server import serve_names
 from cachefleet.progress import SAVING, STARTING, Reporter, no_report
 from cachefleet.provisioner.clock import Clock, SystemClock
+from cachefleet.provisioner.delivery.service import LogDelivery
 from cachefleet.provisioner.drivers.base import LaunchFailed
 from cachefleet.provisioner.drivers.local import LocalDriver
 from cachefleet.provisioner.health.cloudwatch import CloudWatch
@@ -46,6 +50,7 @@ from cachefleet.provisioner.health.reports import FleetReports
 from cachefleet.provisioner.health.sampler import Measured, MetricsSampler
 from cachefleet.provisioner.health.visits import NodeVisits
 from cachefleet.provisioner.maintenance.certificates import CertificateWatch
+from cachefleet.provisioner.maintenance.names import NameDirectory
 from cachefleet.provisioner.maintenance.notifier import Notifier, publisher_of
 from cachefleet.provisioner.maintenance.scheduler import Maintenance
 from cachefleet.provisioner.reconciler.ec2 import Ec2Rules
@@ -239,7 +244,9 @@ async def _running_provisioner(
     sampler = MetricsSampler(fleet, lambda: provisioner.leases, on_round=on_round)
     keeper = FaultKeeper(fleet, held=lambda: provisioner.leases)
     await keeper.adopt()
+    names = await _make_names(settings, store)
     tasks = [
+        *names.tasks,
         asyncio.create_task(provisioner.run()),
         asyncio.create_task(monitor.run()),
         asyncio.create_task(watch_keys(fleet, endpoints.sync)),
@@ -252,6 +259,7 @@ async def _running_provisioner(
         asyncio.create_task(sampler.run()),
         asyncio.create_task(cloudwatch.run()),
         asyncio.create_task(ReaderWatch(fleet, provisioner, endpoints).run()),
+        asyncio.create_task(LogDelivery(fleet, held=lambda: provisioner.leases).run()),
         asyncio.create_task(maintenance.run()),
         asyncio.create_task(CertificateWatch(fleet, held=lambda: provisioner.leases).run()),
         asyncio.create_task(Notifier(store, clock, publisher_of(settings.sns_endpoint_url)).run()),
@@ -311,6 +319,51 @@ async def _report_start(fleet: Fleet, report: Reporter) -> None:
             await asyncio.sleep(PROGRESS_EVERY_S)
     finally:
         report(STARTING, total, total)
+
+
+@dataclass(slots=True)
+class _Names:
+    """What makes endpoint names known while the nodes run."""
+
+    tasks: list[asyncio.Task[None]]
+
+
+async def _make_names(settings: Settings, store: Store) -> _Names:
+    """Begin to make endpoint names known, where they are wanted.
+
+    Raises:
+        CannotStart: the hosts file cannot be written, or the DNS port cannot be listened on.
+    """
+    if settings.endpoint_names == "addresses":
+        return _Names([])
+    hosts_file = settings.hosts_file if settings.endpoint_names == "hosts" else None
+    directory = NameDirectory(store, settings.endpoint_domain, hosts_file=hosts_file)
+    if hosts_file is not None and not os.access(hosts_file, os.R_OK | os.W_OK):
+        raise CannotStart(f"cannot write endpoint names to {hosts_file}: choose --hosts-file")
+    await directory.refresh()
+    tasks = [asyncio.create_task(directory.run())]
+    if hosts_file is None:
+        ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        serving = asyncio.create_task(_serve_names(settings, directory, ready))
+        waiting: set[asyncio.Future[Any]] = {serving, ready}
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if not ready.done():
+            tasks[0].cancel()
+            reason = getattr(serving.exception(), "strerror", "")
+            raise CannotStart(f"cannot answer names on 127.0.0.1:{settings.dns_port}: {reason}")
+        log.info("names_served", port=ready.result())
+        tasks.append(serving)
+    return _Names(tasks)
+
+
+async def _serve_names(
+    settings: Settings, directory: NameDirectory, ready: asyncio.Future[int]
+) -> None:
+    async with serve_names(
+        "127.0.0.1", settings.dns_port, domain=settings.endpoint_domain, lookup=directory.lookup
+    ) as port:
+        ready.set_result(port)
+        await asyncio.Event().wait()
 
 
 async def _make_fleet(settings: Settings, store: Store, clock: Clock) -> tuple[Fleet, Endpoints]:

@@ -45,6 +45,12 @@ class Settings(BaseSettings):
     endpoint_mode: Literal["auto", "loopback", "ports"] = "auto"
     endpoint_network: str = "127.100.0.0/16"
     endpoint_host: str = "127.0.0.1"
+    endpoint_names: Literal["addresses", "hosts", "dns"] = "addresses"
+    endpoint_domain: Annotated[
+        str, Field(pattern=r"^[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63}){0,3}$", max_length=100)
+    ] = "cachefleet.internal"
+    dns_port: Annotated[int, Field(ge=0, le=65_535)] = 8353
+    hosts_file: Path = Path("/etc/hosts")
     port_range: str = "20000-29999"
     auth: Literal["off", "enforce"] = "off"
     account_id: Annotated[str, Field(pattern=r"^\d{12}$")] = "000000000000"
@@ -76,6 +82,7 @@ class Settings(BaseSettings):
         None
     )
     failover_timeout_s: Annotated[float, Field(ge=0.1, le=600)] = 1.0
+    log_endpoint: str = "folder"
 
     @classmethod
     def settings_customise_sources(
@@ -106,6 +113,13 @@ class Settings(BaseSettings):
                 backend = ""
             if backend not in ("postgresql", "sqlite"):
                 raise ValueError("a database URL is postgresql://user:password@host:port/name")
+        return value
+
+    @field_validator("log_endpoint")
+    @classmethod
+    def _is_an_endpoint(cls, value: str) -> str:
+        if value not in ("folder", "aws") and not value.startswith(("http://", "https://")):
+            raise ValueError("a log endpoint is folder, aws, or a URL")
         return value
 
     @field_validator("endpoint_network")
@@ -156,6 +170,8 @@ class Settings(BaseSettings):
             ephemeral=self.ephemeral,
             master_key_file=self.master_key_path,
             failover_timeout_s=self.failover_timeout_s,
+            log_endpoint=self.log_endpoint,
+            endpoint_domain=None if self.endpoint_names == "addresses" else self.endpoint_domain,
             snapshot_store=self.snapshot_store,
             s3_endpoint_url=self.s3_endpoint_url,
             kms_endpoint_url=self.kms_endpoint_url,
@@ -176,6 +192,8 @@ class Settings(BaseSettings):
             kms_endpoint_url=self.kms_endpoint_url,
             allow_faults=self.allow_faults or self.ephemeral,
             allow_reset=self.allow_reset or self.ephemeral,
+            endpoint_names=self.endpoint_names,
+            endpoint_domain=self.endpoint_domain,
         )
 
     def _pool(self) -> LoopbackPool | PortsPool:

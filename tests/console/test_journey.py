@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,7 +22,7 @@ AVAILABLE = re.compile("Available")
 
 
 @pytest.fixture(scope="module")
-def pair(server: Server) -> Iterator[str]:
+def pair(server: Server) -> str:
     """Give the name of a primary with a replica."""
     client = server.client()
     client.create_replication_group(

@@ -36,6 +36,12 @@ OPTIONS: Mapping[str, str] = {
     "`loopback` on Linux, `ports` elsewhere.",
     "endpoint_network": "Loopback mode: where addresses are taken from; within 127.0.0.0/8.",
     "endpoint_host": "Ports mode: the address that all endpoints have.",
+    "endpoint_names": "How endpoints are answered: `addresses`, or names like the service's, "
+    "written to the hosts file (`hosts`) or answered by a DNS server of our own (`dns`).",
+    "endpoint_domain": "What those names end in.",
+    "dns_port": "The DNS server's port, on 127.0.0.1, UDP and TCP; 0 picks a free one, which is "
+    "logged.",
+    "hosts_file": "The hosts file that names are written to; they are taken out at the end.",
     "port_range": "Ports mode: where ports are taken from, as `FIRST-LAST`.",
     "auth": "`off` believes the credential scope. `enforce` verifies signatures with the keys of "
     "`cachefleet credentials`, and refuses everybody else.",
@@ -58,6 +64,8 @@ OPTIONS: Mapping[str, str] = {
     "memcached_flavor": "`bundled`: cachefleet's own memcached server. `stock`: the `memcached` "
     "binary, with auto discovery by the gateway at the configuration endpoint; its data is gone "
     "after a stop.",
+    "log_endpoint": "Where logs are delivered: `folder` (`logs` in the data directory), `aws`, or "
+    "the URL of an endpoint that speaks CloudWatch Logs and Firehose.",
     "snapshot_store": "Where snapshots are kept: a folder, or `s3://bucket/prefix`. A folder in "
     "the data directory unless given.",
     "s3_endpoint_url": "Where S3 is, for exports, seeds and an `s3://` store. AWS itself unless "

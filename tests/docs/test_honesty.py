@@ -16,12 +16,9 @@ from tests.docs.runner import ROOT
 CLAIMS = [
     (
         "README.md",
-        "| Users, serverless, global datastores, log delivery |",
+        "| Serverless caches |",
         [
-            "Log delivery is not built yet.",
-            "CreateUser",
             "CreateServerlessCache",
-            "CreateGlobalReplicationGroup",
         ],
     ),
     (
