@@ -30,8 +30,10 @@ from cachefleet.api.auth.identity import (
 )
 from cachefleet.api.console import CONSOLE_DIR, add_console
 from cachefleet.api.endpoint import FrontDoor, Observe
+from cachefleet.api.endpoint_names import EndpointNamer
 from cachefleet.api.front_end import FrontEnd, Ports
 from cachefleet.api.pipeline import Pipeline
+from cachefleet.api.prometheus import ServedCounts, add_metrics, both
 from cachefleet.api.protocol.model import Model, load_model
 from cachefleet.api.protocol.query import RequestParser
 from cachefleet.api.protocol.xml import ResponseSerializer
@@ -88,12 +90,20 @@ def create_app(
     )
     pipeline = Pipeline(services)
     app = FastAPI(
-        title="cachefleet", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan
+        title="cachefleet",
+        version=__version__,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
     )
     front_end = FrontEnd(services=services, pipeline=pipeline, ports=ports or Ports())
     app.state.front_end = front_end
-    rest = make_door(front_end, observe=observe)
-    app.add_middleware(FrontDoor, pipeline=pipeline, observe=observe, rest=rest)
+    counts = ServedCounts(front_end.ports.collectors)
+    add_metrics(app, counts)
+    note = counts.note if observe is None else both(counts.note, observe)
+    rest = make_door(front_end, observe=note)
+    app.add_middleware(FrontDoor, pipeline=pipeline, observe=note, rest=rest)
     _add_description(app, lambda: describe(model, services.registry, rest.routes, rest.extras))
     _add_health(app, readiness)
     add_console(app, settings, console_dir)
@@ -117,17 +127,20 @@ def make_services(
     bearer_tokens: BearerTokens | None = None,
 ) -> Services:
     """Compile the model's parsers and serializers and put the stages' services together."""
+    authenticator = Authenticator(
+        enforce=settings.auth == "enforce",
+        credentials=credentials if credentials is not None else StaticCredentials(),
+        account_id=settings.account_id,
+        default_region=settings.default_region,
+    )
+    if bearer_tokens is None and authenticator.enforces:
+        bearer_tokens = authenticator  # a key and its secret are a token, too
     return Services(
         model=model,
         registry=registry,
         parser=RequestParser(model),
         serializer=ResponseSerializer(model),
-        authenticator=Authenticator(
-            enforce=settings.auth == "enforce",
-            credentials=credentials if credentials is not None else StaticCredentials(),
-            account_id=settings.account_id,
-            default_region=settings.default_region,
-        ),
+        authenticator=authenticator,
         throttle=None
         if settings.request_rate_max is None
         else Throttle(
@@ -138,6 +151,9 @@ def make_services(
         clock=clock,
         settings=settings,
         bearer_tokens=bearer_tokens,
+        namer=None
+        if settings.endpoint_names == "addresses"
+        else EndpointNamer(settings.endpoint_domain),
     )
 
 

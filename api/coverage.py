@@ -53,6 +53,14 @@ EFFECTS: Mapping[str, str] = MappingProxyType(
         "each shard is uploaded to S3.",
         "CreateSnapshot": "A replica of each shard, or its primary where there is none, sends a "
         "copy of its data over the replication protocol. It serves meanwhile.",
+        "CreateUser": "None, until a user group that it is in is attached to a cache.",
+        "CreateUserGroup": "None, until it is attached to a cache.",
+        "DeleteUser": "Removes the user from every node; its connections end.",
+        "DeleteUserGroup": "None: it is attached to no cache.",
+        "ModifyUser": "Sets the user's rights and passwords on every node that knows it, for open "
+        "connections too.",
+        "ModifyUserGroup": "Adds and removes users on every node of every cache that the group is "
+        "attached to; the connections of those who left end.",
         "DecreaseReplicaCount": "Ends the replicas' processes and removes their directories.",
         "DeleteCacheCluster": "Ends the processes and removes their directories; with "
         "`FinalSnapshotIdentifier` after a snapshot.",

@@ -12,6 +12,8 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from prometheus_client.registry import Collector
+
 from cachefleet.api.pipeline import Pipeline
 from cachefleet.api.stages import Services
 from cachefleet.engine.discovery import Inventory
@@ -102,6 +104,8 @@ class Ports:
     node_visits: NodeVisits | None = None
     camera: Camera | None = None
     inventory: Inventory | None = None
+    # What Prometheus is told beside what the front-end counts itself.
+    collectors: tuple[Collector, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

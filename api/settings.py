@@ -63,6 +63,15 @@ class ApiSettings(BaseSettings):
     allow_reset: bool = Field(
         default=False, description="Whether `POST /v1/reset` may remove every resource."
     )
+    enforce_security_groups: bool = Field(
+        default=False, description="Whether VPC security groups say who reaches caches."
+    )
+    endpoint_names: Literal["addresses", "hosts", "dns"] = Field(
+        default="addresses", description="Whether endpoints are answered by address or by name."
+    )
+    endpoint_domain: str = Field(
+        default="cachefleet.internal", description="What the names of endpoints end in."
+    )
     access_log: bool = Field(default=True, description="Whether each request is logged.")
     request_rate_max: float | None = Field(
         default=None, gt=0, description="Requests a second of one account; more are throttled."

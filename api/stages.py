@@ -16,6 +16,7 @@ from cachefleet.api.answers import AnswerCache
 from cachefleet.api.auth.identity import Authenticator, BearerTokens, Identity, may_call
 from cachefleet.api.auth.sigv4 import SignatureRefused, SignedRequest
 from cachefleet.api.context import RequestContext
+from cachefleet.api.endpoint_names import EndpointNamer
 from cachefleet.api.faults import Fault
 from cachefleet.api.protocol.model import Model, Operation
 from cachefleet.api.protocol.query import InvalidValue, MalformedQuery, RequestParser, parse_form
@@ -25,6 +26,7 @@ from cachefleet.api.settings import ApiSettings
 from cachefleet.api.throttle import Throttle
 from cachefleet.provisioner.clock import Clock
 from cachefleet.provisioner.state.errors import Stale
+from cachefleet.provisioner.state.ids import request_token
 from cachefleet.provisioner.state.scope import Scope
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ class Services:
     clock: Clock
     settings: ApiSettings
     bearer_tokens: BearerTokens | None = None  # of /v1
+    namer: EndpointNamer | None = None
     answers: AnswerCache = field(default_factory=AnswerCache)
 
 
@@ -203,14 +206,25 @@ async def call_handler(
         raise _not_implemented(name)
     key = services.answers.key(name, context.scope, params)
     if key is None:
-        return await _change(handler, context, params)
+        told = request_token.set(context.request_id)
+        try:
+            result = await _change(handler, context, params)
+        finally:
+            request_token.reset(told)
+        return await _named(services, context, result)
     # Before the records are read: a change in between makes the result too old at once.
     revision = await services.store.revision(context.scope)
     known, result = services.answers.find(key, revision)
     if not known:
-        result = await handler(context, params)
+        result = await _named(services, context, await handler(context, params))
         services.answers.keep(key, revision, result)
     return result
+
+
+async def _named(services: Services, context: RequestContext, result: Result) -> Result:
+    if services.namer is None:
+        return result
+    return await services.namer.rename(context.store, context.scope, result)
 
 
 async def _change(handler: Handler, context: RequestContext, params: Mapping[str, Any]) -> Result:

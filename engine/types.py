@@ -145,7 +145,7 @@ class EngineBinary:
 
     *source* says where it was found (``wheel``, ``path``, ``settings``, ``bundled``).
     *directives* are the configuration names that the binary itself listed; empty where it
-    was not asked, and then the version decides.
+    was not asked, and then the version decides. *commands* are the commands it listed, likewise.
     """
 
     kind: Engine
@@ -155,6 +155,7 @@ class EngineBinary:
     source: str
     detail: str
     directives: frozenset[str] = field(default=frozenset(), repr=False)
+    commands: frozenset[str] = field(default=frozenset(), repr=False)
 
     @property
     def version_text(self) -> str:

@@ -18,6 +18,7 @@ from cachefleet.api.context import RequestContext
 from cachefleet.api.faults import Fault
 from cachefleet.api.registry import Params, Result, action
 from cachefleet.api.validation import engines, features, settings, shards
+from cachefleet.api.validation.group_access import user_groups_of_new
 from cachefleet.api.validation.identifiers import check_replication_group_id
 from cachefleet.api.validation.log_delivery import new_log_delivery
 from cachefleet.api.validation.refusals import not_built, wrong_combination, wrong_value
@@ -84,11 +85,18 @@ async def create_replication_group(ctx: RequestContext, params: Params) -> Resul
     async with ctx.begin() as tx:
         await _require_free(tx, request.name)
         layout = await _lay_out(ctx, tx, params, request)
+        user_group_ids = await user_groups_of_new(
+            tx,
+            params,
+            engine=request.version.engine.value,
+            engine_version=request.version.cluster_version,
+        )
         _refuse_unbuilt(params)
         group = _new_group(
             ctx,
             params,
             cluster_mode=layout.cluster_mode,
+            user_group_ids=user_group_ids,
             name=request.name,
             parameter_group_name=layout.parameter_group_name,
             subnet_group_name=layout.subnet_group_name,
@@ -341,6 +349,9 @@ async def _create_around(ctx: RequestContext, params: Params) -> Result:
         primary = await tx.get(CacheCluster, params["PrimaryClusterId"], lock=True)
         _check_primary(ctx, primary, params)
         plan = await _lay_out_around(tx, primary, params, name)
+        user_group_ids = await user_groups_of_new(
+            tx, params, engine=primary.engine, engine_version=primary.engine_version
+        )
         _refuse_unbuilt(params)
         windows = choose_windows(
             region=ctx.region,
@@ -369,6 +380,7 @@ async def _create_around(ctx: RequestContext, params: Params) -> Result:
             columns |= {"notification_topic_arn": topic, "notification_topic_status": "active"}
         if params.get("AutoMinorVersionUpgrade") is not None:
             columns["auto_minor_version_upgrade"] = params["AutoMinorVersionUpgrade"]
+        columns["user_group_ids"] = user_group_ids
         group = _new_group(ctx, params, cluster_mode=False, name=name, **columns)
         await tx.insert(group)
         await tx.new_subject(group.resource, group.uid)

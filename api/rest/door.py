@@ -13,6 +13,7 @@ from typing import Final
 from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
+from cachefleet.api.auth.identity import may_call
 from cachefleet.api.auth.sigv4 import SignedRequest
 from cachefleet.api.endpoint import (
     ClientGone,
@@ -31,8 +32,12 @@ from cachefleet.api.rest.pipeline import RestAnswer, RestPipeline, refusal
 from cachefleet.api.rest.requests import STATE
 from cachefleet.api.rest.routes import PREFIX, RouteTable
 from cachefleet.api.stages import Exchange, throttle
+from cachefleet.provisioner.state.ids import request_token
 
 DOOR: Final = "v1"
+# What an extra's methods count as, for keys that may only read.
+EXTRA_ACTS: Final = {"GET": "DescribeExtra", "HEAD": "DescribeExtra"}
+CHANGE: Final = "ChangeExtra"
 _CLOSE: Final = (b"connection", b"close")
 _BODY_METHODS: Final = frozenset({"POST", "PUT", "PATCH"})
 _NO_STORE: Final = (b"x-content-type-options", b"nosniff")
@@ -161,6 +166,14 @@ class RestDoor:
     async def _extra(
         self, exchange: Exchange, scope: Scope, receive: Receive, send: Send, started_s: float
     ) -> None:
+        assert exchange.identity is not None
+        request = exchange.request
+        if not may_call(exchange.identity, EXTRA_ACTS.get(request.method, CHANGE)):
+            fault = Fault("AccessDenied", "The key that was used is not allowed to do this.")
+            answer = refusal(fault, exchange.request_id, request.path)
+            await _send(send, answer, exchange.request_id, False, ())
+            self._record(None, answer.status, answer.code, exchange.request_id, started_s)
+            return
         sent = _Sent()
         body: bytes | None = exchange.request.body
 
@@ -186,7 +199,11 @@ class RestDoor:
             "request_id": exchange.request_id,
             "exchange": exchange,
         }
-        await self.extras({**scope, STATE: state}, replay, note)
+        told = request_token.set(exchange.request_id)
+        try:
+            await self.extras({**scope, STATE: state}, replay, note)
+        finally:
+            request_token.reset(told)
         code = None if sent.status < 400 else str(sent.status)
         self._record(None, sent.status, code, exchange.request_id, started_s)
 

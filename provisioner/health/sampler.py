@@ -7,7 +7,7 @@ that instant. The newest samples are also kept in memory, whole, for whoever cou
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -53,7 +53,7 @@ class Measured:
 
 
 # Called after each round with all that was measured in it, and when (seconds since 1970).
-OnRound = Callable[[Sequence[Measured], int], None]
+OnRound = Callable[[Sequence[Measured], int], Awaitable[None]]
 
 
 class MetricsSampler:
@@ -94,7 +94,7 @@ class MetricsSampler:
         self.newest = {one.node.uid: one for one in found}
         if found:
             await self._keep(found, at_s)
-        self._on_round(found, at_s)
+        await self._on_round(found, at_s)
         self._rounds += 1
         if self._rounds % TIDY_EVERY_ROUNDS == 0:
             async with self._fleet.store.begin(EVERYTHING) as tx:

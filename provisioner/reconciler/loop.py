@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -15,6 +17,7 @@ from datetime import timedelta
 import structlog
 from sqlalchemy.exc import DBAPIError
 
+from cachefleet.provisioner.reconciler.apply_access import apply_access
 from cachefleet.provisioner.reconciler.apply_parameters import apply_parameters
 from cachefleet.provisioner.reconciler.change_primary import change_primary, end_primary
 from cachefleet.provisioner.reconciler.cluster_mode import change_cluster_mode
@@ -65,6 +68,7 @@ HANDLERS: Mapping[str, Handler] = {
     OperationKind.CHANGE_PRIMARY: change_primary,
     OperationKind.TEST_FAILOVER: end_primary,
     OperationKind.RESHARD: reshard,
+    OperationKind.APPLY_ACCESS: apply_access,
     OperationKind.LOG_DELIVERY: apply_log_delivery,
     OperationKind.SETTLE_GLOBAL: settle_global,
     OperationKind.SNAPSHOT: take_snapshot,
@@ -95,6 +99,9 @@ class Provisioner:
         self.adopted = asyncio.Event()
         self._to_adopt: set[str] | None = None
         self._renew_at_s = 0.0
+        # For those who count: passes by kind and outcome, and the time that they took by kind.
+        self.passes: Counter[tuple[str, str]] = Counter()
+        self.pass_seconds: dict[str, float] = {}
         # Subjects whose work broke off unrecorded: it is filed anew as soon as it can be.
         self._unrecorded: set[str] = set()
 
@@ -199,7 +206,16 @@ class Provisioner:
         for uid in [uid for uid in self._held if uid not in ours]:
             await self._drop(uid)
         for uid in self._held:
-            self._fleet.trusted_until_s[uid] = now_s + leases.TRUSTED_S
+            self._fleet.trusted_until_s[uid] = self._trusted_until_s(now_s)
+
+    def _trusted_until_s(self, renewed_at_s: float) -> float:
+        """Return until when leases that were renewed then may be acted under.
+
+        SQLite's file is ours alone, by the directory's lock: nobody else can take a lease, also
+        while a full disk keeps us from renewing it.
+        """
+        alone = self._fleet.store.is_sqlite
+        return math.inf if alone else renewed_at_s + leases.TRUSTED_S
 
     async def _claim(self, now_s: float) -> None:
         fleet = self._fleet
@@ -220,7 +236,7 @@ class Provisioner:
             claimed = await operations.claim(tx, subject_uids=[*ready, *uids])
         for lease in taken:
             self._held[lease.subject_uid] = _Held(lease)
-            fleet.trusted_until_s[lease.subject_uid] = now_s + leases.TRUSTED_S
+            fleet.trusted_until_s[lease.subject_uid] = self._trusted_until_s(now_s)
         self._note_adopted(uids)
         for operation in claimed:
             held = self._held[operation.subject_uid]
@@ -259,6 +275,15 @@ class Provisioner:
             self._fleet.store.work_filed.set()
 
     async def _outcome(self, operation: Operation, held: _Held) -> Outcome:
+        began_s = self._fleet.clock.monotonic_s()
+        with structlog.contextvars.bound_contextvars(request_id=operation.token):
+            outcome = await self._handled(operation, held)
+        self.passes[operation.kind, type(outcome).__name__.lower()] += 1
+        took_s = self._fleet.clock.monotonic_s() - began_s
+        self.pass_seconds[operation.kind] = self.pass_seconds.get(operation.kind, 0.0) + took_s
+        return outcome
+
+    async def _handled(self, operation: Operation, held: _Held) -> Outcome:
         handler = HANDLERS[operation.kind]
         try:
             return await handler(operation, held.lease, self._fleet)

@@ -16,6 +16,10 @@ from cachefleet.provisioner.planning.transit import (
 )
 from cachefleet.provisioner.reconciler.binaries import binary_for
 from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.naming import (
+    certified_endpoint_names,
+    certified_node_names,
+)
 from cachefleet.provisioner.reconciler.records import SubjectRecord, own_endpoint
 from cachefleet.provisioner.state.tables import CacheNode
 
@@ -26,7 +30,7 @@ def transit_of(record: SubjectRecord, fleet: Fleet) -> Transit:
     Raises:
         NoEngineBinary: nothing here can run its engine.
     """
-    guarded = is_guarded(record)
+    guarded = is_guarded(record) or fleet.security_groups is not None
     if record.transit_mode is None and not guarded:
         return PLAIN
     return _decide(record, binary_for(record, fleet), guarded=guarded)
@@ -37,8 +41,10 @@ def is_guarded(record: SubjectRecord) -> bool:
 
     While a first AUTH token is introduced, clients with and without it are let in. An engine whose
     default user needs no password refuses ``AUTH <token>``, so that has to be turned into what it
-    takes.
+    takes. Users of IAM have tokens in the place of passwords, which no engine can check.
     """
+    if any(user.iam for user in record.users or ()):
+        return True
     group = record.group
     return group is not None and bool(group.auth_token_sha256s) and not group.auth_token_required
 
@@ -94,5 +100,16 @@ def node_certificate(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> Tl
         node_id=node.cache_node_id,
         host=own_endpoint(node).host,
         endpoints=sorted(row.host for row in record.addresses if row.node_uid is None),
+        names=(
+            *certified_node_names(node, record.settings, fleet.settings.endpoint_domain),
+            *(
+                name
+                for row in sorted(record.addresses, key=lambda row: row.kind)
+                if row.node_uid is None
+                for name in certified_endpoint_names(
+                    row.kind, record.settings, fleet.settings.endpoint_domain
+                )
+            ),
+        ),
     )
     return fleet.certificates.ensure(node.uid, identity)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import secrets
+from contextvars import ContextVar
 
 UID_BYTES = 8  # 16 hex digits: short enough for a unix socket path, long enough never to meet
 ENGINE_ID_BYTES = 20  # Valkey's cluster node and shard ids: 40 hex digits
 SECRET_BYTES = 24
+
+# The request that is being handled: operations that it files carry its id to the provisioner's log.
+request_token: ContextVar[str] = ContextVar("request_token", default="")
 
 
 def new_uid() -> str:

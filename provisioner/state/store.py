@@ -37,7 +37,7 @@ from cachefleet.provisioner.state import (
 )
 from cachefleet.provisioner.state.changes import Recorder
 from cachefleet.provisioner.state.errors import AlreadyExists, NotFound, Stale
-from cachefleet.provisioner.state.ids import new_uid
+from cachefleet.provisioner.state.ids import new_uid, request_token
 from cachefleet.provisioner.state.notifications import Notice, file_notices, topic_at_hand
 from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.tables import (
@@ -187,7 +187,7 @@ class Transaction:
             region=self.scope.region,
             state="queued",
             payload=dict(payload or {}),
-            token=token or new_uid(),
+            token=token or request_token.get() or new_uid(),
             attempt=0,
             progress="",
             created_at=self.now,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
+import os
 import sys
 import tomllib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO, TypeVar, cast
 
 import structlog
 import typer
@@ -17,13 +19,14 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from cachefleet import __version__
-from cachefleet.progress import ProgressLine
+from cachefleet.progress import READING, ProgressLine
 
 if TYPE_CHECKING:
     from cachefleet.settings import Settings
 
 T = TypeVar("T")
 
+PRIVATE_UMASK = 0o077
 EXIT_PROBLEM = 1
 EXIT_UNUSABLE = 2
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -40,6 +43,8 @@ app = typer.Typer(
 )
 database = typer.Typer(help="Look after the database.")
 app.add_typer(database, name="db")
+snapshot = typer.Typer(help="Look into snapshots.")
+app.add_typer(snapshot, name="snapshot")
 credentials = typer.Typer(help="Manage the access keys that requests are signed with.")
 app.add_typer(credentials, name="credentials")
 
@@ -49,6 +54,7 @@ Ephemeral = Annotated[
     bool | None, typer.Option("--ephemeral", help="Keep nothing: data ends with the server.")
 ]
 Mode = Annotated[str | None, typer.Option(help="auto, loopback or ports.")]
+Names = Annotated[str | None, typer.Option(help="addresses, hosts or dns.")]
 Host = Annotated[str | None, typer.Option(help="The address that the API listens on.")]
 Port = Annotated[int | None, typer.Option(help="Its port; 0 picks a free one.")]
 Auth = Annotated[str | None, typer.Option(help="off or enforce: whether signatures are checked.")]
@@ -65,6 +71,11 @@ FailoverTimeout = Annotated[
 ]
 Network = Annotated[str | None, typer.Option(help="Where loopback addresses are taken from.")]
 PortRange = Annotated[str | None, typer.Option(help="Where ports are taken from: FIRST-LAST.")]
+EnforceGroups = Annotated[
+    bool | None,
+    typer.Option("--enforce-security-groups", help="Let clients in by the rules of EC2 only."),
+]
+Ec2Url = Annotated[str | None, typer.Option(help="Where EC2's security groups are read.")]
 Account = Annotated[str | None, typer.Option(help="The account of the key: 12 digits.")]
 KeyScopeName = Annotated[
     str, typer.Option("--scope", help="full, read-only, or connect (IAM authentication only).")
@@ -89,7 +100,10 @@ def serve(
     failover_timeout_s: FailoverTimeout = None,
     auth: Auth = None,
     allow_reset: AllowReset = None,
+    endpoint_names: Names = None,
     allow_faults: AllowFaults = None,
+    enforce_security_groups: EnforceGroups = None,
+    ec2_endpoint_url: Ec2Url = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
 ) -> None:
@@ -108,7 +122,10 @@ def serve(
         failover_timeout_s=failover_timeout_s,
         auth=auth,
         allow_reset=allow_reset,
+        endpoint_names=endpoint_names,
         allow_faults=allow_faults,
+        enforce_security_groups=enforce_security_groups,
+        ec2_endpoint_url=ec2_endpoint_url,
         log_level=log_level,
         log_format=log_format,
     )
@@ -125,6 +142,8 @@ def api(
     database_url: DatabaseUrl = None,
     auth: Auth = None,
     allow_faults: AllowFaults = None,
+    enforce_security_groups: EnforceGroups = None,
+    ec2_endpoint_url: Ec2Url = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
 ) -> None:
@@ -137,6 +156,8 @@ def api(
         database_url=database_url,
         auth=auth,
         allow_faults=allow_faults,
+        enforce_security_groups=enforce_security_groups,
+        ec2_endpoint_url=ec2_endpoint_url,
         log_level=log_level,
         log_format=log_format,
     )
@@ -153,6 +174,8 @@ def provisioner(
     port_range: PortRange = None,
     failover_timeout_s: FailoverTimeout = None,
     allow_faults: AllowFaults = None,
+    enforce_security_groups: EnforceGroups = None,
+    ec2_endpoint_url: Ec2Url = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
 ) -> None:
@@ -167,6 +190,8 @@ def provisioner(
         port_range=port_range,
         failover_timeout_s=failover_timeout_s,
         allow_faults=allow_faults,
+        enforce_security_groups=enforce_security_groups,
+        ec2_endpoint_url=ec2_endpoint_url,
         log_level=log_level,
         log_format=log_format,
     )
@@ -283,6 +308,7 @@ def ca(
     from cachefleet.trust import NotUsable, authority_certificate, renew_certificates
 
     settings = _settings(data_dir=data_dir)
+    _configure_logging(settings)
     try:
         if renew:
             renew_certificates(settings)
@@ -348,6 +374,30 @@ def status(
         _fail(str(error))
 
 
+@snapshot.command("inspect")
+def snapshot_inspect(
+    what: Annotated[str, typer.Argument(metavar="FILE|NAME", help="An RDB file or a snapshot.")],
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what is in an RDB file, or in a snapshot: format, keys by database and type, sizes."""
+    from cachefleet.snapshot_report import CannotInspect, inspect, show
+
+    settings = _settings(data_dir=data_dir, database_url=database_url)
+    try:
+        with ProgressLine() as report:
+            found = asyncio.run(
+                inspect(what, settings, lambda done, total: report(READING, done, total))
+            )
+    except CannotInspect as error:
+        _fail(str(error))
+    if as_json:
+        print(json.dumps([one.as_json() for one in found], indent=2))
+    else:
+        show(found, _console())
+
+
 @app.command()
 def version() -> None:
     """Print the version."""
@@ -389,6 +439,7 @@ def _run(settings: Settings, work: Callable[[], Awaitable[None]]) -> None:
     from cachefleet.control_plane import CannotStart
 
     _configure_logging(settings)
+    os.umask(PRIVATE_UMASK)  # whatever is written by us or by an engine is for us alone
 
     async def run() -> None:
         await work()
@@ -403,6 +454,7 @@ def _run(settings: Settings, work: Callable[[], Awaitable[None]]) -> None:
 def _managed(work: Callable[[], T]) -> T:
     from cachefleet.credentials import CannotManage
 
+    os.umask(PRIVATE_UMASK)
     try:
         return work()
     except CannotManage as error:
@@ -415,6 +467,22 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     except ImportError:  # where there is no build of it; everything works, only slower
         return asyncio.new_event_loop
     return uvloop.new_event_loop
+
+
+class _Lossy:
+    """A stream that loses what cannot be written: a log on a full disk must not stop a failover."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            return self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
 
 
 def _configure_logging(settings: Settings) -> None:
@@ -438,7 +506,7 @@ def _configure_logging(settings: Settings) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[settings.log_level.upper()]
         ),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Lossy(sys.stderr))),
         cache_logger_on_first_use=True,
     )
 

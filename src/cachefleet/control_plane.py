@@ -13,8 +13,10 @@ import os
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import structlog
 import uvicorn
@@ -28,26 +30,37 @@ from cachefleet.api.auth.stored import StoredCredentials
 from cachefleet.api.front_end import Ports
 from cachefleet.engine.catalog import Catalog
 from cachefleet.engine.discovery import discover
+from cachefleet.engine.names.server import serve_names
 from cachefleet.progress import SAVING, STARTING, Reporter, no_report
 from cachefleet.provisioner.clock import Clock, SystemClock
 from cachefleet.provisioner.delivery.service import LogDelivery
 from cachefleet.provisioner.drivers.base import LaunchFailed
 from cachefleet.provisioner.drivers.local import LocalDriver
+from cachefleet.provisioner.health.cloudwatch import CloudWatch
+from cachefleet.provisioner.health.exposition import (
+    GatewayCollector,
+    NodeCollector,
+    ProvisionerCollector,
+)
 from cachefleet.provisioner.health.faults import FaultKeeper
 from cachefleet.provisioner.health.film import FilmMaker
 from cachefleet.provisioner.health.monitor import Monitor
 from cachefleet.provisioner.health.readers import ReaderWatch
 from cachefleet.provisioner.health.reports import FleetReports
-from cachefleet.provisioner.health.sampler import MetricsSampler
+from cachefleet.provisioner.health.sampler import Measured, MetricsSampler
 from cachefleet.provisioner.health.visits import NodeVisits
 from cachefleet.provisioner.maintenance.certificates import CertificateWatch
+from cachefleet.provisioner.maintenance.names import NameDirectory
 from cachefleet.provisioner.maintenance.notifier import Notifier, publisher_of
 from cachefleet.provisioner.maintenance.scheduler import Maintenance
+from cachefleet.provisioner.reconciler.ec2 import Ec2Rules
 from cachefleet.provisioner.reconciler.endpoints import GATEWAY_UID, Endpoints
 from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.iam import watch_keys
 from cachefleet.provisioner.reconciler.loop import SYSTEM_SCOPE, Provisioner
 from cachefleet.provisioner.reconciler.places import forget_unknown
 from cachefleet.provisioner.reconciler.reset import FleetReset
+from cachefleet.provisioner.reconciler.security_groups import NoRules, SecurityGroups
 from cachefleet.provisioner.reconciler.stopping import stop_nodes
 from cachefleet.provisioner.state import leases
 from cachefleet.provisioner.state.errors import NewerSchema
@@ -84,8 +97,10 @@ class CannotStart(Exception):
 
 
 @contextlib.contextmanager
-def hold_data_dir(settings: Settings) -> Iterator[None]:
-    """Make sure that nobody else runs nodes in this directory.
+def hold_data_dir(settings: Settings) -> Iterator[Callable[[], bool]]:
+    """Make sure that nobody else runs nodes in this directory, or only those who share a database.
+
+    Gives a function that tells, at the end, whether we are the last of them.
 
     Raises:
         CannotStart: another cachefleet holds it, or it cannot be written.
@@ -101,7 +116,7 @@ def hold_data_dir(settings: Settings) -> Iterator[None]:
     try:
         if not _lock(descriptor, kind):
             raise CannotStart(f"the data directory {path} is in use by another cachefleet")
-        yield
+        yield lambda: kind == fcntl.LOCK_EX or _lock(descriptor, fcntl.LOCK_EX)
     finally:
         os.close(descriptor)
 
@@ -171,10 +186,11 @@ async def run_everything(
 ) -> None:
     """Serve the API and run the nodes until SIGTERM or SIGINT, then stop in order."""
     clock = SystemClock()
-    with hold_data_dir(settings):
+    with hold_data_dir(settings) as is_last:
         async with open_store(settings, clock) as store, _listening(settings) as listener:
             stopping = _stop_on_signal()
-            async with _running_provisioner(settings, store, clock, stopping, report) as ports:
+            running = _running_provisioner(settings, store, clock, stopping, report, is_last)
+            async with running as ports:
                 await _serve_api(settings, store, clock, listener, stopping, on_ready, ports)
 
 
@@ -183,10 +199,10 @@ async def run_provisioner(
 ) -> None:
     """Run the nodes without an API, until SIGTERM or SIGINT."""
     clock = SystemClock()
-    with hold_data_dir(settings):
+    with hold_data_dir(settings) as is_last:
         async with open_store(settings, clock) as store:
             stopping = _stop_on_signal()
-            async with _running_provisioner(settings, store, clock, stopping, report):
+            async with _running_provisioner(settings, store, clock, stopping, report, is_last):
                 on_ready("provisioner", 0)
                 await stopping.wait()
 
@@ -200,7 +216,12 @@ async def run_api(settings: Settings, *, on_ready: ReadyCallback) -> None:
 
 @contextlib.asynccontextmanager
 async def _running_provisioner(
-    settings: Settings, store: Store, clock: Clock, stopping: asyncio.Event, report: Reporter
+    settings: Settings,
+    store: Store,
+    clock: Clock,
+    stopping: asyncio.Event,
+    report: Reporter,
+    is_last: Callable[[], bool],
 ) -> AsyncIterator[Ports]:
     fleet, endpoints = await _make_fleet(settings, store, clock)
 
@@ -211,14 +232,32 @@ async def _running_provisioner(
     provisioner = Provisioner(fleet, after_work=after_work)
     maintenance = Maintenance(store, clock, holder=fleet.holder, held=lambda: provisioner.leases)
     monitor = Monitor(fleet, provisioner, endpoints)
-    sampler = MetricsSampler(fleet, lambda: provisioner.leases, on_round=lambda found, at_s: None)
-    keeper = FaultKeeper(fleet, provisioner)
+    gateway_counts = GatewayCollector()
+    cloudwatch = CloudWatch(
+        settings.cloudwatch_endpoint_url, namespace=settings.cloudwatch_namespace
+    )
+
+    async def on_round(found: Sequence[Measured], at_s: int) -> None:
+        gateway_counts.status = await endpoints.status()
+        cloudwatch.take(found, at_s)
+
+    sampler = MetricsSampler(fleet, lambda: provisioner.leases, on_round=on_round)
+    keeper = FaultKeeper(fleet, held=lambda: provisioner.leases)
     await keeper.adopt()
+    names = await _make_names(settings, store)
     tasks = [
+        *names.tasks,
         asyncio.create_task(provisioner.run()),
         asyncio.create_task(monitor.run()),
+        asyncio.create_task(watch_keys(fleet, endpoints.sync)),
+        *(
+            [asyncio.create_task(fleet.security_groups.watch(endpoints.sync))]
+            if isinstance(fleet.security_groups, SecurityGroups)
+            else []
+        ),
         asyncio.create_task(keeper.run()),
         asyncio.create_task(sampler.run()),
+        asyncio.create_task(cloudwatch.run()),
         asyncio.create_task(ReaderWatch(fleet, provisioner, endpoints).run()),
         asyncio.create_task(LogDelivery(fleet, held=lambda: provisioner.leases).run()),
         asyncio.create_task(maintenance.run()),
@@ -244,6 +283,11 @@ async def _running_provisioner(
             node_visits=NodeVisits(fleet),
             camera=FilmMaker(fleet, clock),
             inventory=fleet.inventory,
+            collectors=(
+                NodeCollector(sampler),
+                ProvisionerCollector(provisioner, fleet),
+                gateway_counts,
+            ),
         )
     finally:
         for task in tasks:
@@ -251,11 +295,14 @@ async def _running_provisioner(
         for outcome in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(outcome, Exception):
                 log.error("task_broke", error=repr(outcome), exc_info=outcome)
-        await keeper.lift_all()
-        await stop_nodes(
-            fleet, save=not settings.ephemeral, on_node=functools.partial(report, SAVING)
-        )
-        await endpoints.stop()
+        await keeper.let_go()
+        # Whoever shares the fleet with us goes on with it: nodes end with the last of us.
+        if is_last():
+            await keeper.lift_all()
+            await stop_nodes(
+                fleet, save=not settings.ephemeral, on_node=functools.partial(report, SAVING)
+            )
+            await endpoints.stop()
         await fleet.aclose()
         await fleet.driver.aclose()
 
@@ -272,6 +319,51 @@ async def _report_start(fleet: Fleet, report: Reporter) -> None:
             await asyncio.sleep(PROGRESS_EVERY_S)
     finally:
         report(STARTING, total, total)
+
+
+@dataclass(slots=True)
+class _Names:
+    """What makes endpoint names known while the nodes run."""
+
+    tasks: list[asyncio.Task[None]]
+
+
+async def _make_names(settings: Settings, store: Store) -> _Names:
+    """Begin to make endpoint names known, where they are wanted.
+
+    Raises:
+        CannotStart: the hosts file cannot be written, or the DNS port cannot be listened on.
+    """
+    if settings.endpoint_names == "addresses":
+        return _Names([])
+    hosts_file = settings.hosts_file if settings.endpoint_names == "hosts" else None
+    directory = NameDirectory(store, settings.endpoint_domain, hosts_file=hosts_file)
+    if hosts_file is not None and not os.access(hosts_file, os.R_OK | os.W_OK):
+        raise CannotStart(f"cannot write endpoint names to {hosts_file}: choose --hosts-file")
+    await directory.refresh()
+    tasks = [asyncio.create_task(directory.run())]
+    if hosts_file is None:
+        ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        serving = asyncio.create_task(_serve_names(settings, directory, ready))
+        waiting: set[asyncio.Future[Any]] = {serving, ready}
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if not ready.done():
+            tasks[0].cancel()
+            reason = getattr(serving.exception(), "strerror", "")
+            raise CannotStart(f"cannot answer names on 127.0.0.1:{settings.dns_port}: {reason}")
+        log.info("names_served", port=ready.result())
+        tasks.append(serving)
+    return _Names(tasks)
+
+
+async def _serve_names(
+    settings: Settings, directory: NameDirectory, ready: asyncio.Future[int]
+) -> None:
+    async with serve_names(
+        "127.0.0.1", settings.dns_port, domain=settings.endpoint_domain, lookup=directory.lookup
+    ) as port:
+        ready.set_result(port)
+        await asyncio.Event().wait()
 
 
 async def _make_fleet(settings: Settings, store: Store, clock: Clock) -> tuple[Fleet, Endpoints]:
@@ -292,6 +384,9 @@ async def _make_fleet(settings: Settings, store: Store, clock: Clock) -> tuple[F
     )
     endpoints = Endpoints(fleet)
     fleet.sync_endpoints = endpoints.sync
+    if settings.enforce_security_groups:
+        source = Ec2Rules(settings.ec2_endpoint_url) if settings.ec2_endpoint_url else NoRules()
+        fleet.security_groups = SecurityGroups(fleet, source)
     if store.is_sqlite:
         async with store.begin(SYSTEM_SCOPE) as tx:
             # The directory's lock proves that whoever held these is gone.
@@ -323,9 +418,11 @@ async def _require_own_directory(store: Store, data_dir: Path) -> None:
 
 async def _sweep(fleet: Fleet, driver: LocalDriver) -> None:
     """End processes and remove directories whose rows are gone."""
+    # In this order: a row comes before its directory, and others may be making both right now.
+    known = await driver.known()
     async with fleet.store.read(SYSTEM_SCOPE) as tx:
         recorded = set((await tx.session.scalars(select(CacheNode.uid))).all())
-    for uid in await driver.known() - recorded - {GATEWAY_UID}:
+    for uid in known - recorded - {GATEWAY_UID}:
         log.warning("orphan_removed", node=uid)
         await driver.remove(uid)
     forget_unknown(recorded, fleet)

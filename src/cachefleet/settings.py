@@ -45,6 +45,12 @@ class Settings(BaseSettings):
     endpoint_mode: Literal["auto", "loopback", "ports"] = "auto"
     endpoint_network: str = "127.100.0.0/16"
     endpoint_host: str = "127.0.0.1"
+    endpoint_names: Literal["addresses", "hosts", "dns"] = "addresses"
+    endpoint_domain: Annotated[
+        str, Field(pattern=r"^[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63}){0,3}$", max_length=100)
+    ] = "cachefleet.internal"
+    dns_port: Annotated[int, Field(ge=0, le=65_535)] = 8353
+    hosts_file: Path = Path("/etc/hosts")
     port_range: str = "20000-29999"
     auth: Literal["off", "enforce"] = "off"
     account_id: Annotated[str, Field(pattern=r"^\d{12}$")] = "000000000000"
@@ -52,6 +58,10 @@ class Settings(BaseSettings):
     allow_reset: bool = False
     allow_faults: bool = False
     master_key_file: Path | None = None
+    enforce_security_groups: bool = False
+    ec2_endpoint_url: Annotated[str, Field(pattern=r"^https?://\S+$", max_length=2048)] | None = (
+        None
+    )
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
     valkey_server: str | None = None
@@ -62,6 +72,12 @@ class Settings(BaseSettings):
     s3_endpoint_url: str | None = None
     kms_endpoint_url: str | None = None
     memory_dir: Path | None = None
+    cloudwatch_endpoint_url: (
+        Annotated[str, Field(pattern=r"^https?://\S+$", max_length=2048)] | None
+    ) = None
+    cloudwatch_namespace: Annotated[
+        str, Field(pattern=r"^[0-9A-Za-z.\-_/#:]+$", max_length=255)
+    ] = "AWS/ElastiCache"
     sns_endpoint_url: Annotated[str, Field(pattern=r"^https?://\S+$", max_length=2048)] | None = (
         None
     )
@@ -152,8 +168,10 @@ class Settings(BaseSettings):
                 memcached_flavor=self.memcached_flavor,
             ),
             ephemeral=self.ephemeral,
+            master_key_file=self.master_key_path,
             failover_timeout_s=self.failover_timeout_s,
             log_endpoint=self.log_endpoint,
+            endpoint_domain=None if self.endpoint_names == "addresses" else self.endpoint_domain,
             snapshot_store=self.snapshot_store,
             s3_endpoint_url=self.s3_endpoint_url,
             kms_endpoint_url=self.kms_endpoint_url,
@@ -167,12 +185,15 @@ class Settings(BaseSettings):
         return ApiSettings(
             host=self.host,
             auth=self.auth,
+            enforce_security_groups=self.enforce_security_groups,
             account_id=self.account_id,
             default_region=self.default_region,
             s3_endpoint_url=self.s3_endpoint_url,
             kms_endpoint_url=self.kms_endpoint_url,
             allow_faults=self.allow_faults or self.ephemeral,
             allow_reset=self.allow_reset or self.ephemeral,
+            endpoint_names=self.endpoint_names,
+            endpoint_domain=self.endpoint_domain,
         )
 
     def _pool(self) -> LoopbackPool | PortsPool:

@@ -36,6 +36,12 @@ OPTIONS: Mapping[str, str] = {
     "`loopback` on Linux, `ports` elsewhere.",
     "endpoint_network": "Loopback mode: where addresses are taken from; within 127.0.0.0/8.",
     "endpoint_host": "Ports mode: the address that all endpoints have.",
+    "endpoint_names": "How endpoints are answered: `addresses`, or names like the service's, "
+    "written to the hosts file (`hosts`) or answered by a DNS server of our own (`dns`).",
+    "endpoint_domain": "What those names end in.",
+    "dns_port": "The DNS server's port, on 127.0.0.1, UDP and TCP; 0 picks a free one, which is "
+    "logged.",
+    "hosts_file": "The hosts file that names are written to; they are taken out at the end.",
     "port_range": "Ports mode: where ports are taken from, as `FIRST-LAST`.",
     "auth": "`off` believes the credential scope. `enforce` verifies signatures with the keys of "
     "`cachefleet credentials`, and refuses everybody else.",
@@ -46,6 +52,10 @@ OPTIONS: Mapping[str, str] = {
     "allow_reset": "Whether `POST /v1/reset` may remove everything; `ephemeral` allows it too.",
     "master_key_file": "The key that secrets are sealed with, instead of `master.key` in the data "
     "directory; made where there is none. Halves on several machines need the same one.",
+    "enforce_security_groups": "Let clients of Valkey and Redis OSS caches in only from where a "
+    "rule of their VPC security groups says so; see security.md.",
+    "ec2_endpoint_url": "Where the rules of VPC security groups are read, in addition to those "
+    "defined through `/v1`.",
     "log_format": "How log lines are written.",
     "log_level": "The least that is logged.",
     "valkey_server": "A `valkey-server` to use before those that are found.",
@@ -63,6 +73,10 @@ OPTIONS: Mapping[str, str] = {
     "kms_endpoint_url": "Where KMS is, for `KmsKeyId`. AWS itself unless given.",
     "memory_dir": "A memory-backed directory for the nodes of groups that are encrypted at rest. "
     "`/dev/shm` unless given.",
+    "cloudwatch_endpoint_url": "Where metrics are put (`PutMetricData`), once a minute; without "
+    "it, nowhere.",
+    "cloudwatch_namespace": "Their namespace. AWS's own CloudWatch takes none that begins with "
+    "`AWS/`.",
     "sns_endpoint_url": "Where events go that have a notification topic; without it, nowhere.",
     "failover_timeout_s": "How long a node may be silent before it is taken for hung and ended.",
 }

@@ -1,4 +1,4 @@
-"""The gateway's process ends: its endpoints come back by themselves, and hold no stale routes."""
+"""The gateway ends or hangs: its endpoints come back by themselves, and hold no stale routes."""
 
 from __future__ import annotations
 
@@ -45,4 +45,17 @@ def test_the_reader_endpoint_comes_back(tmp_path: Path) -> None:
         os.kill(gateway_pid(server), signal.SIGKILL)
         server.start()
         wait_until(lambda: readable(reader), what="the reader endpoint", passing=AWAY)
+        require_agreement(server)
+
+
+def test_a_gateway_that_hangs_is_replaced(tmp_path: Path) -> None:
+    with Server(tmp_path / "data", failover_timeout_s="1") as server:
+        client = server.client()
+        create_group(client, "g")
+        primary, reader = primary_address(client, "g"), reader_address(client, "g")
+        write_numbers(primary, 0, 1, replicas=1)
+        hung = gateway_pid(server)
+        os.kill(hung, signal.SIGSTOP)
+        wait_until(lambda: readable(reader), what="the reader endpoint", passing=AWAY)
+        assert gateway_pid(server) != hung
         require_agreement(server)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.faults.caches import (
+    connected,
     create_group,
     kill_node,
     missing_numbers,
@@ -19,6 +21,9 @@ from tests.faults.caches import (
 )
 from tests.support.audit import events, require_agreement
 from tests.support.server import Server, available_group
+
+if TYPE_CHECKING:
+    from mypy_boto3_elasticache import ElastiCacheClient
 
 pytestmark = pytest.mark.engine
 
@@ -42,11 +47,43 @@ def test_what_was_in_sync_survives_one_primary_after_another(tmp_path: Path) -> 
             assert after != before
             assert sorted(roles(client, "g").values()) == ["primary", "replica", "replica"]
             assert primary_address(client, "g") == address
+            with connected(address) as link:
+                syncs = link.info("stats")
+                # Only the node that was lost needs a full copy; the other goes on where it was.
+                assert (syncs["sync_full"], syncs["sync_partial_ok"]) == (1, 1)
             completed = f"Failover from primary node {before} to replica node {after} completed"
             assert completed in events(server, "g")
             assert "Recovering cache nodes 0001" in events(server, before)
             assert events(server, before)[-1] == "Finished recovery for cache nodes 0001"
+            said = [message for _, message in all_events(client)]
+            in_order = [completed, completed, "Recovering cache nodes 0001"]
+            assert said[-4:] == [*in_order, "Finished recovery for cache nodes 0001"]
         assert sum("Failover" in message for message in events(server, "g")) == FAILOVERS
+
+
+def all_events(client: ElastiCacheClient) -> list[tuple[str, str]]:
+    """Return the source and message of every event, oldest first."""
+    found = client.describe_events(Duration=60)["Events"]
+    return [(event["SourceIdentifier"], event["Message"]) for event in reversed(found)]
+
+
+def test_a_group_whose_nodes_are_all_lost_serves_again_and_is_empty(tmp_path: Path) -> None:
+    with Server(tmp_path / "data") as server:
+        client = server.client()
+        create_group(client, "g")
+        address = primary_address(client, "g")
+        write_numbers(address, 0, WRITES, replicas=1)
+        for member in ("g-001", "g-002"):
+            kill_node(server, member)
+        write_again(address)
+        require_agreement(server)
+        # Nothing outlives the loss of every copy; what was written since is in both.
+        assert missing_numbers(address, WRITES) == list(range(WRITES))
+        write_numbers(address, 0, WRITES, replicas=1)
+        replica = next(m for m, role in roles(client, "g").items() if role == "replica")
+        with connected(own_address(server, replica)) as reader:
+            assert reader.get("{n}:after") == "it"
+            assert reader.get(f"{{n}}:{WRITES - 1}") == str(WRITES - 1)
 
 
 def test_without_automatic_failover_the_primary_comes_back_where_it_was(tmp_path: Path) -> None:

@@ -12,7 +12,15 @@ import pytest
 import redis
 from pymemcache.client.base import Client as MemcachedClient
 
-from tests.faults.caches import NODE, connected, create_group, missing_numbers, write_numbers
+from cachefleet.engine.valkey.config import DUMP_FILE
+from tests.faults.caches import (
+    NODE,
+    connected,
+    create_group,
+    missing_numbers,
+    own_address,
+    write_numbers,
+)
 from tests.support.audit import Audit, audit, node_processes, require_agreement
 from tests.support.server import Server, available_cluster, available_group
 from tests.support.waiting import wait_until
@@ -154,3 +162,41 @@ def require_agreement_after_loss(server: Server, pid: int) -> None:
         what="the node runs again",
     )
     require_agreement(server)
+
+
+@pytest.mark.parametrize("shape", ["plain", "sharded"])
+def test_who_has_the_data_becomes_primary_when_the_primary_could_not_be_saved(
+    tmp_path: Path, shape: str
+) -> None:
+    with Server(tmp_path / "data") as server:
+        client = server.client()
+        if shape == "plain":
+            create_group(client, "g")
+            primary, replica = "g-001", "g-002"
+        else:
+            client.create_replication_group(
+                ReplicationGroupId="g",
+                ReplicationGroupDescription="faults",
+                Engine="valkey",
+                CacheNodeType=NODE,
+                NumNodeGroups=1,
+                ReplicasPerNodeGroup=1,
+                AutomaticFailoverEnabled=True,
+                CacheParameterGroupName="default.valkey9.cluster.on",
+            )
+            available_group(client, "g")
+            primary, replica = "g-0001-001", "g-0001-002"
+        address = own_address(server, primary)
+        write_numbers(address, 0, WRITES, replicas=1)
+        # What it writes cannot get its name: the place is taken.
+        taken = server.data_dir / "nodes" / server.node(primary).uid / DUMP_FILE
+        taken.mkdir()
+        assert server.stop() == 0
+        assert "node_not_saved" in server.log
+        taken.rmdir()
+        server.start()
+        require_agreement(server)
+        assert server.node(replica).role == "primary"
+        assert server.node(primary).role == "replica"
+        assert missing_numbers(own_address(server, replica), WRITES) == []
+        write_numbers(own_address(server, replica), WRITES, WRITES, replicas=1)

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 ACCOUNT = "000000000000"
 REGION = "us-east-1"
 READY_PREFIX = "cachefleet is ready on "
+PROVISIONER_READY = "cachefleet provisioner is ready"
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 60.0
 COMMAND_TIMEOUT_S = 60.0
@@ -131,6 +132,8 @@ class Server:
         assert self._process is not None
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
+        if line.strip() == PROVISIONER_READY:
+            return
         if not line.startswith(READY_PREFIX):
             self.kill()
             raise AssertionError(f"the server did not start: {line!r}\n{self.log}")
@@ -144,7 +147,9 @@ class Server:
             **{f"CACHEFLEET_{name.upper()}": value for name, value in self.settings.items()},
             **({} if self._path is None else {"PATH": self._path}),
         )
-        words = [self.command, "--data-dir", str(self.data_dir), *self.options]
+        words = [self.command, *self.options]
+        if self.command != "api":
+            words += ["--data-dir", str(self.data_dir)]
         if self.command != "provisioner":
             words[1:1] = ["--port", "0"]
         with self._log_path.open("a") as log:
@@ -256,7 +261,9 @@ class Server:
         return status
 
     def _read(self, ask: Callable[[Store], Coroutine[Any, Any, Any]]) -> Any:
-        url = f"sqlite:///file:{self.data_dir / 'cachefleet.db'}?mode=ro&uri=true"
+        url = self.settings.get("database_url") or (
+            f"sqlite:///file:{self.data_dir / 'cachefleet.db'}?mode=ro&uri=true"
+        )
 
         async def read() -> Any:
             store = Store.open(url, clock=SystemClock())
