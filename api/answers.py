@@ -16,7 +16,10 @@ from cachefleet.provisioner.state.scope import Scope
 
 KEPT_MAX = 256  # a page of 100 groups is some 200 kB
 QUESTIONS = ("Describe", "List")
-TIME_DEPENDENT = frozenset({"DescribeEvents", "DescribeReservedCacheNodes"})
+# Those that depend on more than their scope's records: on the time, or on other regions.
+TIME_DEPENDENT = frozenset(
+    {"DescribeEvents", "DescribeGlobalReplicationGroups", "DescribeReservedCacheNodes"}
+)
 
 Key = tuple[str, Scope, Hashable]
 

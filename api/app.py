@@ -127,17 +127,20 @@ def make_services(
     bearer_tokens: BearerTokens | None = None,
 ) -> Services:
     """Compile the model's parsers and serializers and put the stages' services together."""
+    authenticator = Authenticator(
+        enforce=settings.auth == "enforce",
+        credentials=credentials if credentials is not None else StaticCredentials(),
+        account_id=settings.account_id,
+        default_region=settings.default_region,
+    )
+    if bearer_tokens is None and authenticator.enforces:
+        bearer_tokens = authenticator  # a key and its secret are a token, too
     return Services(
         model=model,
         registry=registry,
         parser=RequestParser(model),
         serializer=ResponseSerializer(model),
-        authenticator=Authenticator(
-            enforce=settings.auth == "enforce",
-            credentials=credentials if credentials is not None else StaticCredentials(),
-            account_id=settings.account_id,
-            default_region=settings.default_region,
-        ),
+        authenticator=authenticator,
         throttle=None
         if settings.request_rate_max is None
         else Throttle(

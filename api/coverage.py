@@ -42,15 +42,25 @@ EFFECTS: Mapping[str, str] = MappingProxyType(
         "the data before it serves.",
         "CreateCacheParameterGroup": "None, until a cache uses the group.",
         "CreateCacheSubnetGroup": "None. Its zones are those that nodes can be in.",
+        "CreateGlobalReplicationGroup": "None: the group goes on as it is.",
         "CreateReplicationGroup": "Starts a process for each node of each shard. Available means: "
         "replicas in sync, all slots served, endpoints answering. With `PrimaryClusterId`, the "
-        "existing node becomes the primary and keeps its data. With `SnapshotName` or "
+        "existing node becomes the primary and keeps its data. With `GlobalReplicationGroupId`, "
+        "the primary follows another region's. With `SnapshotName` or "
         "`SnapshotArns`, the primaries load the data before they serve, sorted by slot where the "
         "shards are others.",
         "CopySnapshot": "None: files are copied, and read back. With `TargetBucket`: an RDB of "
         "each shard is uploaded to S3.",
         "CreateSnapshot": "A replica of each shard, or its primary where there is none, sends a "
         "copy of its data over the replication protocol. It serves meanwhile.",
+        "CreateUser": "None, until a user group that it is in is attached to a cache.",
+        "CreateUserGroup": "None, until it is attached to a cache.",
+        "DeleteUser": "Removes the user from every node; its connections end.",
+        "DeleteUserGroup": "None: it is attached to no cache.",
+        "ModifyUser": "Sets the user's rights and passwords on every node that knows it, for open "
+        "connections too.",
+        "ModifyUserGroup": "Adds and removes users on every node of every cache that the group is "
+        "attached to; the connections of those who left end.",
         "DecreaseReplicaCount": "Ends the replicas' processes and removes their directories.",
         "DeleteCacheCluster": "Ends the processes and removes their directories; with "
         "`FinalSnapshotIdentifier` after a snapshot.",
@@ -60,6 +70,10 @@ EFFECTS: Mapping[str, str] = MappingProxyType(
         "`FinalSnapshotIdentifier` after a snapshot of the primaries. With `RetainPrimaryCluster` "
         "the primary's process stays.",
         "DeleteSnapshot": "None: its files are removed.",
+        "DeleteGlobalReplicationGroup": "None, or that of `DeleteReplicationGroup`.",
+        "DisassociateGlobalReplicationGroup": "The secondary's primary leads (`REPLICAOF NO ONE`).",
+        "FailoverGlobalReplicationGroup": "Writes are held back where the old primary is until the "
+        "new one has them; it leads, and the old region follows it.",
         "IncreaseReplicaCount": "Starts replicas and waits until they are in sync.",
         "ModifyCacheCluster": "memcached: starts or ends nodes and changes the list that auto "
         "discovery answers. Node type, version and parameter group as with a group; memcached is "
@@ -67,6 +81,8 @@ EFFECTS: Mapping[str, str] = MappingProxyType(
         "ModifyCacheParameterGroup": "Sets the values on every running node that uses the group "
         "and reads them back. What only a start can give waits for a reboot.",
         "ModifyCacheSubnetGroup": "None: zones that nodes are in cannot be taken away.",
+        "ModifyGlobalReplicationGroup": "As `ModifyReplicationGroup` in each region, the "
+        "secondaries first.",
         "ModifyReplicationGroup": "Node type and parameters: set on running nodes and read back. "
         "Version: nodes whose binary changes are restarted one at a time, keeping the data. "
         "`PrimaryClusterId`: the role is handed over without losing a write. Whether a lost "

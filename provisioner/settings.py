@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cachefleet.engine.discovery import EngineSettings
 from cachefleet.provisioner.state.addresses import LoopbackPool, PortsPool
+from cachefleet.provisioner.state.master_key import FILE_NAME
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,6 +18,7 @@ class ProvisionerSettings:
     pool: LoopbackPool | PortsPool
     engines: EngineSettings = field(default_factory=EngineSettings)
     ephemeral: bool = False
+    master_key_file: Path | None = None
     operations_at_once_max: int = 16
     # A node that has not served a command for this long after its start has failed to start.
     start_timeout_s: float = 30.0
@@ -25,6 +27,8 @@ class ProvisionerSettings:
     command_timeout_s: float = 2.0
     save_timeout_s: float = 60.0
     failover_timeout_s: float = 1.0
+    # Where logs are delivered: "folder", "aws", or the URL of an endpoint.
+    log_endpoint: str = "folder"
     # What endpoint names end in; None where endpoints have addresses only.
     endpoint_domain: str | None = None
     # A folder, or s3://bucket/prefix; None is a folder in the data directory.
@@ -36,6 +40,11 @@ class ProvisionerSettings:
     memory_dir: Path | None = None
     # Whether faults that people inject are carried out.
     allow_faults: bool = False
+
+    @property
+    def master_key_path(self) -> Path:
+        """Return where the key is that secrets are sealed with."""
+        return self.master_key_file or self.data_dir / FILE_NAME
 
     @property
     def endpoints_are_bound(self) -> bool:

@@ -20,7 +20,8 @@ from cachefleet.api.faults import Fault
 from cachefleet.api.registry import Params, Result, action
 from cachefleet.api.validation import cache_nodes, engines, features, pending
 from cachefleet.api.validation.changes import announcements, setting_changes
-from cachefleet.api.validation.refusals import not_built, wrong_combination, wrong_value
+from cachefleet.api.validation.log_delivery import log_delivery_changes
+from cachefleet.api.validation.refusals import wrong_combination, wrong_value
 from cachefleet.api.views.cache_clusters import cache_cluster_view
 from cachefleet.engine.catalog import EngineVersion
 from cachefleet.engine.types import Engine
@@ -56,16 +57,17 @@ async def modify_cache_cluster(ctx: RequestContext, params: Params) -> Result:
         lifecycle.require(cluster, lifecycle.Event.MODIFY)
         group = await group_of(tx, cluster)
         _check_applicable(cluster, group, params)
-        waiting, unbuilt = await _check_engine_changes(ctx, tx, cluster, group, params)
+        waiting = await _check_engine_changes(ctx, tx, cluster, group, params)
         changes = setting_changes(cluster, params)
+        logs, waiting_logs = log_delivery_changes(ctx.catalog, cluster, params)
         kept = retention_changes(ctx, group or cluster, params)
         if group is None:
             changes |= kept
         resized, az_mode = await _check_node_count(tx, cluster, params)
         if az_mode != cluster.az_mode:
             changes["az_mode"] = az_mode
-        if unbuilt is not None:
-            raise not_built(unbuilt)
+        changes |= logs
+        waiting |= waiting_logs
         # A member's pending values are its group's, and applied with them.
         immediately = bool(params.get("ApplyImmediately")) and group is None
         after = pending.merged(cluster.pending, {**waiting, **resized})
@@ -84,6 +86,8 @@ async def modify_cache_cluster(ctx: RequestContext, params: Params) -> Result:
                 payload=announcements(changes, [cluster]),
                 token=ctx.request_id,
             )
+        if logs:
+            tx.enqueue(OperationKind.LOG_DELIVERY, subject_uid=cluster.uid, token=ctx.request_id)
         if due:
             _resize(ctx, tx, cluster)
         await tx.session.flush()
@@ -140,9 +144,8 @@ async def _check_engine_changes(
     cluster: CacheCluster,
     group: ReplicationGroup | None,
     params: Params,
-) -> tuple[dict[str, Any], str | None]:
-    """Check all that would change an engine; return it, and why it cannot be done yet."""
-    reasons = []
+) -> dict[str, Any]:
+    """Check all that would change an engine, and return it."""
     waiting: dict[str, Any] = {}
     if group is None:
         version = _check_version(ctx, cluster, params)
@@ -156,9 +159,7 @@ async def _check_engine_changes(
             waiting["ScaleConfig"] = pace if waiting["CacheNodeType"] else None
     if params.get("AuthToken") or params.get("AuthTokenUpdateStrategy"):
         raise features.token_without_encryption()
-    if params.get("LogDeliveryConfigurations"):
-        reasons.append("Log delivery is not built yet.")
-    return waiting, next(iter(reasons), None)
+    return waiting
 
 
 def _check_version(

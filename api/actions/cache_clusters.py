@@ -17,6 +17,7 @@ from cachefleet.api.pagination import window
 from cachefleet.api.registry import Params, Result, action
 from cachefleet.api.validation import cache_nodes, engines, features, settings
 from cachefleet.api.validation.identifiers import check_cache_cluster_id
+from cachefleet.api.validation.log_delivery import new_log_delivery
 from cachefleet.api.validation.refusals import not_built, wrong_combination, wrong_value
 from cachefleet.api.validation.shards import REPLICAS_PER_SHARD_MAX
 from cachefleet.api.validation.snapshots import check_snapshot_name, no_snapshots
@@ -56,6 +57,8 @@ async def create_cache_cluster(ctx: RequestContext, params: Params) -> Result:
         az_mode, zones = cache_nodes.choose_zones(params, count=count, zones=chosen.zones)
         await references.check_node_quota(tx, count)
         reason = features.unbuilt_in_new_cluster(params)
+        if version.engine == Engine.MEMCACHED and ctx.settings.enforce_security_groups:
+            reason = reason or "Enforcing the security groups of memcached is not built yet."
         if reason is not None:
             raise not_built(reason)
         cluster = CacheCluster(
@@ -89,6 +92,8 @@ async def create_cache_cluster(ctx: RequestContext, params: Params) -> Result:
         brought = await restoring.begin(ctx, tx, params, cluster.uid, version, cluster_mode=False)
         await tags.put(tx, CacheCluster.arn_kind, name, wanted_tags or brought)
         tx.enqueue(OperationKind.SETTLE, subject_uid=cluster.uid, token=ctx.request_id)
+        if cluster.log_delivery:
+            tx.enqueue(OperationKind.LOG_DELIVERY, subject_uid=cluster.uid, token=ctx.request_id)
         await tx.session.flush()
         return {"CacheCluster": cache_cluster_view(cluster)}
 
@@ -256,6 +261,9 @@ def _check_request(
         "notification_topic_status": "active" if topic else None,
         "network_type": network,
         "ip_discovery": discovery,
+        "log_delivery": new_log_delivery(
+            ctx.catalog, params, engine=engine, engine_version=version.version
+        ),
     }
     if params.get("TransitEncryptionEnabled"):
         columns |= {"transit_encryption_enabled": True, "transit_encryption_mode": "required"}

@@ -18,10 +18,13 @@ from cachefleet.api.registry import Params, Result, action
 from cachefleet.api.validation import group_changes as checks
 from cachefleet.api.validation import pending, settings
 from cachefleet.api.validation.changes import announcements, setting_changes
+from cachefleet.api.validation.global_groups import refuse_shared_settings
+from cachefleet.api.validation.group_access import changed_user_groups
+from cachefleet.api.validation.log_delivery import log_delivery_changes
 from cachefleet.api.validation.refusals import not_built
 from cachefleet.api.views.replication_groups import replication_group_view
 from cachefleet.engine.catalog import Catalog
-from cachefleet.provisioner.state import lifecycle
+from cachefleet.provisioner.state import lifecycle, users
 from cachefleet.provisioner.state.operations import OperationKind
 from cachefleet.provisioner.state.store import Transaction
 from cachefleet.provisioner.state.tables import CacheCluster, ReplicationGroup
@@ -34,11 +37,17 @@ async def modify_replication_group(ctx: RequestContext, params: Params) -> Resul
     """Change what was asked for; a request that changes nothing is accepted as it is."""
     async with ctx.begin() as tx:
         group = await tx.get(ReplicationGroup, params["ReplicationGroupId"], lock=True)
+        refuse_shared_settings(group, params)
         checks.require_available(group)
         waiting, unbuilt = await _check_engine_changes(ctx, tx, group, params)
         shared = setting_changes(group, params)
         own = _own_changes(ctx, group, params)
+        attachment = await changed_user_groups(tx, group, params)
+        if attachment is not None:
+            own["user_group_ids"] = list(attachment.user_group_ids)
+            waiting["UserGroups"] = {k: list(v) for k, v in attachment.pending.items() if v}
         _change_tokens(tx, group, params, shared, own, waiting, ctx.catalog)
+        logs, waiting_logs = log_delivery_changes(ctx.catalog, group, params)
         if unbuilt is not None:
             raise not_built(unbuilt)
         immediately = bool(params.get("ApplyImmediately"))
@@ -49,11 +58,17 @@ async def modify_replication_group(ctx: RequestContext, params: Params) -> Resul
         else:
             now = {"AutomaticFailoverStatus": group.automatic_failover, "MultiAZ": group.multi_az}
             waiting |= {k: v if v != now[k] else None for k, v in failover.items()}
+        own |= logs
+        waiting |= waiting_logs
         _set_pending(group, waiting)
         due = pending.is_due(group.pending, immediately=immediately)
         _write(group, shared, own, due=due)
         announced = announcements(shared, group.members)
         _file(tx, group, ctx.request_id, due=due, settles=bool(shared or own), announced=announced)
+        if attachment is not None:
+            users.file_attachment(tx, group, attachment.change, token=ctx.request_id)
+        if logs:
+            tx.enqueue(OperationKind.LOG_DELIVERY, subject_uid=group.uid, token=ctx.request_id)
         endpoints = await references.read_endpoints(tx, [group.uid])
         return {"ReplicationGroup": replication_group_view(group, endpoints=endpoints)}
 
@@ -76,13 +91,11 @@ async def _check_engine_changes(
         group.pending, waiting, immediately=bool(params.get("ApplyImmediately"))
     )
     waiting |= checks.check_transit(ctx.catalog, group, params)
-    reasons.append(checks.check_user_groups(group, params))
+    checks.check_user_groups(group, params)
     successor = checks.check_promotion(group, params.get("PrimaryClusterId"))
     if successor is not None:
         is_primary = successor == checks.primary_name(group)
         waiting["PrimaryClusterId"] = None if is_primary else successor
-    if params.get("LogDeliveryConfigurations"):
-        reasons.append("Log delivery is not built yet.")
     if params.get("Durability") not in _DURABILITY_WITHOUT_EFFECT:
         reasons.append("Durability is not built yet.")
     return waiting, next((reason for reason in reasons if reason is not None), None)

@@ -13,11 +13,14 @@ from typing import Any
 from sqlalchemy import select
 
 from cachefleet.api import objects, references, restoring
+from cachefleet.api.actions import global_members
 from cachefleet.api.context import RequestContext
 from cachefleet.api.faults import Fault
 from cachefleet.api.registry import Params, Result, action
 from cachefleet.api.validation import engines, features, settings, shards
+from cachefleet.api.validation.group_access import user_groups_of_new
 from cachefleet.api.validation.identifiers import check_replication_group_id
+from cachefleet.api.validation.log_delivery import new_log_delivery
 from cachefleet.api.validation.refusals import not_built, wrong_combination, wrong_value
 from cachefleet.api.validation.snapshots import check_arns, choose_member
 from cachefleet.api.validation.windows import choose_windows
@@ -69,6 +72,9 @@ async def create_replication_group(ctx: RequestContext, params: Params) -> Resul
     features.check_new_group_access(params)
     if params.get("PrimaryClusterId"):
         return await _create_around(ctx, params)
+    joining = None
+    if params.get("GlobalReplicationGroupId"):
+        params, joining = await global_members.inherit(ctx, params)
     request = _check_request(ctx, params)
     await restoring.check_seeds(ctx, params)
     key_arn = None
@@ -77,11 +83,18 @@ async def create_replication_group(ctx: RequestContext, params: Params) -> Resul
     async with ctx.begin() as tx:
         await _require_free(tx, request.name)
         layout = await _lay_out(ctx, tx, params, request)
+        user_group_ids = await user_groups_of_new(
+            tx,
+            params,
+            engine=request.version.engine.value,
+            engine_version=request.version.cluster_version,
+        )
         _refuse_unbuilt(params)
         group = _new_group(
             ctx,
             params,
             cluster_mode=layout.cluster_mode,
+            user_group_ids=user_group_ids,
             name=request.name,
             parameter_group_name=layout.parameter_group_name,
             subnet_group_name=layout.subnet_group_name,
@@ -92,6 +105,8 @@ async def create_replication_group(ctx: RequestContext, params: Params) -> Resul
         await tx.new_subject(group.resource, group.uid)
         for plan in layout.plans:
             _add_shard(group, plan, params, tx)
+        if joining is not None:
+            await global_members.join(ctx, tx, group, joining)
         _choose_snapshotting(group)
         brought = await restoring.begin(
             ctx, tx, params, group.uid, request.version, cluster_mode=layout.cluster_mode
@@ -159,8 +174,6 @@ def _check_request(ctx: RequestContext, params: Params) -> _Request:
     features.check_new_group_sources(params, encrypted_at_rest=encrypted_at_rest)
     settings.refuse_cache_security_groups(params)
     version = engines.resolve_version(ctx.catalog, engine, params.get("EngineVersion"))
-    if not params.get("CacheNodeType") and params.get("GlobalReplicationGroupId"):
-        raise not_built("Global datastores are not built yet.")
     node_type = engines.check_node_type(ctx.catalog, params.get("CacheNodeType"), version)
     features.check_data_tiering(
         node_type.name, tiered=node_type.data_tiering, enabled=params.get("DataTieringEnabled")
@@ -205,6 +218,9 @@ def _check_request(ctx: RequestContext, params: Params) -> _Request:
             "notification_topic_status": "active" if topic else None,
             "network_type": network,
             "ip_discovery": discovery,
+            "log_delivery": new_log_delivery(
+                ctx.catalog, params, engine=engine, engine_version=version.version
+            ),
             **_transit_columns(ctx, params),
         },
         tags=tags.parse(params.get("Tags")),
@@ -315,6 +331,8 @@ async def _file(
         for member in group.members:
             await tags.put(tx, CacheCluster.arn_kind, member.name, wanted)
     tx.enqueue(OperationKind.SETTLE, subject_uid=group.uid, token=ctx.request_id)
+    if group.log_delivery:
+        tx.enqueue(OperationKind.LOG_DELIVERY, subject_uid=group.uid, token=ctx.request_id)
     await tx.session.flush()
     return {"ReplicationGroup": replication_group_view(group)}
 
@@ -329,6 +347,9 @@ async def _create_around(ctx: RequestContext, params: Params) -> Result:
         primary = await tx.get(CacheCluster, params["PrimaryClusterId"], lock=True)
         _check_primary(ctx, primary, params)
         plan = await _lay_out_around(tx, primary, params, name)
+        user_group_ids = await user_groups_of_new(
+            tx, params, engine=primary.engine, engine_version=primary.engine_version
+        )
         _refuse_unbuilt(params)
         windows = choose_windows(
             region=ctx.region,
@@ -345,10 +366,19 @@ async def _create_around(ctx: RequestContext, params: Params) -> Result:
             )
             or primary.snapshot_retention_limit,
         }
+        # A member delivers no logs of its own: what it did is its group's now.
+        logs = new_log_delivery(
+            ctx.catalog,
+            params,
+            engine=Engine(primary.engine),
+            engine_version=primary.engine_version,
+        )
+        columns["log_delivery"], primary.log_delivery = logs or primary.log_delivery, []
         if topic:
             columns |= {"notification_topic_arn": topic, "notification_topic_status": "active"}
         if params.get("AutoMinorVersionUpgrade") is not None:
             columns["auto_minor_version_upgrade"] = params["AutoMinorVersionUpgrade"]
+        columns["user_group_ids"] = user_group_ids
         group = _new_group(ctx, params, cluster_mode=False, name=name, **columns)
         await tx.insert(group)
         await tx.new_subject(group.resource, group.uid)

@@ -14,6 +14,7 @@ from cachefleet.api.context import RequestContext
 from cachefleet.api.faults import Fault
 from cachefleet.api.pagination import window
 from cachefleet.api.registry import Params, Result, action
+from cachefleet.api.validation.global_groups import refuse_member
 from cachefleet.api.validation.refusals import wrong_combination
 from cachefleet.api.validation.snapshots import check_snapshot_name, no_snapshots
 from cachefleet.api.views.replication_groups import (
@@ -83,6 +84,8 @@ async def delete_replication_group(ctx: RequestContext, params: Params) -> Resul
     async with ctx.begin() as tx:
         group = await tx.get(ReplicationGroup, params["ReplicationGroupId"], lock=True)
         failed = group.status == lifecycle.CREATE_FAILED
+        if not failed:
+            refuse_member(group)
         _check_may_go(group, failed=failed)
         if retains and group.cluster_enabled:
             raise wrong_combination(

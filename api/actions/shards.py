@@ -12,6 +12,7 @@ from cachefleet.api import references
 from cachefleet.api.context import RequestContext
 from cachefleet.api.faults import Fault
 from cachefleet.api.registry import Params, Result, action
+from cachefleet.api.validation.global_groups import refuse_member
 from cachefleet.api.validation.group_changes import (
     nodes_of,
     refuse_while_compatible,
@@ -37,6 +38,7 @@ async def modify_shard_configuration(ctx: RequestContext, params: Params) -> Res
     """Record new shards and file the move of slots; the group is ``modifying`` until it ends."""
     async with ctx.begin() as tx:
         group = await tx.get(ReplicationGroup, params["ReplicationGroupId"], lock=True)
+        refuse_member(group)
         _check_applicable(ctx, group, params)
         require_available(group)
         chosen = await references.zones_for(tx, group.subnet_group_name, name=group.name)

@@ -21,6 +21,7 @@ from cachefleet.api.validation.refusals import wrong_value
 from cachefleet.api.views.tags import tag_list_view
 from cachefleet.engine.catalog import Catalog
 from cachefleet.provisioner.state import lifecycle, parameter_groups, subnets, tags
+from cachefleet.provisioner.state.access_tables import User, UserGroup
 from cachefleet.provisioner.state.errors import NotFound
 from cachefleet.provisioner.state.operations import OperationKind
 from cachefleet.provisioner.state.reservation_tables import ReservedNode
@@ -32,6 +33,7 @@ from cachefleet.provisioner.state.tables import (
     ReplicationGroup,
     SubnetGroup,
 )
+from cachefleet.provisioner.state.users import DEFAULT_USER
 
 BUSY = "Cluster not in available state to perform tagging operations."
 
@@ -41,8 +43,6 @@ _NOT_KEPT: Mapping[str, str] = MappingProxyType(
         "securitygroup": "security_group",
         "serverlesscache": "serverless_cache",
         "serverlesscachesnapshot": "serverless_cache_snapshot",
-        "user": "user",
-        "usergroup": "user_group",
     }
 )
 
@@ -115,6 +115,10 @@ async def find_target(tx: Transaction, catalog: Catalog, arn: Arn, *, lock: bool
         if arn.name == subnets.DEFAULT_GROUP:
             raise wrong_value("The default cache subnet group cannot be tagged.")
         await tx.get(SubnetGroup, arn.name)
+    elif arn.kind == User.arn_kind:
+        await _require_active_user(tx, arn.name)
+    elif arn.kind == UserGroup.arn_kind:
+        await tx.get(UserGroup, arn.name)
     elif arn.kind == Snapshot.arn_kind:
         await tx.get(Snapshot, arn.name)
     elif arn.kind == ReservedNode.arn_kind:
@@ -122,6 +126,14 @@ async def find_target(tx: Transaction, catalog: Catalog, arn: Arn, *, lock: bool
     else:
         raise NotFound(_NOT_KEPT[arn.kind], arn.name)
     return Target(arn)
+
+
+async def _require_active_user(tx: Transaction, name: str) -> None:
+    if name == DEFAULT_USER:
+        raise wrong_value("The default user cannot be tagged.")
+    user = await tx.get(User, name)
+    if user.status != lifecycle.ACTIVE:
+        raise Fault("UserNotFoundFault", f"User {name} is not available for tagging.")
 
 
 async def _require_available_cluster(tx: Transaction, name: str, *, lock: bool) -> None:

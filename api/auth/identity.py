@@ -26,9 +26,6 @@ from cachefleet.api.auth.sigv4 import (
 )
 from cachefleet.provisioner.state.access_keys import KeyScope
 
-BEARER: Final = b"bearer "
-BEARER_PATHS: Final = "/v1"
-TOKEN_BYTES_MAX: Final = 256
 QUESTIONS: Final = ("Describe", "List")
 
 _ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
@@ -136,9 +133,6 @@ class Authenticator:
         claim = find_claim(request, query_fields)
         if not self._enforce:
             return self._believe(claim)
-        token = bearer_token(request)
-        if claim is None and token is not None:
-            return await self._identify_bearer(token, now)
         if claim is None:
             raise _unclaimed(request)
         credential = await self._credentials.secret_for(claim.access_key_id)
@@ -149,7 +143,10 @@ class Authenticator:
         verify(request, claim, credential.secret_access_key, now=now)
         return self._verified(credential, claim.region, now)
 
-    async def _identify_bearer(self, token: str, now: datetime) -> Identity:
+    async def identity_of(
+        self, token: str, *, region: str | None, now: datetime
+    ) -> Identity | None:
+        """Return whom a bearer token belongs to: it is a key's id and its secret, by a point."""
         access_key_id, _, secret = token.partition(".")
         credential = await self._credentials.secret_for(access_key_id)
         if (
@@ -157,8 +154,11 @@ class Authenticator:
             or credential.session_token is not None
             or not hmac.compare_digest(credential.secret_access_key.encode(), secret.encode())
         ):
-            raise SignatureRefused("InvalidClientTokenId", "The bearer token is invalid.")
-        return self._verified(credential, self._anonymous.region, now)
+            return None
+        try:
+            return self._verified(credential, region or self._anonymous.region, now)
+        except SignatureRefused:
+            return None
 
     def _verified(self, credential: Credential, region: str, now: datetime) -> Identity:
         if credential.expires_at is not None and now >= credential.expires_at:
@@ -202,14 +202,6 @@ def may_call(identity: Identity, operation: str) -> bool:
             return operation.startswith(QUESTIONS)
         case KeyScope.CONNECT:
             return False
-
-
-def bearer_token(request: SignedRequest) -> str | None:
-    """Return the bearer token of a request that may have one; None where it has none."""
-    header = request.headers.get(b"authorization", b"")
-    if not request.path.startswith(BEARER_PATHS) or header[: len(BEARER)].lower() != BEARER:
-        return None
-    return header[len(BEARER) :].strip()[:TOKEN_BYTES_MAX].decode("latin-1")
 
 
 def _unclaimed(request: SignedRequest) -> SignatureRefused:

@@ -148,16 +148,12 @@ def _outposts_of(entry: Mapping[str, Any]) -> bool:
 _OUTPOSTS = "Nodes on outposts are not built yet."
 
 _UNBUILT_IN_CLUSTERS: Mapping[str, str] = {
-    "LogDeliveryConfigurations": "Log delivery is not built yet.",
     "OutpostMode": _OUTPOSTS,
     "PreferredOutpostArn": _OUTPOSTS,
     "PreferredOutpostArns": _OUTPOSTS,
 }
 
 _UNBUILT_IN_GROUPS: Mapping[str, str] = {
-    "GlobalReplicationGroupId": "Global datastores are not built yet.",
     "ServerlessCacheSnapshotName": "Restoring a serverless snapshot is not built yet.",
-    "UserGroupIds": "User groups are not built yet.",
-    "LogDeliveryConfigurations": "Log delivery is not built yet.",
     "DataTieringEnabled": "Data tiering is not built yet.",
 }

@@ -235,24 +235,17 @@ def _check_deletion(group: ReplicationGroup, params: Params) -> Tokens:
     return auth_tokens.NO_TOKENS
 
 
-def check_user_groups(group: ReplicationGroup, params: Params) -> str | None:
-    """Check a change of user groups; return why it cannot be done yet."""
-    added, removed = params.get("UserGroupIdsToAdd"), params.get("UserGroupIdsToRemove")
-    if added:
-        if group.auth_token_enabled and params.get("AuthTokenUpdateStrategy") != "DELETE":
-            raise wrong_combination(
-                "User group can't be associated with auth token enabled. Pass AuthStrategy delete "
-                "to proceed."
-            )
-        if not group.transit_encryption_enabled:
-            raise features.user_group_without_encryption()
-    for user_group in removed or ():
-        if user_group.lower() not in group.user_group_ids:
-            raise wrong_value(
-                f"User group {user_group} is not associated with the replication group."
-            )
-    changes = added or removed or (params.get("RemoveUserGroups") and group.user_group_ids)
-    return "User groups are not built yet." if changes else None
+def check_user_groups(group: ReplicationGroup, params: Params) -> None:
+    """Refuse to have AUTH and user groups at once; the rest needs the records."""
+    if (
+        params.get("UserGroupIdsToAdd")
+        and group.auth_token_enabled
+        and params.get("AuthTokenUpdateStrategy") != "DELETE"
+    ):
+        raise wrong_combination(
+            "User group can't be associated with auth token enabled. Pass AuthStrategy delete "
+            "to proceed."
+        )
 
 
 def check_promotion(group: ReplicationGroup, wanted: str | None) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cachefleet.api.validation.global_groups import refuse_member
 from cachefleet.api.validation.group_changes import require_available
 from cachefleet.api.validation.refusals import wrong_value
 from cachefleet.engine.catalog import Catalog
@@ -26,6 +27,7 @@ def check_target(catalog: Catalog, group: ReplicationGroup) -> None:
     """Refuse a group that cannot take data over."""
     if group.migration:
         raise AlreadyExists("migration", group.name)
+    refuse_member(group)
     require_available(group)
     version = catalog.version_of(Engine(group.engine), group.engine_version)
     assert version is not None, group.engine_version

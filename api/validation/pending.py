@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cachefleet.api.validation.refusals import wrong_combination, wrong_value
+from cachefleet.provisioner.state import log_delivery
 
 SCALE_PERCENTAGES = range(1, 101)
 SCALE_INTERVAL_MINUTES_MAX = 1440
 # Pending values that an operation of their own deals with.
-_OF_OTHERS = frozenset({"Resharding"})
+_OF_OTHERS = frozenset({"Resharding", "UserGroups", log_delivery.PENDING})
 # What members of a group show of what is pending on their group.
 SHOWN_ON_MEMBERS = (
     "CacheNodeType",

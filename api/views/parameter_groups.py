@@ -43,7 +43,7 @@ def parameter_group_view(group: Group, scope: Scope) -> dict[str, Any]:
         "CacheParameterGroupName": group.name,
         "CacheParameterGroupFamily": group.family,
         "Description": group.description,
-        "IsGlobal": False,
+        "IsGlobal": group.name.startswith("global-datastore-"),
         "ARN": scope.arn(ParameterGroup.arn_kind, group.name),
     }
 

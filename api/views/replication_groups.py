@@ -66,8 +66,8 @@ def replication_group_view(
         view["SnapshottingClusterId"] = group.snapshotting_cluster_id
     if group.kms_key_id:
         view["KmsKeyId"] = group.kms_key_id
-    if group.user_group_ids:
-        view["UserGroupIds"] = group.user_group_ids
+    if user_group_ids := _user_group_ids(group):
+        view["UserGroupIds"] = user_group_ids
     if creating:
         return view
     view["NodeGroups"] = [
@@ -88,7 +88,12 @@ def _always(group: ReplicationGroup) -> dict[str, Any]:
     view: dict[str, Any] = {
         "ReplicationGroupId": group.name,
         "Description": group.description,
-        "GlobalReplicationGroupInfo": {},
+        "GlobalReplicationGroupInfo": {
+            "GlobalReplicationGroupId": group.global_name,
+            "GlobalReplicationGroupMemberRole": group.global_role,
+        }
+        if group.global_name is not None
+        else {},
         "Status": group.status,
         "PendingModifiedValues": shown_pending(group.pending, PENDING),
         "AutomaticFailover": group.automatic_failover,
@@ -103,6 +108,14 @@ def _always(group: ReplicationGroup) -> dict[str, Any]:
     if group.transit_encryption_enabled:
         view["TransitEncryptionMode"] = group.transit_encryption_mode
     return view
+
+
+def _user_group_ids(group: ReplicationGroup) -> list[str]:
+    """Return the user groups as they were until a change is everywhere."""
+    change = group.pending.get("UserGroups", {})
+    added = change.get("UserGroupIdsToAdd", ())
+    kept = [one for one in group.user_group_ids if one not in added]
+    return [*kept, *change.get("UserGroupIdsToRemove", ())]
 
 
 def _node_group_view(

@@ -62,12 +62,24 @@ class VerifiedToken:
     expires_at: datetime
 
 
-# (access key id, session token or None) -> secret key, or None for a key that is not known.
-SecretOf = Callable[[str, str | None], str | None]
+# (access key id, session token or None, day of the scope) -> the key that signs on that day in the
+# subject's region (:func:`signing_key`), or None for one that is not known.
+SigningKeyOf = Callable[[str, str | None, str], bytes | None]
+
+
+def signing_key(secret: str, *, day: str, region: str) -> bytes:
+    """Return what signs requests to this service in *region* on *day* (``20260102``), UTC.
+
+    It opens nothing else: not another day, another region or another service.
+    """
+    key = f"AWS4{secret}".encode()
+    for part in (day, region, SERVICE, "aws4_request"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    return key
 
 
 def verify_token(
-    token: str, *, subject: TokenSubject, secret_of: SecretOf, now: datetime
+    token: str, *, subject: TokenSubject, signing_key_of: SigningKeyOf, now: datetime
 ) -> VerifiedToken:
     """Check everything about *token* but permissions; raises :class:`IllegalToken`."""
     host, parameters = _parameters(token)
@@ -88,12 +100,12 @@ def verify_token(
     day = parameters["X-Amz-Date"][:8]
     if scope != f"{day}/{subject.region}/{SERVICE}/aws4_request":
         raise IllegalToken("for another scope")
-    secret = secret_of(access_key_id, parameters.get("X-Amz-Security-Token"))
-    if secret is None:
+    key = signing_key_of(access_key_id, parameters.get("X-Amz-Security-Token"), day)
+    if key is None:
         raise IllegalToken("signed with an unknown key")
     signature = parameters["X-Amz-Signature"]
     if not _SIGNATURE.fullmatch(signature) or not hmac.compare_digest(
-        signature, _signature(host, parameters, scope=scope, secret=secret)
+        signature, _signature(host, parameters, scope=scope, key=key)
     ):
         raise IllegalToken("the signature is wrong")
     return VerifiedToken(access_key_id=access_key_id, expires_at=expires_at)
@@ -137,7 +149,7 @@ def _expires_at(parameters: dict[str, str], *, now: datetime) -> datetime:
     return expires_at
 
 
-def _signature(host: str, parameters: dict[str, str], *, scope: str, secret: str) -> str:
+def _signature(host: str, parameters: dict[str, str], *, scope: str, key: bytes) -> str:
     encoded = sorted(
         (_encoded(name), _encoded(value))
         for name, value in parameters.items()
@@ -147,9 +159,6 @@ def _signature(host: str, parameters: dict[str, str], *, scope: str, secret: str
     request = f"GET\n/\n{query}\nhost:{host}\n\nhost\n{EMPTY_BODY_SHA256}"
     digest = hashlib.sha256(request.encode()).hexdigest()
     to_sign = f"{ALGORITHM}\n{parameters['X-Amz-Date']}\n{scope}\n{digest}"
-    key = f"AWS4{secret}".encode()
-    for part in scope.split("/"):
-        key = hmac.digest(key, part.encode(), "sha256")
     return hmac.digest(key, to_sign.encode(), "sha256").hex()
 
 

@@ -68,7 +68,7 @@ class Listener:
         loop = asyncio.get_running_loop()
         for _ in range(ACCEPTS_PER_TURN):
             try:
-                client, _ = self._sock.accept()
+                client, peer = self._sock.accept()
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
@@ -78,7 +78,7 @@ class Listener:
                     self._resume = loop.call_later(ACCEPT_PAUSE_S, self._start_accepting)
                     return
                 continue  # that client left before it was accepted
-            if len(self._welcomes) >= WELCOMES_MAX:
+            if not self.service.admits(peer[0]) or len(self._welcomes) >= WELCOMES_MAX:
                 self.service.note_refused()
                 client.close()
                 continue
@@ -101,7 +101,10 @@ class Listener:
                 first = None
                 if self.service.route.options.tls is not None:
                     first = await _first_byte(client)
-                # Asked only now: a reload may have changed the mode while the client was silent.
+                # Asked only now: a reload may have changed this while the client was silent.
+                if not self.service.admits(client.getpeername()[0]):
+                    self.service.note_refused()
+                    return
                 context = None
                 if (tls := self.service.route.options.tls) is not None:
                     if first == HANDSHAKE_BYTE:

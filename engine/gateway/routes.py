@@ -10,6 +10,7 @@ opinion about where an endpoint is, into the data path.
 from __future__ import annotations
 
 import enum
+import ipaddress
 import json
 import re
 import socket
@@ -32,6 +33,10 @@ BUFFER_BYTES_MIN: Final = 4 * 1024
 BUFFER_BYTES_MAX: Final = 16 * 1024 * 1024
 BUFFER_BYTES_DEFAULT: Final = 256 * 1024  # unsent bytes a direction before reading stops
 TOKENS_MAX: Final = 2  # AUTH tokens of a group: the newest and the one before
+SESSION_S_MAX: Final = 12 * 3600  # how long a token opens a connection
+NETWORKS_MAX: Final = 4096  # of all rules of a subject's security groups
+IAM_USERS_MAX: Final = 100  # of a user group
+USER_NAME_CHARS_MAX: Final = 255
 CLUSTER_CONFIG_BYTES_MAX: Final = 64 * 1024  # 60 nodes of 300 bytes are 18 KiB
 VERSION_MAX: Final = 2**53 - 1  # exact in every JSON reader
 
@@ -76,15 +81,37 @@ class TlsOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class IamUser:
+    """A user that authenticates with IAM, and what the engine is told in its place."""
+
+    user_name: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class IamOptions:
+    """Tokens of IAM are taken for a cache; *keys_path* has the keys that they are signed with."""
+
+    cache_name: str
+    account: str
+    region: str
+    keys_path: str
+    users: tuple[IamUser, ...]
+    serverless: bool = False
+    session_s_max: int = SESSION_S_MAX  # then a connection ends, unless it authenticated anew
+
+
+@dataclass(frozen=True, kw_only=True)
 class AuthOptions:
-    """What is done to the first commands of a Valkey or Redis OSS connection.
+    """What is done to commands of a Valkey or Redis OSS connection that authenticate.
 
     *optional_token_sha256s*: clients are let in without a token and with one of these, because
     ``AUTH <token>`` becomes what an engine takes whose default user has no password. Lower-case
-    hex; the file is private to us.
+    hex; the file is private to us. *iam*: users whose passwords are tokens.
     """
 
     optional_token_sha256s: tuple[str, ...] = ()
+    iam: IamOptions | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +123,7 @@ class RouteOptions:
     buffer_bytes: int = BUFFER_BYTES_DEFAULT
     tls: TlsOptions | None = None
     auth: AuthOptions | None = None
+    admitted: tuple[str, ...] | None = None  # networks that clients may come from; None: any
     readonly: bool = False  # READONLY is said to the backend for the client, first of all
     cluster_config: str | None = None  # memcached_discovery: "<version>\n<host|ip|port ...>\n"
 
@@ -189,7 +217,11 @@ def _rendered_option(value: object) -> object:
     if isinstance(value, TlsOptions):
         return {**vars(value), "mode": value.mode.value}
     if isinstance(value, AuthOptions):
-        return vars(value)
+        iam = value.iam
+        told = None
+        if iam is not None:
+            told = {**vars(iam), "users": [vars(user) for user in iam.users]}
+        return {**vars(value), "iam": told}
     return value
 
 
@@ -265,6 +297,7 @@ def _options(value: object, where: str) -> RouteOptions:
         ),
         tls=_tls(members["tls"], f"{where}.tls"),
         auth=_auth(members["auth"], f"{where}.auth"),
+        admitted=_admitted(members["admitted"], f"{where}.admitted"),
         cluster_config=_cluster_config(members["cluster_config"], f"{where}.cluster_config"),
     )
 
@@ -283,18 +316,77 @@ def _tls(value: object, where: str) -> TlsOptions | None:
     )
 
 
+def _admitted(value: object, where: str) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    return _list(value, where, count_max=NETWORKS_MAX, item=_network)
+
+
+def _network(value: object, where: str) -> str:
+    try:
+        if isinstance(value, str):
+            return str(ipaddress.ip_network(value))
+    except ValueError:
+        pass
+    raise IllegalRoutes(f"{where}: {value!r} is not a network")
+
+
 def _auth(value: object, where: str) -> AuthOptions | None:
     if value is None:
         return None
-    members = _members(value, where, optional={"optional_token_sha256s"})
+    members = _members(value, where, optional={"optional_token_sha256s", "iam"})
     return AuthOptions(
         optional_token_sha256s=_list(
             members.get("optional_token_sha256s", []),
             f"{where}.optional_token_sha256s",
             count_max=TOKENS_MAX,
             item=_sha256,
-        )
+        ),
+        iam=_iam(members.get("iam"), f"{where}.iam"),
     )
+
+
+def _iam(value: object, where: str) -> IamOptions | None:
+    if value is None:
+        return None
+    members = _members(
+        value,
+        where,
+        required={"cache_name", "account", "region", "keys_path", "users"},
+        optional={"serverless", "session_s_max"},
+    )
+    serverless = members.get("serverless", False)
+    if type(serverless) is not bool:
+        raise IllegalRoutes(f"{where}.serverless: not true or false")
+    return IamOptions(
+        cache_name=_word(members["cache_name"], f"{where}.cache_name"),
+        account=_word(members["account"], f"{where}.account"),
+        region=_word(members["region"], f"{where}.region"),
+        keys_path=_path(members["keys_path"], f"{where}.keys_path"),
+        users=_list(members["users"], f"{where}.users", count_max=IAM_USERS_MAX, item=_iam_user),
+        serverless=serverless,
+        session_s_max=_int(
+            members.get("session_s_max", SESSION_S_MAX),
+            f"{where}.session_s_max",
+            low=1,
+            high=SESSION_S_MAX,
+        ),
+    )
+
+
+def _iam_user(value: object, where: str) -> IamUser:
+    members = _members(value, where, required={"user_name", "password"})
+    return IamUser(
+        user_name=_word(members["user_name"], f"{where}.user_name"),
+        password=_word(members["password"], f"{where}.password"),
+    )
+
+
+def _word(value: object, where: str) -> str:
+    # The value is not told: it may be a secret.
+    if not isinstance(value, str) or not 1 <= len(value) <= USER_NAME_CHARS_MAX:
+        raise IllegalRoutes(f"{where}: not a text of 1 to {USER_NAME_CHARS_MAX} characters")
+    return value
 
 
 def _sha256(value: object, where: str) -> str:

@@ -13,11 +13,13 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from cachefleet.engine.gateway.iam_keys import KeyRing, KeyRings
 from cachefleet.engine.gateway.listener import Listener
 from cachefleet.engine.gateway.reports import GatewayStatus, ListenFailure, ReloadReport
 from cachefleet.engine.gateway.routes import (
     FILE_BYTES_MAX,
     Address,
+    IamOptions,
     IllegalRoutes,
     Route,
     RouteTable,
@@ -73,6 +75,7 @@ class Gateway:
         self._leaving: set[RouteService] = set()  # removed routes whose links are ending
         self._listeners: dict[Address, Listener] = {}
         self._contexts = Contexts()
+        self._key_rings = KeyRings()
         self._failures: dict[Address, ListenFailure] = {}
         self._reloading = asyncio.Lock()
 
@@ -145,6 +148,7 @@ class Gateway:
         bad = self._contexts.refresh(
             route.options.tls for route in table.routes if route.options.tls is not None
         )
+        self._key_rings.refresh(iam.keys_path for route in table.routes if (iam := _iam_of(route)))
         self._failures = {
             address: ListenFailure(route=route.name, listen=address, reason=bad[route.options.tls])
             for route in table.routes
@@ -195,3 +199,12 @@ class Gateway:
                     route, budget=self._budget, clock=self._clock
                 )
             self._services[route.name].tls_context = self._contexts.get(route.options.tls)
+            iam = _iam_of(route)
+            self._services[route.name].iam_keys = (
+                KeyRing() if iam is None else self._key_rings.get(iam.keys_path)
+            )
+
+
+def _iam_of(route: Route) -> IamOptions | None:
+    auth = route.options.auth
+    return None if auth is None else auth.iam

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import ssl
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Protocol
 
+from cachefleet.engine.gateway.admission import Admission
 from cachefleet.engine.gateway.balance import Balancer
 from cachefleet.engine.gateway.discovery import Discovery
+from cachefleet.engine.gateway.handshake import IamHandshake
+from cachefleet.engine.gateway.iam_keys import KeyRing
+from cachefleet.engine.gateway.iam_login import check_login
 from cachefleet.engine.gateway.interception import Interceptor, WireViolation
 from cachefleet.engine.gateway.opening import Opening
 from cachefleet.engine.gateway.optional_token import rewriting
-from cachefleet.engine.gateway.pump import Link, Side
+from cachefleet.engine.gateway.pump import Link, Side, peer_address
 from cachefleet.engine.gateway.readonly import ReadOnly
 from cachefleet.engine.gateway.reports import BackendStatus, ListenFailure, RouteStatus
 from cachefleet.engine.gateway.routes import Address, Route, RouteKind, TlsMode
@@ -23,6 +29,11 @@ from cachefleet.engine.gateway.routes import Address, Route, RouteKind, TlsMode
 ATTEMPTS_S_MAX = 10.0
 
 log = logging.getLogger(__name__)
+
+
+def utc_now() -> datetime:
+    """Return the time by which tokens expire."""
+    return datetime.now(UTC)
 
 
 class Budget(Protocol):
@@ -47,12 +58,23 @@ class _Tally:
 class RouteService:
     """Implements :class:`~cachefleet.engine.gateway.pump.LinkOwner` for one route."""
 
-    def __init__(self, route: Route, *, budget: Budget, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        route: Route,
+        *,
+        budget: Budget,
+        clock: Callable[[], float],
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
         self.route = route
         self.tls_context: ssl.SSLContext | None = None  # for the next handshake
+        self.iam_keys = KeyRing()  # that tokens are checked with
+        self._now = now
         self._budget = budget
         self._balancer = Balancer(clock=clock)
         self._links: dict[Link, Address | None] = {}  # None: no backend yet
+        self._admission = Admission(route.options.admitted)
+        self._sessions: dict[Link, asyncio.TimerHandle] = {}  # that end unless they are renewed
         self._attempts: dict[Link, asyncio.Task[None]] = {}
         self._tallies: dict[Address, _Tally] = {}
         self._refused_total = 0
@@ -62,15 +84,17 @@ class RouteService:
 
     def client_side(self) -> Side:
         """The protocol factory of this route's listeners."""
-        link = Link(
-            self, buffer_bytes=self.route.options.buffer_bytes, interceptor=self._interceptor()
-        )
+        link = Link(self, buffer_bytes=self.route.options.buffer_bytes, interceptor=None)
+        link.interceptor = self._interceptor(link)
         return link.client
 
     def change(self, route: Route) -> int:
         """Serve new connections as *route* says; return how many old ones were cut."""
         assert route.name == self.route.name
         old, self.route = self.route, route
+        if route.options.admitted != old.options.admitted:
+            self._admission = Admission(route.options.admitted)
+            self._cut_strangers()
         known = frozenset((*route.backends, *route.fallback))
         self._balancer.keep_only(known)
         gone = {address for address in self._links.values() if address is not None} - known
@@ -80,6 +104,16 @@ class RouteService:
         if route.options.tls is not None and route.options.tls.mode is TlsMode.REQUIRED:
             count += self._cut_plain()
         return count
+
+    def admits(self, host: str) -> bool:
+        """Tell whether a client may come from *host*, an IP address."""
+        return self._admission.admits(host)
+
+    def _cut_strangers(self) -> None:
+        for link in list(self._links):
+            peer = peer_address(link.client)
+            if peer is None or not self.admits(peer.host):
+                link.abort()
 
     def _cut_plain(self) -> int:
         plain = [
@@ -165,6 +199,8 @@ class RouteService:
             return  # it was refused
         self._budget.give_back()
         address = self._links.pop(link)
+        if (session := self._sessions.pop(link, None)) is not None:
+            session.cancel()
         if (task := self._attempts.get(link)) is not None:
             task.cancel()
         self._bytes_from_clients += link.client.byte_count
@@ -234,15 +270,39 @@ class RouteService:
     def _addresses(self) -> tuple[Address, ...]:
         return (*self.route.backends, *self.route.fallback)
 
-    def _interceptor(self) -> Interceptor | None:
+    def _interceptor(self, link: Link) -> Interceptor | None:
         if self.route.kind is RouteKind.MEMCACHED_DISCOVERY:
             return Discovery(self._cluster_config)
         if self.route.options.readonly:
             return ReadOnly()
         auth = self.route.options.auth
+        if auth is not None and auth.iam is not None:
+            return IamHandshake(
+                self._swap, on_authenticated=functools.partial(self._begin_session, link)
+            )
         if auth is not None and auth.optional_token_sha256s:
             return Opening(rewriting(auth.optional_token_sha256s))
         return None
+
+    def _swap(self, user: bytes, token: bytes) -> bytes | None:
+        """Return the internal password of a user of IAM whose *token* is good, else None.
+
+        Raises LookupError for a user that does not authenticate with IAM.
+        """
+        auth = self.route.options.auth  # as it is now: users come and go under open connections
+        if auth is None or auth.iam is None:
+            raise LookupError
+        return check_login(
+            user, token, iam=auth.iam, keys=self.iam_keys, now=self._now(), route=self.route.name
+        )
+
+    def _begin_session(self, link: Link) -> None:
+        auth = self.route.options.auth
+        assert auth is not None, "somebody authenticated with IAM"
+        assert auth.iam is not None, "somebody authenticated with IAM"
+        if (session := self._sessions.get(link)) is not None:
+            session.cancel()
+        self._sessions[link] = self.call_later(auth.iam.session_s_max, link.abort)
 
     def _cluster_config(self) -> bytes:
         return (self.route.options.cluster_config or "").encode()

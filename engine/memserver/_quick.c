@@ -45,7 +45,7 @@ static PyObject *name_on_ready, *name_on_data, *name_keep, *name_close;
 
 typedef struct { const char *name; Py_ssize_t offset; } slot;
 
-enum { TABLE, NOW, PLAIN_KEYS, CAS_ID, TIMED_SETS, CLASS_SETS, QUICK_MAX, WITH_CAS, STATS, STORE_SLOTS };
+enum { TABLE, NOW, PLAIN_KEYS, CAS_ID, TIMED_SETS, CLASS_SETS, HITS, QUICK_MAX, WITH_CAS, STATS, STORE_SLOTS };
 enum { BLOB, EXP, CAS, TIME, BITS, SLAB, ITEM_SLOTS };
 enum { CMD_GET, CMD_SET, TOTAL_ITEMS, BYTES_READ, BYTES_WRITTEN, STATS_SLOTS };
 enum { SESSION, READ_BYTES, LAST_AT, CONN_SLOTS };
@@ -67,7 +67,7 @@ typedef struct {
 } channel;
 
 static const char *const STORE_NAMES[] = {
-    "table", "now", "plain_keys", "cas_id", "timed_sets", "class_sets", "quick_bytes_max", "with_cas", "stats"};
+    "table", "now", "plain_keys", "cas_id", "timed_sets", "class_sets", "hits", "quick_bytes_max", "with_cas", "stats"};
 static const char *const ITEM_NAMES[] = {"blob", "exp", "cas", "time", "bits", "slab"};
 static const char *const STATS_NAMES[] = {"cmd_get", "cmd_set", "total_items", "bytes_read", "bytes_written"};
 static const char *const CONN_NAMES[] = {"session", "read_bytes", "last_at"};
@@ -144,6 +144,24 @@ static int note_read(pump *p, PyObject *item, PyObject *now) {
     return put(item, p->of_item[BITS], PyLong_FromLongLong(bits | ACTIVE));
 }
 
+/* Add one to a list of numbers. */
+static int add_one(PyObject *list, Py_ssize_t at) {
+    PyObject *old = PyList_GetItem(list, at);
+    long long number = old == NULL ? -1 : PyLong_AsLongLong(old);
+    if (number == -1 && PyErr_Occurred()) return -1;
+    PyObject *grown = PyLong_FromLongLong(number + 1);
+    return grown == NULL ? -1 : PyList_SetItem(list, at, grown);
+}
+
+/* Count a hit in the segment and class of the item, as store.note_hit does. */
+static int count_hit(pump *p, PyObject *item) {
+    long long bits, slab;
+    PyObject *hits = look(p->store, p->of_store[HITS]);
+    if (hits == NULL || number_at(item, p->of_item[BITS], &bits) < 0) return -1;
+    if (number_at(item, p->of_item[SLAB], &slab) < 0) return -1;
+    return add_one(hits, (Py_ssize_t)((bits & SEGMENT_MASK) << 6 | slab));
+}
+
 static Py_ssize_t answer_get(pump *p, const char *data, Py_ssize_t n) {
     static PyObject *found[KEYS_MAX];
     const char *at = data + 4, *end = data + n - 2;
@@ -174,7 +192,7 @@ static Py_ssize_t answer_get(pump *p, const char *data, Py_ssize_t n) {
         PyObject *blob = *place(found[i], p->of_item[BLOB]);
         memcpy(to, PyBytes_AS_STRING(blob), PyBytes_GET_SIZE(blob));
         to += PyBytes_GET_SIZE(blob);
-        if (note_read(p, found[i], seen_at) < 0) return -1;
+        if (count_hit(p, found[i]) < 0 || note_read(p, found[i], seen_at) < 0) return -1;
     }
     memcpy(to, END, sizeof END - 1);
     return add_to(p->stats, p->of_stats[CMD_GET], count) < 0 ? -1 : size;
@@ -196,11 +214,7 @@ static int count_set(pump *p, PyObject *item) {
     long long slab;
     PyObject *sets = look(p->store, p->of_store[CLASS_SETS]);
     if (sets == NULL || number_at(item, p->of_item[SLAB], &slab) < 0) return -1;
-    PyObject *old = PyList_GetItem(sets, (Py_ssize_t)slab);
-    long long number = old == NULL ? -1 : PyLong_AsLongLong(old);
-    if (number == -1 && PyErr_Occurred()) return -1;
-    PyObject *grown = PyLong_FromLongLong(number + 1);
-    if (grown == NULL || PyList_SetItem(sets, (Py_ssize_t)slab, grown) < 0) return -1;
+    if (add_one(sets, (Py_ssize_t)slab) < 0) return -1;
     if (add_to(p->stats, p->of_stats[TOTAL_ITEMS], 1) < 0) return -1;
     return add_to(p->stats, p->of_stats[CMD_SET], 1);
 }

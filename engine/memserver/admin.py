@@ -191,7 +191,7 @@ def _silent(store_walk: Iterator[object]) -> Iterator[bytes]:
 
 
 def watch(session: Session, words: list[bytes]) -> None:
-    """``watch``: evictions are told; of the rest of the log nothing is."""
+    """``watch``: what these kinds bring is told from now on; no kind is ``fetchers``."""
     if not session.store.settings.watch:
         session.reply(b"CLIENT_ERROR watch commands not allowed\r\n")
     elif session.out:
@@ -200,8 +200,7 @@ def watch(session: Session, words: list[bytes]) -> None:
         session.reply(wire.ERROR)
     else:
         session.reply(wire.OK)
-        if b"evictions" in words:
-            session.host.watch_evictions(session)
+        session.host.watch(session, words[1:] or [b"fetchers"])
 
 
 def refresh_certs(session: Session, words: list[bytes]) -> None:

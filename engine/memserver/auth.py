@@ -71,7 +71,8 @@ def login_commands(credentials: Credentials, then: CommandTable) -> CommandTable
                 return
             session.store.stats.auth_cmds += 1
             if credentials.check(pair[0], pair[1]):
-                session.commands, session.quick, session.refusal = then, True, wire.ERROR
+                session.commands, session.refusal = then, wire.ERROR
+                session.take_short_ways(session.short_ways)
                 session.out.append(b"STORED\r\n")
             else:
                 session.store.stats.auth_errors += 1

@@ -103,6 +103,9 @@ class BinarySession:
         """None: there is no shorter way here."""
         return None
 
+    def take_short_ways(self, allowed: bool) -> None:
+        """Nothing: there are none."""
+
     def receive(self, data: bytes) -> None:
         """Take *data* as it came from the client."""
         self._held += data
@@ -252,6 +255,9 @@ def _get(session: BinarySession, packet: Packet, quiet: bool) -> None:
     if touching:
         item.exp = store.expiry(_exptime(packet.extras))
         store.timed_sets += 1
+        store.by_class.touch_hits[item.slab] += 1
+    else:
+        store.note_hit(item)
     store.bump(item)
     session.confirm(
         packet,
@@ -276,7 +282,7 @@ def _update(session: BinarySession, packet: Packet, quiet: bool) -> None:
     flags, exptime = SET_EXTRAS.unpack(packet.extras)
     mode = {1: SET, 2: ADD, 3: REPLACE}[packet.loud]
     if not store.fits(packet.key, flags, len(packet.body)):
-        store.stats.store_too_large += 1
+        store.note_too_large(packet.key, mode)
         _drop(session, packet)
         session.fail(packet, TOO_LARGE)
         return
@@ -318,7 +324,7 @@ def _concat(session: BinarySession, packet: Packet, quiet: bool) -> None:
         return
     mode = APPEND if packet.loud == 0x0E else PREPEND
     if not session.store.fits(packet.key, 0, len(packet.body)):
-        session.store.stats.store_too_large += 1
+        session.store.note_too_large(packet.key, mode)
         session.fail(packet, TOO_LARGE)
         return
     outcome = session.store.update(
@@ -340,6 +346,7 @@ def _delete(session: BinarySession, packet: Packet, quiet: bool) -> None:
         session.fail(packet, EXISTS_STATUS)
     else:
         store.stats.delete_hits += 1
+        store.by_class.delete_hits[item.slab] += 1
         store.unlink(packet.key, item)
         if not quiet:
             session.confirm(packet)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from cachefleet.engine.memserver import reports, wire
 from cachefleet.engine.memserver.discovery import CONFIG_BYTES_MAX
-from cachefleet.engine.memserver.lru import ACTIVE, Item
+from cachefleet.engine.memserver.lru import ACTIVE, SEGMENT_MASK, Item
 from cachefleet.engine.memserver.session import CommandTable, Session
 from cachefleet.engine.memserver.store import (
     ADD,
@@ -78,7 +78,7 @@ def update(session: Session, words: list[bytes]) -> None:
         return
     expiry = store.expiry(exptime)
     if not store.fits(key, flags, size):
-        store.stats.store_too_large += 1
+        store.note_too_large(key, mode)
         session.reply(wire.TOO_LARGE)
         session.swallow(size + 2)
         _drop_stale(session, mode, key)
@@ -87,7 +87,7 @@ def update(session: Session, words: list[bytes]) -> None:
     def finish(chunk: bytes) -> None:
         if chunk[-2:] != b"\r\n":
             session.reply(wire.BAD_CHUNK)
-            store.stats.cmd_set += 1
+            store.count_set(key, flags, chunk)
             return
         outcome = store.update(mode, key, flags, expiry, chunk, cas=cas)
         if outcome == NO_MEMORY:
@@ -125,6 +125,7 @@ def delete(session: Session, words: list[bytes]) -> None:
     if item is not None and key in store.table:
         store.unlink(key, item)
         store.stats.delete_hits += 1
+        store.by_class.delete_hits[item.slab] += 1
         session.reply(b"DELETED\r\n")
     else:
         store.stats.delete_misses += 1
@@ -179,6 +180,7 @@ def touch(session: Session, words: list[bytes]) -> None:
     store.timed_sets += 1
     store.bump(item)
     store.stats.touch_hits += 1
+    store.by_class.touch_hits[item.slab] += 1
     session.reply(b"TOUCHED\r\n")
 
 
@@ -188,15 +190,19 @@ def touch(session: Session, words: list[bytes]) -> None:
 def get(session: Session, words: list[bytes]) -> None:
     """``get`` with any number of keys."""
     store = session.store
+    keys = words[1:]
+    if store.on_fetch is not None:  # every look-up is to be told of
+        _retrieve(session, keys, with_cas=False, expiry=None)
+        return
     find, now = store.table.get, store.now
     out = session.out
-    keys = words[1:]
     try:
         # All there, as a rule: comprehensions halve what a loop would cost. What is missing
         # is None, and has no expiry to ask for.
         items: list[Item] = list(map(find, keys))  # type: ignore[arg-type]
         blobs = [item.blob for item in items if item.exp > now]
         cold = [item for item in items if item.bits < ACTIVE]
+        places = [(item.bits & SEGMENT_MASK) << 6 | item.slab for item in items]
     except AttributeError:
         _get_some(session, keys)
         return
@@ -205,6 +211,9 @@ def get(session: Session, words: list[bytes]) -> None:
         out.append(wire.END)
         for item in cold:
             store.bump(item)
+        hits = store.hits
+        for place in places:
+            hits[place] += 1
         store.stats.cmd_get += len(keys)
         return
     _get_some(session, keys)
@@ -231,6 +240,7 @@ def _get_some(session: Session, keys: list[bytes]) -> None:
                 misses += 1
                 continue
         out.append(item.blob)
+        store.hits[(item.bits & SEGMENT_MASK) << 6 | item.slab] += 1
         if item.bits < ACTIVE:
             store.bump(item)
     store.stats.cmd_get += len(keys)
@@ -275,6 +285,9 @@ def _retrieve(session: Session, keys: list[bytes], *, with_cas: bool, expiry: in
         if expiry is not None:
             item.exp = expiry
             store.timed_sets += 1
+            store.by_class.touch_hits[item.slab] += 1
+        else:
+            store.note_hit(item)
         blob = item.blob
         if with_cas:
             head = item.head

@@ -32,6 +32,7 @@ class Connection:
         "listener",
         "peer",
         "read_bytes",
+        "reason",
         "recv",
         "send",
         "server",
@@ -40,6 +41,7 @@ class Connection:
         "stats",
         "store",
         "unsent",
+        "where",
     )
 
     def __init__(
@@ -63,6 +65,8 @@ class Connection:
         self.read_bytes = READ_BYTES
         self.last_at = server.store.now
         self.closed = False
+        self.reason = b"normal"  # of its end, as watchers are told
+        self.where = where_from(sock, listener.kind)
 
     def on_first(self, events: int) -> None:
         """The first bytes tell the protocol; from then on ``on_ready`` has it."""
@@ -71,6 +75,7 @@ class Connection:
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
+            self.reason = b"error"
             self.close()
             return
         session = self.server.negotiate(self, data[:1]) if data else None
@@ -78,10 +83,16 @@ class Connection:
             self.close()
             return
         self.session = session
-        self.server.handlers[self.fd] = self.server.quick_way(self) or self.on_ready
+        self.server.handlers[self.fd] = self.server.way_of(self)
+        self.store.acting = self.fd
         self.stats.bytes_read += len(data)
         session.receive(data)
         self._turn_done(len(data))
+
+    def on_followed(self, events: int) -> None:
+        """As ``on_ready``, where somebody is to be told who asks for what."""
+        self.store.acting = self.fd
+        self.on_ready(events)
 
     def on_ready(self, events: int) -> None:
         """Receive and answer, or go on sending."""
@@ -96,6 +107,7 @@ class Connection:
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
+            self.reason = b"error"
             self.close()
             return
         if not data:
@@ -145,6 +157,7 @@ class Connection:
         if self.closed or self.unsent:
             return
         session = self.session
+        self.store.acting = self.fd
         session.resume()
         if session.more:
             self.server.waiting.append(self)
@@ -178,6 +191,7 @@ class Connection:
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError:
+            self.reason = b"error"
             self.close()
             return
         self.stats.bytes_written += sent
@@ -206,6 +220,7 @@ class Connection:
             self.server.poller.modify(self.fd, WRITE)
             return
         except OSError:
+            self.reason = b"error"
             self.close()
             return
         self.server.poller.modify(self.fd, READ)
@@ -246,3 +261,16 @@ class Connection:
             ("state", "conn_parse_cmd"),
             ("secs_since_last_cmd", self.server.store.now - self.last_at),
         ]
+
+
+def where_from(sock: socket.socket, kind: str) -> bytes:
+    """How watchers are told where a connection comes from."""
+    if kind in ("unix", "control"):
+        return b"rip=localhost rport=0 transport=local"
+    try:
+        name = sock.getpeername()
+    except OSError:  # it has gone already
+        name = None
+    if not isinstance(name, tuple):
+        return b"rip=unknown rport=0 transport=tcp"
+    return b"rip=%b rport=%d transport=tcp" % (str(name[0]).encode(), name[1])

@@ -39,15 +39,20 @@ def walk(store: Store) -> Iterator[list[Item]]:
 def _slice(store: Store, segment: Segment, count: int) -> list[Item]:
     """Pass *count* entries of *segment*, keeping what lives."""
     take, keep, now = segment.back.popleft, segment.front.append, store.now
+    by_class = store.by_class
+    checked = by_class.crawler_items_checked
     living = []
     for _ in range(min(count, len(segment.back))):
         item = take()
+        checked[item.slab] += 1
         if not item.blob:
             store.dead -= 1
         elif item.exp <= now:
             store.stats.crawler_reclaimed += 1
+            by_class.crawler_reclaimed[item.slab] += 1
             if not item.bits & FETCHED:
                 store.stats.expired_unfetched += 1
+                by_class.expired_unfetched[item.slab] += 1
             store.unlink(item.key, item)
             store.dead -= 1
         else:

@@ -39,8 +39,8 @@ class Host:
     def stop(self, *, save: bool) -> None:
         """Stop serving once this request is answered, writing the memory file if asked."""
 
-    def watch_evictions(self, session: object) -> None:
-        """Tell the client of *session* of every eviction from now on."""
+    def watch(self, session: object, kinds: list[bytes]) -> None:
+        """Tell the client of *session* of what *kinds* name from now on."""
 
     def refresh_certs(self) -> str | None:
         """Load the certificates again; None, or why that failed."""

@@ -211,9 +211,11 @@ def meta_get(session: Session, words: list[bytes]) -> None:
     if flags.has(b"T"):
         store.stats.cmd_touch += 1
         store.stats.touch_hits += 1
+        store.by_class.touch_hits[item.slab] += 1
         store.timed_sets += 1
     else:
         store.stats.cmd_get += 1
+        store.note_hit(item)
 
 
 def _describe(session: Session, flags: Flags, item: Item, *, created: bool) -> bytes:
@@ -294,7 +296,7 @@ def _set_flags(session: Session, words: list[bytes], size: int) -> tuple[Flags, 
         raise Refused(b"CLIENT_ERROR invalid mode for ms M token\r\n")
     flags.echo()  # a bad opaque is refused before the data is read
     if not store.fits(flags.key, flags.client_flags, size):
-        store.stats.store_too_large += 1
+        store.note_too_large(flags.key, mode)
         _drop(session, flags.key)
         raise Refused(wire.TOO_LARGE)
     return flags, mode
@@ -309,7 +311,7 @@ def _drop(session: Session, key: bytes) -> None:
 def _finish_set(session: Session, flags: Flags, mode: int, chunk: bytes) -> None:
     store = session.store
     if chunk[-2:] != b"\r\n":
-        store.stats.cmd_set += 1
+        store.count_set(flags.key, flags.client_flags, chunk)
         session.error(wire.BAD_CHUNK)
         return
     outcome = store.update(
@@ -364,6 +366,7 @@ def meta_delete(session: Session, words: list[bytes]) -> None:
         store.mark_stale(item)
     else:
         store.stats.delete_hits += 1
+        store.by_class.delete_hits[item.slab] += 1
         store.unlink(flags.key, item)
     if not (flags.has(b"q") and status == b"HD"):
         session.out.append(status + echo + b"\r\n")

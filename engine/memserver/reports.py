@@ -57,6 +57,8 @@ def _reset(store: Store) -> None:
     store.stats.reset()
     store.class_sets = [0] * len(store.class_sets)
     store.class_evicted = [0] * len(store.class_evicted)
+    store.hits = [0] * len(store.hits)
+    store.by_class.reset()
     store.prefixes.clear()
 
 
@@ -255,11 +257,11 @@ def _age(store: Store, number: int) -> int:
 def items(store: Store) -> Pairs:
     """``stats items``: only classes that hold something, as memcached."""
     pairs: Pairs = []
+    c = store.by_class
     for slab in range(1, store.classes.count + 1):
         hot, warm, cold, temp = (store.counts[n << 6 | slab] for n in (HOT, WARM, COLD, TEMP))
         if not hot + warm + cold + temp:
             continue
-        evicted = store.class_evicted[slab]
         rows: Pairs = [
             ("number", hot + warm + cold + temp),
             ("number_hot", hot),
@@ -270,26 +272,26 @@ def items(store: Store) -> Pairs:
             ("age_warm", _age(store, WARM) if warm else 0),
             ("age", _age(store, COLD) if cold else 0),
             ("mem_requested", store.class_bytes(slab)),
-            ("evicted", evicted),
-            ("evicted_nonzero", 0),
-            ("evicted_time", 0),
+            ("evicted", store.class_evicted[slab]),
+            ("evicted_nonzero", c.evicted_nonzero[slab]),
+            ("evicted_time", c.evicted_time[slab]),
             ("outofmemory", 0),
             ("tailrepairs", 0),
-            ("reclaimed", 0),
-            ("expired_unfetched", 0),
-            ("evicted_unfetched", 0),
-            ("evicted_active", 0),
-            ("crawler_reclaimed", 0),
-            ("crawler_items_checked", 0),
+            ("reclaimed", c.reclaimed[slab]),
+            ("expired_unfetched", c.expired_unfetched[slab]),
+            ("evicted_unfetched", c.evicted_unfetched[slab]),
+            ("evicted_active", c.evicted_active[slab]),
+            ("crawler_reclaimed", c.crawler_reclaimed[slab]),
+            ("crawler_items_checked", c.crawler_items_checked[slab]),
             ("lrutail_reflocked", 0),
-            ("moves_to_cold", 0),
-            ("moves_to_warm", 0),
-            ("moves_within_lru", 0),
-            ("direct_reclaims", 0),
-            ("hits_to_hot", 0),
-            ("hits_to_warm", 0),
-            ("hits_to_cold", 0),
-            ("hits_to_temp", 0),
+            ("moves_to_cold", c.moves_to_cold[slab]),
+            ("moves_to_warm", c.moves_to_warm[slab]),
+            ("moves_within_lru", c.moves_within_lru[slab]),
+            ("direct_reclaims", c.direct_reclaims[slab]),
+            ("hits_to_hot", store.hits[HOT << 6 | slab]),
+            ("hits_to_warm", store.hits[WARM << 6 | slab]),
+            ("hits_to_cold", store.hits[COLD << 6 | slab]),
+            ("hits_to_temp", store.hits[TEMP << 6 | slab]),
         ]
         pairs += [(f"items:{slab}:{name}", value) for name, value in rows]
     return pairs
@@ -299,9 +301,10 @@ def slabs(store: Store) -> Pairs:
     """``stats slabs``, as if the items lay in memcached's pages."""
     pairs: Pairs = []
     active = pages_total = 0
+    c = store.by_class
     for slab in range(1, store.classes.count + 1):
         used = sum(store.counts[n << 6 | slab] for n in (HOT, WARM, COLD, TEMP))
-        if not used and not store.class_sets[slab]:
+        if not store.class_seen >> slab & 1 and not store.class_sets[slab]:
             continue
         size = store.classes.sizes[slab - 1]
         per_page = max(PAGE_BYTES // size, 1)
@@ -316,14 +319,14 @@ def slabs(store: Store) -> Pairs:
             ("used_chunks", used),
             ("free_chunks", pages * per_page - used),
             ("free_chunks_end", 0),
-            ("get_hits", 0),
+            ("get_hits", sum(store.hits[n << 6 | slab] for n in (HOT, WARM, COLD, TEMP))),
             ("cmd_set", store.class_sets[slab]),
-            ("delete_hits", 0),
-            ("incr_hits", 0),
-            ("decr_hits", 0),
-            ("cas_hits", 0),
-            ("cas_badval", 0),
-            ("touch_hits", 0),
+            ("delete_hits", c.delete_hits[slab]),
+            ("incr_hits", c.incr_hits[slab]),
+            ("decr_hits", c.decr_hits[slab]),
+            ("cas_hits", c.cas_hits[slab]),
+            ("cas_badval", c.cas_badval[slab]),
+            ("touch_hits", c.touch_hits[slab]),
         ]
         pairs += [(f"{slab}:{name}", value) for name, value in rows]
     pairs += [("active_slabs", active), ("total_malloced", pages_total * PAGE_BYTES)]

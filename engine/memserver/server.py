@@ -92,6 +92,7 @@ class Server(Host):
         self.conns: dict[int, Connection] = {}
         self.waiting: list[Connection] = []  # have complete requests left from their last turn
         self._watchers = Watchers(self.store, clock)
+        self._following = False
         self._stopping = False
         self._save_at_stop = False
         self.commands: CommandTable = text_commands(settings)
@@ -290,6 +291,8 @@ class Server(Host):
             if full and not self.settings.maxconns_fast:
                 self.pause_accepting()
         self._attach(conn.fd, conn.on_first)
+        if not control:
+            self._watchers.tell_connection(b"type=conn_new %b cfd=%d" % (conn.where, conn.fd))
 
     def _encrypt(self, conn: Connection) -> None:
         from cachefleet.engine.memserver.tls import TlsChannel
@@ -320,12 +323,31 @@ class Server(Host):
         on_ready: Callable[[int], None] = self._channel(self._pump, conn, conn.fd).on_ready
         return on_ready
 
-    def watch_evictions(self, session: object) -> None:
-        """Tell the client of *session* of every eviction from now on."""
+    def watch(self, session: object, kinds: list[bytes]) -> None:
+        """Tell the client of *session* of what *kinds* name from now on."""
         for conn in self.conns.values():
             if conn.session is session:
-                self._watchers.add(conn)
+                self._watchers.add(conn, kinds)
+                self._follow()
                 return
+
+    def _follow(self) -> None:
+        """Take every connection off the short ways while its requests are to be told of."""
+        following = self._watchers.follows_items
+        if following == self._following:
+            return
+        self._following = following
+        for conn in self.conns.values():
+            if self.handlers[conn.fd] != conn.on_first:
+                self.handlers[conn.fd] = self.way_of(conn)
+                conn.session.take_short_ways(not following)
+
+    def way_of(self, conn: Connection) -> Callable[[int], None]:
+        """What is called when *conn*, whose protocol is known, has something to read."""
+        if self._following:
+            conn.session.take_short_ways(False)
+            return conn.on_followed
+        return self.quick_way(conn) or conn.on_ready
 
     def pause_accepting(self) -> None:
         """Let who else comes wait in the backlog until somebody leaves."""
@@ -351,6 +373,11 @@ class Server(Host):
         del self.handlers[conn.fd]
         self.poller.unregister(conn.fd)
         self._watchers.remove(conn)
+        self._follow()
+        if conn.listener.kind != "control":
+            self._watchers.tell_connection(
+                b"type=conn_close %b reason=%b cfd=%d" % (conn.where, conn.reason, conn.fd)
+            )
         if conn.listener.kind != "control":
             self.curr_connections -= 1
             if not self.accepting:
@@ -420,6 +447,7 @@ class Server(Host):
         for conn in list(self.conns.values()):
             if conn.last_at < oldest and conn.listener.kind != "control":
                 self.stats.idle_kicks += 1
+                conn.reason = b"idle_timeout"
                 conn.close()
 
     def _housekeeping(self) -> bool:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 
 from cachefleet.engine.memserver import wire
 from cachefleet.engine.memserver.host import Host
-from cachefleet.engine.memserver.lru import ACTIVE, NEVER
+from cachefleet.engine.memserver.lru import ACTIVE, NEVER, SEGMENT_MASK
 from cachefleet.engine.memserver.store import Store
 
 Handler = Callable[["Session", list[bytes]], None]
@@ -45,6 +45,7 @@ class Session:
         "privileged",
         "quick",
         "refusal",
+        "short_ways",
         "store",
         "streaming",
         "turn",
@@ -63,6 +64,7 @@ class Session:
         self.noreply = False
         self.authenticated = True
         self.name = ""
+        self.short_ways = True
         self.quick = b"version" in commands  # the short ways may be taken: nobody has to log in
         self.idle = self.quick
         self.refusal = wire.ERROR if self.quick else wire.UNAUTHENTICATED
@@ -120,6 +122,7 @@ class Session:
             ):
                 return self._answer_multiget(data)
             store.stats.cmd_get += 1
+            store.hits[(item.bits & SEGMENT_MASK) << 6 | item.slab] += 1
             if item.bits < ACTIVE:
                 store.bump(item)
             return item.blob + b"END\r\n"
@@ -153,6 +156,12 @@ class Session:
             return None
         self.commands[b"get"][0](self, words)
         return b""
+
+    def take_short_ways(self, allowed: bool) -> None:
+        """Let plain requests pass by the handlers, or (somebody watches) let none."""
+        self.short_ways = allowed
+        self.quick = allowed and b"version" in self.commands
+        self.idle = self.idle and self.quick
 
     def _note_idle(self) -> None:
         """``idle``: nothing is unread, and ``answer`` may try its luck."""
@@ -309,8 +318,10 @@ class Session:
         if store.renew(words, chunk):
             return stop
         head = b"".join((b"VALUE ", key, b" ", flags, b" ", size, b"\r\n"))
-        if store.link(key, head, chunk, exp) is None:
+        item = store.link(key, head, chunk, exp)
+        if item is None:
             return 0
+        store.class_sets[item.slab] += 1
         store.stats.cmd_set += 1
         return stop
 
@@ -322,7 +333,7 @@ class Session:
         lines = (data[pos:] if pos else data).split(b"\r\n", left)
         rest = lines.pop()
         find = store.table.get
-        now = store.now
+        now, hits = store.now, store.hits
         found: list[bytes] = []
         append = found.append
         misses = 0
@@ -330,6 +341,7 @@ class Session:
             item = find(line[4:])
             if item is not None and line[:4] == b"get " and item.exp > now:
                 append(item.blob)
+                hits[(item.bits & SEGMENT_MASK) << 6 | item.slab] += 1
                 if item.bits < ACTIVE:
                     store.bump(item)
                 continue
@@ -341,6 +353,7 @@ class Session:
                 or not key
                 or not key.isalnum()
                 or len(key) > wire.KEY_BYTES_MAX
+                or store.trash
             ):
                 break
             misses += 1

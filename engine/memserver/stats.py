@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+CLASS_NUMBERS = 65  # classes are numbered from 1 to 64
+
 
 class Counters:
     """Everything that ``stats`` counts and ``stats reset`` clears."""
@@ -108,6 +110,58 @@ class Counters:
         """Back to zero, as ``stats reset`` does."""
         for name in self.__slots__:
             setattr(self, name, 0)
+
+
+class ClassCounters:
+    """What ``stats slabs`` and ``stats items`` count of each slab class, by its number."""
+
+    __slots__ = (
+        "cas_badval",
+        "cas_hits",
+        "crawler_items_checked",
+        "crawler_reclaimed",
+        "decr_hits",
+        "delete_hits",
+        "direct_reclaims",
+        "evicted_active",
+        "evicted_nonzero",
+        "evicted_time",
+        "evicted_unfetched",
+        "expired_unfetched",
+        "incr_hits",
+        "moves_to_cold",
+        "moves_to_warm",
+        "moves_within_lru",
+        "reclaimed",
+        "touch_hits",
+    )
+
+    cas_badval: list[int]
+    cas_hits: list[int]
+    crawler_items_checked: list[int]
+    crawler_reclaimed: list[int]
+    decr_hits: list[int]
+    delete_hits: list[int]
+    direct_reclaims: list[int]
+    evicted_active: list[int]
+    evicted_nonzero: list[int]
+    evicted_time: list[int]  # how long ago the last one to go had been read
+    evicted_unfetched: list[int]
+    expired_unfetched: list[int]
+    incr_hits: list[int]
+    moves_to_cold: list[int]
+    moves_to_warm: list[int]
+    moves_within_lru: list[int]
+    reclaimed: list[int]
+    touch_hits: list[int]
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Back to zero, as ``stats reset`` does."""
+        for name in self.__slots__:
+            setattr(self, name, [0] * CLASS_NUMBERS)
 
 
 def stat_lines(pairs: list[tuple[str, object]]) -> bytes:

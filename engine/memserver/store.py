@@ -34,7 +34,7 @@ from cachefleet.engine.memserver.slabs import (
     SlabClasses,
     item_bytes,
 )
-from cachefleet.engine.memserver.stats import Counters
+from cachefleet.engine.memserver.stats import ClassCounters, Counters
 from cachefleet.engine.memserver.wire import U64, parse_u64
 
 RELATIVE_S_MAX = 60 * 60 * 24 * 30  # above this an exptime is a date
@@ -60,6 +60,9 @@ NOT_FOUND = 3
 NO_MEMORY = 4
 NOT_NUMERIC = 5
 
+# The outcomes as watchers are told of them; what is counted in, they are not told of.
+STATUSES = (b"stored", b"not_stored", b"exists", b"not_found", b"no_memory")
+
 
 class Store:
     """The items of one server."""
@@ -68,12 +71,14 @@ class Store:
     __slots__ = (
         "_class_limits",
         "_item_base",
-        "_trash",
         "_trash_bytes",
+        "acting",
+        "by_class",
         "bytes",
         "cas_id",
         "class_evicted",
         "class_mem",
+        "class_seen",
         "class_sets",
         "classes",
         "config",
@@ -81,10 +86,13 @@ class Store:
         "crawling",
         "dead",
         "flush_at",
+        "hits",
         "limit",
         "now",
         "oldest_live",
         "on_evict",
+        "on_fetch",
+        "on_store",
         "plain_keys",
         "prefixes",
         "process_started",
@@ -96,6 +104,7 @@ class Store:
         "stats",
         "table",
         "timed_sets",
+        "trash",
         "used",
         "with_cas",
     )
@@ -122,6 +131,7 @@ class Store:
         self.special_segments = settings.temp_lru or not settings.lru_segmented
         self.counts = [0] * (4 << 6)  # items by segment and class
         self.class_mem = [0] * 65
+        self.class_seen = 0  # a bit a class that ever held an item: memcached's has pages then
         self.class_sets = [0] * 65
         self.class_evicted = [0] * 65
         self.bytes = 0  # as memcached would count
@@ -135,8 +145,13 @@ class Store:
         self.shadow_since = 0
         self.crawling = False
         self.prefixes: dict[bytes, list[int]] = {}  # ``stats detail``: get, hit, set, delete
+        self.hits = [0] * (4 << 6)  # of readers, by segment and class
+        self.by_class = ClassCounters()
+        self.acting = -1  # the descriptor of who is being served, while anybody wants to know
         self.on_evict: Callable[[bytes, Item], None] | None = None
-        self._trash: list[tuple[dict[bytes, Item], list[Segment]]] = []
+        self.on_fetch: Callable[[bytes, Item | None, bytes], None] | None = None
+        self.on_store: Callable[[bytes, bytes, int, int, int, int], None] | None = None
+        self.trash: list[tuple[dict[bytes, Item], list[Segment]]] = []
         self._trash_bytes = 0
 
     # -- time ---------------------------------------------------------------------------
@@ -173,11 +188,31 @@ class Store:
     def find(self, key: bytes) -> Item | None:
         """The living item under *key*; moves nothing, counts what has expired."""
         item = self.table.get(key)
+        status = b"found"
         if item is not None and item.exp <= self.now:
             self.stats.get_expired += 1
+            status = b"expired"
             self.unlink(key, item)
-            return None
+            item = None
+        elif item is None:
+            status = b"flushed" if self.trash and self._meet_flushed(key) else b"not_found"
+        if self.on_fetch is not None:
+            self.on_fetch(key, item, status)
         return item
+
+    def _meet_flushed(self, key: bytes) -> bool:
+        """Tell whether *key* was flushed a moment ago: who asks for it is counted, once."""
+        for table, _ in self.trash:
+            item = table.pop(key, None)
+            if item is not None:
+                self._trash_bytes -= len(item.blob) + ITEM_COST_BYTES
+                self.stats.get_flushed += 1
+                return True
+        return False
+
+    def note_hit(self, item: Item) -> None:
+        """Count a reader's hit in the class and segment that *item* is in."""
+        self.hits[(item.bits & SEGMENT_MASK) << 6 | item.slab] += 1
 
     def fetch(self, key: bytes) -> Item | None:
         """As ``find``, for readers: the key under which discovery answers is there, too."""
@@ -212,6 +247,18 @@ class Store:
             return 0
         self.cas_id += 1
         return self.cas_id
+
+    def count_set(self, key: bytes, flags: int, chunk: bytes) -> None:
+        """Count a storage command by the class of what it brought, whatever becomes of that."""
+        size = self._item_base + len(key) + len(chunk) + (FLAGS_BYTES if flags else 0)
+        self.stats.cmd_set += 1
+        self.class_sets[bisect_left(self._class_limits, size) + 1] += 1
+
+    def note_too_large(self, key: bytes, mode: int) -> None:
+        """Count a value that exceeds the limit, and tell of it."""
+        self.stats.store_too_large += 1
+        if self.on_store is not None:
+            self.on_store(key, b"too_large", mode, NEVER, 0, 0)
 
     def fits(self, key: bytes, flags: int, value_len: int) -> bool:
         """Whether memcached would take an item of this size at all."""
@@ -285,7 +332,6 @@ class Store:
         segment = item.bits & SEGMENT_MASK
         if size == len(old) and old.startswith(head):
             item.blob = blob
-            self.class_sets[item.slab] += 1
         else:
             self.used += size - len(old)
             was, slab_was = self._counted(key, old, item.head)
@@ -296,7 +342,7 @@ class Store:
             self.bytes += counted - was
             self.class_mem[slab_was] -= was
             self.class_mem[slab] += counted
-            self.class_sets[slab] += 1
+            self.class_seen |= 1 << slab
             self.counts[segment << 6 | slab_was] -= 1
             self.counts[segment << 6 | slab] += 1
             item.slab = slab
@@ -316,7 +362,7 @@ class Store:
         self.used += cost
         self.bytes += counted
         self.class_mem[slab] += counted
-        self.class_sets[slab] += 1
+        self.class_seen |= 1 << slab
         self.counts[segment << 6 | slab] += 1
         return item
 
@@ -371,8 +417,33 @@ class Store:
         set_stale: bool = False,
     ) -> int:
         """Carry out one storage command; *cas* is compared where it is not 0."""
+        outcome = self._update(mode, key, flags, exp, chunk, cas, bits, set_stale=set_stale)
+        if self.on_store is not None:
+            item = self.table.get(key) if outcome == STORED else None
+            if item is None:
+                size = len(chunk) - 2
+                slab = self.classes.class_of(
+                    item_bytes(len(key), flags, size, cas=self.settings.cas)
+                )
+            else:
+                size, slab, exp = item.value_len, item.slab, item.exp
+            self.on_store(key, STATUSES[outcome], mode, exp, slab, size)
+        return outcome
+
+    def _update(
+        self,
+        mode: int,
+        key: bytes,
+        flags: int,
+        exp: int,
+        chunk: bytes,
+        cas: int,
+        bits: int,
+        *,
+        set_stale: bool,
+    ) -> int:
         old = self.find(key)
-        self.stats.cmd_set += 1
+        self.count_set(key, flags, chunk)
         if old is None:
             if mode == CAS:
                 self.stats.cas_misses += 1
@@ -384,10 +455,16 @@ class Store:
         elif mode == CAS:
             if cas == old.cas:
                 self.stats.cas_hits += 1
-            elif set_stale and cas < old.cas:
-                bits |= STALE | TOKEN_SENT
+                self.by_class.cas_hits[old.slab] += 1
+            elif set_stale and 0 < cas < old.cas:
+                # An older value takes the place for as long as the newer one would have had it.
+                self.stats.cas_hits += 1
+                self.by_class.cas_hits[old.slab] += 1
+                bits |= STALE | (old.bits & TOKEN_SENT)
+                exp = old.exp
             else:
                 self.stats.cas_badval += 1
+                self.by_class.cas_badval[old.slab] += 1
                 return EXISTS
         elif mode in (APPEND, PREPEND):
             if cas and cas != old.cas:
@@ -415,9 +492,11 @@ class Store:
             return NOT_NUMERIC, 0, None
         if incr:
             self.stats.incr_hits += 1
+            self.by_class.incr_hits[item.slab] += 1
             number = (number + amount) & U64
         else:
             self.stats.decr_hits += 1
+            self.by_class.decr_hits[item.slab] += 1
             number = max(number - amount, 0)
         text = b"%d" % number
         if len(text) <= item.value_len:
@@ -457,7 +536,7 @@ class Store:
     def _flush_now(self) -> None:
         if self.table:
             # Freeing a million items takes a third of a second: it is done bit by bit.
-            self._trash.append((self.table, self.segments))
+            self.trash.append((self.table, self.segments))
             self._trash_bytes += self.used
         self.table = {}
         self.segments = [Segment(), Segment(), Segment(), Segment()]
@@ -468,10 +547,10 @@ class Store:
 
     def free_trash(self) -> bool:
         """Free some of what was flushed; False when nothing is left."""
-        if not self._trash:
+        if not self.trash:
             self._trash_bytes = 0
             return False
-        table, segments = self._trash[0]
+        table, segments = self.trash[0]
         freed = 0
         for _ in range(min(TRASH_STEP, len(table))):
             freed += len(table.popitem()[1].blob) + ITEM_COST_BYTES
@@ -482,7 +561,7 @@ class Store:
                 segment.pop_oldest()
                 left -= 1
         if not table and not any(map(len, segments)):
-            del self._trash[0]
+            del self.trash[0]
         return True
 
     # -- eviction -----------------------------------------------------------------------
@@ -517,8 +596,10 @@ class Store:
         """Forget a shell taken off a queue, unlinking its item if that has expired."""
         if item.blob:
             self.stats.reclaimed += 1
+            self.by_class.reclaimed[item.slab] += 1
             if not item.bits & FETCHED:
                 self.stats.expired_unfetched += 1
+                self.by_class.expired_unfetched[item.slab] += 1
             self.unlink(item.key, item)
         self.dead -= 1
 
@@ -541,11 +622,14 @@ class Store:
         elif item.bits & ACTIVE:
             if number == WARM:
                 self.stats.moves_within_lru += 1
+                self.by_class.moves_within_lru[item.slab] += 1
             else:
                 self.stats.moves_to_warm += 1
+                self.by_class.moves_to_warm[item.slab] += 1
             self._move(item, WARM)
         else:
             self.stats.moves_to_cold += 1
+            self.by_class.moves_to_cold[item.slab] += 1
             self._move(item, COLD)
         return True
 
@@ -589,17 +673,24 @@ class Store:
             if item.bits & ACTIVE and tries:
                 tries -= 1
                 stats.moves_to_warm += 1
+                self.by_class.moves_to_warm[item.slab] += 1
                 self._move(item, WARM if self.settings.lru_segmented else COLD)
                 continue
             break
-        key = item.key
+        key, slab, by_class = item.key, item.slab, self.by_class
         stats.evictions += 1
         stats.direct_reclaims += 1
+        by_class.direct_reclaims[slab] += 1
+        by_class.evicted_time[slab] = self.now - item.time
+        if item.exp != NEVER:
+            by_class.evicted_nonzero[slab] += 1
         if item.bits & ACTIVE:
             stats.evicted_active += 1
+            by_class.evicted_active[slab] += 1
         if not item.bits & FETCHED:
             stats.evicted_unfetched += 1
-        self.class_evicted[item.slab] += 1
+            by_class.evicted_unfetched[slab] += 1
+        self.class_evicted[slab] += 1
         if self.on_evict is not None:
             self.on_evict(key, item)
         self.unlink(key, item)

@@ -7,6 +7,7 @@ behind its end, or holds something that this walk does not know the length of.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -24,7 +25,7 @@ OP_IDLE, OP_FREQ, OP_AUX, OP_RESIZEDB = 0xF8, 0xF9, 0xFA, 0xFB
 OP_EXPIRE_MS, OP_EXPIRE_S, OP_SELECTDB, OP_EOF = 0xFC, 0xFD, 0xFE, 0xFF
 
 # What holds the bytes: mmap, bytes; both index to int and slice to bytes.
-Buffer: TypeAlias = "bytes | memoryview"
+Buffer: TypeAlias = "bytes | memoryview | mmap.mmap"
 
 _STRING_LIKE = frozenset({0, 9, 10, 11, 12, 13, 16, 17, 20})
 _KINDS = {

@@ -111,6 +111,8 @@ def upgrade() -> None:
         sa.Column("auth_token_required", sa.Boolean(), nullable=False),
         sa.Column("data_tiering", sa.String(length=16), nullable=False),
         sa.Column("migration", sa.JSON(), nullable=False),
+        sa.Column("global_name", sa.String(length=255), nullable=True),
+        sa.Column("global_role", sa.String(length=16), nullable=True),
         sa.Column("cluster_epoch", sa.Integer(), nullable=False),
         sa.Column("uid", sa.String(length=16), nullable=False),
         sa.Column("account", sa.String(length=12), nullable=False),

@@ -36,7 +36,10 @@ def main() -> None:
     for name in _names(nodes):
         directory = os.path.join(nodes, name)
         if os.path.islink(directory):  # a node that lives in memory
-            shutil.rmtree(os.path.realpath(directory), ignore_errors=True)
+            target = os.path.realpath(directory)
+            shutil.rmtree(target, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                os.rmdir(os.path.dirname(target))
     shutil.rmtree(root, ignore_errors=True)
     shutil.rmtree(sockets, ignore_errors=True)
 

@@ -165,7 +165,10 @@ class LocalDriver:
         self.socket_path(uid).unlink(missing_ok=True)
         directory = self.directory(uid)
         if directory.is_symlink():  # it lies elsewhere; there may be nothing left of it
-            shutil.rmtree(directory.resolve(), ignore_errors=True)
+            target = directory.resolve()
+            shutil.rmtree(target, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                target.parent.rmdir()  # the last one takes the fleet's folder with it
             directory.unlink(missing_ok=True)
         shutil.rmtree(directory, ignore_errors=True)
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import structlog
 from sqlalchemy import select
@@ -32,7 +32,7 @@ from cachefleet.provisioner.planning.faults import (
     plan_rules,
 )
 from cachefleet.provisioner.reconciler.fleet import Fleet
-from cachefleet.provisioner.reconciler.loop import SYSTEM_SCOPE, Provisioner
+from cachefleet.provisioner.reconciler.loop import SYSTEM_SCOPE
 from cachefleet.provisioner.state import faults, leases, lifecycle, operations
 from cachefleet.provisioner.state.errors import Stale
 from cachefleet.provisioner.state.fault_tables import FaultHit
@@ -49,14 +49,18 @@ SLOW_PERIOD_S = 0.1
 REFUSAL = "the provisioner runs without --allow-faults"
 
 Key = tuple[str, str]  # fault and node
+Held = Callable[[], Mapping[str, Lease]]
 
 
 class FaultKeeper:
-    """Runs until cancelled; call :meth:`adopt` before any node is looked after."""
+    """Runs until cancelled; call :meth:`adopt` before any node is looked after.
 
-    def __init__(self, fleet: Fleet, provisioner: Provisioner) -> None:
+    *held* tells which subjects are ours at the moment.
+    """
+
+    def __init__(self, fleet: Fleet, *, held: Held) -> None:
         self._fleet = fleet
-        self._provisioner = provisioner
+        self._held = held
         self._slowing: dict[Key, asyncio.Task[None]] = {}
         self._filters: dict[str, SocketFilter] = {}  # by node
 
@@ -80,7 +84,7 @@ class FaultKeeper:
         async with self._fleet.store.read(SYSTEM_SCOPE) as tx:
             hits = await faults.open_hits(tx)
         self._note(hits)
-        held = self._provisioner.leases
+        held = self._held()
         mine = [hit for hit in hits if hit.subject_uid in held]
         for key in self._slowing.keys() - {_key(hit) for hit in mine}:
             self._slowing.pop(key).cancel()
@@ -323,7 +327,7 @@ class FaultKeeper:
 
     async def _refuse(self, hits: Sequence[FaultHit], reason: str) -> None:
         for hit in hits:
-            lease = self._provisioner.leases.get(hit.subject_uid)
+            lease = self._held().get(hit.subject_uid)
             if lease is not None:
                 with contextlib.suppress(Stale):
                     await self._end(hit, lease, HitState.FAILED, reason)

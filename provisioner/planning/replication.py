@@ -159,9 +159,11 @@ def _repointings(primary: NodeView, nodes: Sequence[NodeView]) -> list[Step]:
 def _followings(primary: NodeView, nodes: Sequence[NodeView]) -> list[Step]:
     """Attach replicas one at a time: a second sync that begins during a first waits a second."""
     waits: list[Step] = []
+    # Without what it follows a primary takes no replicas; that may be away for days.
     assert primary.replication is not None
-    if primary.upstream is not None and not primary.replication.link_up:
-        return []  # it takes no replicas until it has what it follows; that may be away for days
+    led = primary.upstream is None or primary.replication.link_up
+    if primary.upstream is not None and primary.upstream.awaited and not led:
+        return [Step(verb=Verb.WAIT, node_uid=primary.uid, reason="it has no copy yet")]
     for node in nodes:
         if node is primary:
             continue
@@ -177,7 +179,7 @@ def _followings(primary: NodeView, nodes: Sequence[NodeView]) -> list[Step]:
                         reason="it does not follow the primary",
                     )
                 ]
-        elif not node.replication.link_up or node.replication.sync_in_progress:
+        elif led and (not node.replication.link_up or node.replication.sync_in_progress):
             waits.append(Step(verb=Verb.WAIT, node_uid=node.uid, reason="it is in full sync"))
     return waits
 

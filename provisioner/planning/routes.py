@@ -53,6 +53,8 @@ class RoutedSubject:
     tls: Mapping[Endpoint, TlsOptions] = field(default_factory=dict)
     # What the gateway has to look at before the engine does.
     auth: AuthOptions | None = None
+    # From where clients may come; None is from anywhere.
+    admitted: tuple[str, ...] | None = None
     # Its nodes are in cluster mode, and its clients need not know it.
     compatible: bool = False
 
@@ -128,6 +130,7 @@ def _route(
             cluster_config=cluster_config,
             readonly=readonly,
             auth=subject.auth,
+            admitted=subject.admitted,
         ),
     )
 

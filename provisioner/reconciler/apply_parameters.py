@@ -7,6 +7,7 @@ of nodes: nothing is started, nobody's role changes.
 from __future__ import annotations
 
 from cachefleet.engine.errors import CommandRefused, NodeUnreachable
+from cachefleet.provisioner.reconciler.access import ensure_access
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.outcomes import Done, GiveUp, Outcome, Requeue
 from cachefleet.provisioner.reconciler.reconfigure import reconfigure
@@ -33,6 +34,7 @@ async def apply_parameters(operation: Operation, lease: Lease, fleet: Fleet) -> 
             return outcome
     try:
         await reconfigure(record, fleet)
+        await ensure_access(record, fleet)  # a parameter says which channels users have
     except NodeUnreachable as error:
         return Requeue(after_s=RETRY_S, reason=str(error))
     except CommandRefused as error:

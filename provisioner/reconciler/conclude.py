@@ -14,7 +14,7 @@ from sqlalchemy import delete, select
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.observe import is_kept_down
 from cachefleet.provisioner.reconciler.records import LIVE, SubjectRecord, load_subject
-from cachefleet.provisioner.state import events, leases, lifecycle, snapshots
+from cachefleet.provisioner.state import events, leases, lifecycle, snapshots, users
 from cachefleet.provisioner.state.lifecycle import Event
 from cachefleet.provisioner.state.operations import (
     OPEN_STATES,
@@ -35,6 +35,7 @@ from cachefleet.provisioner.state.tables import (
     Subject,
     Tag,
 )
+from cachefleet.provisioner.state.users import Change
 
 # What is pending of a change of the number of nodes.
 NODE_COUNT = ("NumCacheNodes", "CacheNodeIdsToRemove", "NewAvailabilityZones")
@@ -49,6 +50,8 @@ CONCLUDED_BY_THEMSELVES = (
     OperationKind.CHANGE_CLUSTER_MODE,
     OperationKind.CHANGE_PRIMARY,
     OperationKind.RESHARD,
+    OperationKind.APPLY_ACCESS,
+    OperationKind.LOG_DELIVERY,
     OperationKind.TEST_MIGRATION,
     OperationKind.START_MIGRATION,
     OperationKind.COMPLETE_MIGRATION,
@@ -342,6 +345,8 @@ async def _move_address(tx: Transaction, node: CacheNode, subject_uid: str) -> N
 async def _forget_subject(tx: Transaction, uid: str) -> None:
     # Nobody can hold the lease of what is gone: an operation left open would stay so for ever.
     for operation in await open_operations(tx, uid):
+        if operation.kind == OperationKind.APPLY_ACCESS:
+            await users.conclude_change(tx, operation.id, Change.of(operation.payload))
         await finish(tx, operation.id, OperationState.DONE, "it is gone")
     for statement in (
         delete(EndpointAddress).where(EndpointAddress.subject_uid == uid),

@@ -23,6 +23,7 @@ from cachefleet.engine.gateway.control import GatewayControl
 from cachefleet.engine.gateway.reports import GatewayStatus, ReloadReport
 from cachefleet.engine.gateway.routes import (
     AuthOptions,
+    IamOptions,
     Route,
     RouteTable,
     TlsMode,
@@ -35,6 +36,7 @@ from cachefleet.provisioner.drivers.base import LaunchFailed, ProcessSpec
 from cachefleet.provisioner.planning.routes import RoutedNode, RoutedSubject, plan_routes
 from cachefleet.provisioner.planning.transit import endpoint_identity
 from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.iam import KEYS_FILE, iam_options, keys_text
 from cachefleet.provisioner.reconciler.naming import certified_endpoint_names
 from cachefleet.provisioner.reconciler.records import load_subject
 from cachefleet.provisioner.reconciler.transit import gateway_name
@@ -65,7 +67,8 @@ class Endpoints:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
         self._control = GatewayControl(fleet.driver.socket_path(GATEWAY_UID), CONTROL_TIMEOUT_S)
-        self._served: tuple[list[Route], list[int]] | None = None  # and their certificates
+        # Routes, their certificates, and the keys that tokens are checked with.
+        self._served: tuple[list[Route], list[int], str | None] | None = None
         self._version = 0
         self._turn = asyncio.Lock()
 
@@ -81,14 +84,18 @@ class Endpoints:
         """
         async with self._turn:
             routes = await self._wanted(settled)
-            wanted = routes, self._serials(routes)
+            keys = await keys_text(routes, self._fleet)
+            wanted = routes, self._serials(routes), keys
             if wanted == self._served:
                 return
             if not routes and self._served is None and not self._directory().exists():
                 self._served = wanted
                 return
             self._version += 1
-            self._write(render_routes(RouteTable(version=self._version, routes=tuple(routes))))
+            if keys is not None:
+                self._write(KEYS_FILE, keys)
+            table = RouteTable(version=self._version, routes=tuple(routes))
+            self._write(ROUTES_FILE, render_routes(table))
             report = await self._apply()
             # What could not be bound is tried again at the next call: an engine may have had it.
             self._served = None if report.failures else wanted
@@ -159,13 +166,13 @@ class Endpoints:
     def _directory(self) -> Path:
         return self._fleet.driver.directory(GATEWAY_UID)
 
-    def _write(self, text: str) -> None:
+    def _write(self, name: str, text: str) -> None:
         directory = self._directory()
         directory.mkdir(mode=0o700, exist_ok=True)
-        aside = directory / (ROUTES_FILE + ".aside")
+        aside = directory / (name + ".aside")
         aside.touch(mode=0o600)
         aside.write_text(text)
-        aside.replace(directory / ROUTES_FILE)
+        aside.replace(directory / name)
 
     async def _wanted(self, settled: str | None) -> list[Route]:
         async with self._fleet.store.read(Scope("", "")) as tx:
@@ -185,9 +192,19 @@ class Endpoints:
             ).all()
             discovery = await self._discovery(tx, addresses, settled)
             settings = await _settings(tx)
+            groups = [row for row in settings.values() if isinstance(row, ReplicationGroup)]
+            iam = await iam_options(tx, groups, self._directory() / KEYS_FILE)
+            guard = self._fleet.security_groups
+            admitted = None if guard is None else await guard.admitted(tx)
         subjects = [
             self._with_transit(
-                replace(subject, discovery=discovery.get(subject.uid)), settings.get(subject.uid)
+                replace(
+                    subject,
+                    discovery=discovery.get(subject.uid),
+                    admitted=None if admitted is None else admitted.get(subject.uid, ()),
+                ),
+                settings.get(subject.uid),
+                iam.get(subject.uid),
             )
             for subject in _subjects(addresses, nodes, unfit=self._fleet.unfit_readers)
         ]
@@ -201,7 +218,9 @@ class Endpoints:
         paths = [Path(route.options.tls.certificate_path) for route in routes if route.options.tls]
         return [self._fleet.certificates.serial(path.stem) for path in paths]
 
-    def _with_transit(self, subject: RoutedSubject, settings: Settings | None) -> RoutedSubject:
+    def _with_transit(
+        self, subject: RoutedSubject, settings: Settings | None, iam: IamOptions | None
+    ) -> RoutedSubject:
         """Return the subject with the certificates of what the gateway stands for."""
         if settings is None or settings.transit_encryption_mode is None:
             return subject
@@ -230,7 +249,7 @@ class Endpoints:
                 subject=settings.name, kind=node.uid, host=node.listen.host
             )
             tls[node.listen] = self._tls(gateway_name(node.uid), identity, mode)
-        return replace(subject, tls=tls, auth=auth_options(settings))
+        return replace(subject, tls=tls, auth=auth_options(settings, iam))
 
     def _tls(self, name: str, identity: Identity, mode: TlsMode) -> TlsOptions:
         files = self._fleet.certificates.ensure(name, identity)
@@ -271,8 +290,10 @@ async def _settings(tx: Transaction) -> dict[str, Settings]:
     return {row.uid: row for row in rows}
 
 
-def auth_options(settings: Settings) -> AuthOptions | None:
+def auth_options(settings: Settings, iam: IamOptions | None) -> AuthOptions | None:
     """Return what the gateway has to do about the AUTH commands of a subject's clients."""
+    if iam is not None:
+        return AuthOptions(iam=iam)
     if isinstance(settings, CacheCluster) or settings.auth_token_required:
         return None
     hashes = tuple(settings.auth_token_sha256s)

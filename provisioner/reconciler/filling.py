@@ -98,8 +98,14 @@ async def fill(record: SubjectRecord, fleet: Fleet) -> int:
     ) as error:  # fmt: skip
         raise CannotRestore(str(error)) from error
     finally:
-        await asyncio.to_thread(shutil.rmtree, scratch_directory(record, fleet), ignore_errors=True)
+        await asyncio.to_thread(_clear, scratch_directory(record, fleet))
     return _size(directories.values())
+
+
+def _clear(scratch: Path) -> None:
+    shutil.rmtree(scratch, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        scratch.parent.rmdir()  # shared with others: only the last one can
 
 
 async def _fetch(

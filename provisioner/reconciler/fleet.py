@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from cachefleet.engine.catalog import Catalog
 from cachefleet.engine.discovery import Inventory
@@ -16,6 +17,7 @@ from cachefleet.engine.types import Endpoint, Engine
 from cachefleet.engine.valkey.adapter import ValkeyAdapter
 from cachefleet.engine.valkey.config import hidden_renames
 from cachefleet.provisioner.clock import Clock
+from cachefleet.provisioner.destinations.directory import Destinations
 from cachefleet.provisioner.drivers.base import Driver
 from cachefleet.provisioner.reconciler.certificates import Certificates
 from cachefleet.provisioner.reconciler.records import SubjectRecord, engine_endpoint
@@ -25,11 +27,11 @@ from cachefleet.provisioner.snapshots.s3 import S3Place, make_bucket_store
 from cachefleet.provisioner.snapshots.store import FolderStore, SnapshotStore
 from cachefleet.provisioner.state.errors import Stale
 from cachefleet.provisioner.state.leases import Lease
-from cachefleet.provisioner.state.master_key import FILE_NAME as MASTER_KEY_FILE
-from cachefleet.provisioner.state.store import Store
+from cachefleet.provisioner.state.store import Store, Transaction
 from cachefleet.provisioner.state.tables import CacheNode
 
 ADMIN_USER = "cachefleet"
+LOGS_FOLDER = "logs"
 SNAPSHOTS_FOLDER = "snapshots"
 
 SyncEndpoints = Callable[[str | None], Awaitable[None]]
@@ -54,6 +56,14 @@ def command_prefix(node: CacheNode) -> str:
     return hashlib.sha256(f"commands:{node.admin_secret}".encode()).hexdigest()[:16]
 
 
+class AdmissionRules(Protocol):
+    """Says from where each cache may be reached."""
+
+    async def admitted(self, tx: Transaction) -> dict[str, tuple[str, ...]]:
+        """Return the networks that are let in, by the uid of the subject."""
+        ...
+
+
 @dataclass(kw_only=True)
 class Fleet:
     """The dependencies of a pass. ``holder`` is this provisioner's name on leases."""
@@ -67,6 +77,8 @@ class Fleet:
     holder: str
     # Makes the gateway agree with the record; called with a subject that has just settled.
     sync_endpoints: SyncEndpoints = field(default=no_endpoints)
+    # Set where security groups are enforced: all clients come through the gateway then.
+    security_groups: AdmissionRules | None = None
     # The nodes that serve as far as we know: whose silence or end is news.
     watched: dict[str, WatchedNode] = field(default_factory=dict)
     # Replicas that lag or load: clients of the reader endpoint are kept from them.
@@ -78,8 +90,15 @@ class Fleet:
     trusted_until_s: dict[str, float] = field(default_factory=dict)
     # Processes that a pass is ending itself: their exits are no news.
     ending: set[str] = field(default_factory=set)
+    # Where logs are delivered.
+    destinations: Destinations = field(init=False)
     _valkey: dict[str, ValkeyAdapter] = field(default_factory=dict)
     _memcached: dict[str, MemcachedAdapter] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.destinations = Destinations(
+            endpoint=self.settings.log_endpoint, folder=self.settings.data_dir / LOGS_FOLDER
+        )
 
     @functools.cached_property
     def certificates(self) -> Certificates:
@@ -102,7 +121,7 @@ class Fleet:
     def keys(self) -> Keys:
         """Return what makes and unwraps the keys of encrypted files."""
         return Keys(
-            master_key=self.settings.data_dir / MASTER_KEY_FILE,
+            master_key=self.settings.master_key_path,
             kms_endpoint_url=self.settings.kms_endpoint_url,
             region=self.settings.region,
         )
@@ -196,3 +215,4 @@ class Fleet:
         """Close all connections to engines."""
         for uid in [*self._valkey, *self._memcached]:
             await self.forget(uid)
+        self.destinations.close()

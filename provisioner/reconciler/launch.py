@@ -31,6 +31,7 @@ from cachefleet.engine.valkey.config import (
     render_nodes_conf,
 )
 from cachefleet.provisioner.drivers.base import LaunchFailed, ProcessSpec
+from cachefleet.provisioner.planning.access import EngineNames, access_lines
 from cachefleet.provisioner.reconciler.binaries import (
     RESTORE_FILE,
     SAVED_DUMP_FILE,
@@ -52,6 +53,7 @@ log = structlog.get_logger(__name__)
 
 REPLICATION_USER = "cachefleet-replication"
 REPLICATION_RULES = ("resetkeys", "resetchannels", "-@all", "+psync", "+replconf", "+ping")
+CHANNELS_DEFAULT = "acl-pubsub-default"
 CONFIG_FILE = "valkey.conf"
 SAVED_ITEMS_FILE = "saved.items"
 DISCOVERY_FILE = "cluster-config"
@@ -144,7 +146,7 @@ def valkey_config(
         binary=binary,
         renamed_commands=hidden_renames(command_prefix(node)),
         secret_prefix=command_prefix(node),
-        acl_lines=acl_lines(record, binary),
+        acl_lines=acl_lines(record, fleet, binary),
     )
 
 
@@ -163,19 +165,29 @@ def wanted_listening(record: SubjectRecord, fleet: Fleet) -> dict[str, dict[str,
     }
 
 
-def acl_lines(record: SubjectRecord, binary: EngineBinary) -> tuple[str, ...]:
+def acl_lines(record: SubjectRecord, fleet: Fleet, binary: EngineBinary) -> tuple[str, ...]:
     """Return the users of a node beside the control plane's own.
 
-    Customers get everything but what the service keeps to itself. Replicas get what replication
-    needs; in cluster mode they also carry slots, which the engine does by running every command.
+    Customers get everything but what the service keeps to itself, or what their user groups say.
+    Replicas get what replication needs; in cluster mode they also carry slots, which the engine
+    does by running every command.
     """
     secret = hashlib.sha256(record.settings.replication_secret.encode()).hexdigest()
     rules = ADMIN_RULES if record.cluster_enabled else REPLICATION_RULES
-    customers = (*OPEN_RULES, *closed_rules(directives=binary.directives))
-    return (
-        default_line(rules=customers, password_sha256s=required_tokens(record)),
-        f"user {REPLICATION_USER} on #{secret} {' '.join(rules)}",
+    replication = f"user {REPLICATION_USER} on #{secret} {' '.join(rules)}"
+    closed = closed_rules(directives=binary.directives)
+    if record.users is None:
+        return (
+            default_line(rules=(*OPEN_RULES, *closed), password_sha256s=required_tokens(record)),
+            replication,
+        )
+    names = EngineNames(
+        closed=closed,
+        channels_default=fleet.effective_parameters(record).get(CHANNELS_DEFAULT, "allchannels"),
+        known_commands=binary.commands,
     )
+    customers = access_lines(record.users, names=names, secret=record.settings.replication_secret)
+    return (*customers, replication)
 
 
 def required_tokens(record: SubjectRecord) -> tuple[str, ...]:

@@ -17,10 +17,13 @@ from datetime import timedelta
 import structlog
 from sqlalchemy.exc import DBAPIError
 
+from cachefleet.provisioner.reconciler.apply_access import apply_access
 from cachefleet.provisioner.reconciler.apply_parameters import apply_parameters
 from cachefleet.provisioner.reconciler.change_primary import change_primary, end_primary
 from cachefleet.provisioner.reconciler.cluster_mode import change_cluster_mode
 from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.global_groups import settle_global
+from cachefleet.provisioner.reconciler.log_delivery import apply_log_delivery
 from cachefleet.provisioner.reconciler.migration import (
     complete_migration,
     start_migration,
@@ -65,6 +68,9 @@ HANDLERS: Mapping[str, Handler] = {
     OperationKind.CHANGE_PRIMARY: change_primary,
     OperationKind.TEST_FAILOVER: end_primary,
     OperationKind.RESHARD: reshard,
+    OperationKind.APPLY_ACCESS: apply_access,
+    OperationKind.LOG_DELIVERY: apply_log_delivery,
+    OperationKind.SETTLE_GLOBAL: settle_global,
     OperationKind.SNAPSHOT: take_snapshot,
     OperationKind.TEST_MIGRATION: test_migration,
     OperationKind.START_MIGRATION: start_migration,

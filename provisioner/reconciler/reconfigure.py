@@ -17,7 +17,7 @@ from cachefleet.engine.valkey.adapter import ValkeyAdapter
 from cachefleet.engine.valkey.config import parameter_plan, reads_back
 from cachefleet.provisioner.reconciler.binaries import binary_for
 from cachefleet.provisioner.reconciler.fleet import Fleet
-from cachefleet.provisioner.reconciler.launch import acl_lines, valkey_config
+from cachefleet.provisioner.reconciler.launch import valkey_config
 from cachefleet.provisioner.reconciler.observe import is_kept_down
 from cachefleet.provisioner.reconciler.records import SubjectRecord
 from cachefleet.provisioner.state import lifecycle
@@ -55,23 +55,6 @@ async def reconfigure(record: SubjectRecord, fleet: Fleet) -> None:
     broken = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
     for outcome in sorted(broken, key=lambda error: isinstance(error, ValuesRefused)):
         raise outcome
-
-
-async def admit(record: SubjectRecord, fleet: Fleet) -> None:
-    """Make every live node's users those of the record; connections that are there stay.
-
-    Raises:
-        CommandRefused, NodeUnreachable: a node did not take them; the others may have.
-    """
-    if record.engine is Engine.MEMCACHED:
-        return
-    settled = [
-        node
-        for node in record.live_nodes
-        if node.status != lifecycle.NODE_CREATING and not await is_kept_down(node, fleet)
-    ]
-    lines = acl_lines(record, binary_for(record, fleet)) if settled else ()
-    await asyncio.gather(*(fleet.valkey(node).acl_setuser(lines) for node in settled))
 
 
 async def _reconfigure(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> None:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from sqlalchemy import select
 
 from cachefleet.engine.types import Endpoint, Engine, NodeRole, Upstream
+from cachefleet.provisioner.planning.access import AccessUser
 from cachefleet.provisioner.planning.memcached import DiscoveryEntry, render_discovery
-from cachefleet.provisioner.state import lifecycle
+from cachefleet.provisioner.state import lifecycle, users
 from cachefleet.provisioner.state.leases import Lease
 from cachefleet.provisioner.state.snapshot_tables import Restore
 from cachefleet.provisioner.state.store import Store, Transaction
@@ -34,6 +35,7 @@ class SubjectRecord:
     clusters: Sequence[CacheCluster]
     addresses: Sequence[EndpointAddress]
     user_parameters: Mapping[str, str]  # what the parameter group changes, by AWS name
+    users: Sequence[AccessUser] | None = None  # of its user groups; None where it has none
     restore: Restore | None = None  # where its data comes from, while it is being created
 
     @property
@@ -92,7 +94,11 @@ class SubjectRecord:
         for shard in self.group.node_groups:
             if shard.uid == node.node_group_uid and shard.upstream is not None:
                 told = shard.upstream
-                return Upstream(Endpoint(told["host"], told["port"]), outside=told["outside"])
+                return Upstream(
+                    Endpoint(told["host"], told["port"]),
+                    outside=told["outside"],
+                    awaited=self.is_creating,
+                )
         return None
 
     @property
@@ -186,8 +192,25 @@ async def load_subject(tx: Transaction, lease: Lease) -> SubjectRecord | None:
         clusters=list(clusters),
         addresses=addresses,
         user_parameters=dict(parameter_group.values) if parameter_group else {},
+        users=None if group is None else await _users(tx, group),
         restore=await tx.session.get(Restore, lease.subject_uid),
     )
+
+
+async def _users(tx: Transaction, group: ReplicationGroup) -> list[AccessUser] | None:
+    if not group.user_group_ids:
+        return None
+    return [
+        AccessUser(
+            user_id=user.name,
+            user_name=user.user_name,
+            access_string=user.access_string,
+            password_sha256s=tuple(user.password_sha256s),
+            no_password=user.authentication_type == users.NO_PASSWORD,
+            iam=user.authentication_type == users.IAM,
+        )
+        for user in await users.users_of(tx, group.user_group_ids)
+    ]
 
 
 async def reload_subject(record: SubjectRecord, store: Store) -> SubjectRecord:

@@ -19,6 +19,7 @@ from cachefleet.provisioner.planning.cluster import plan_cluster
 from cachefleet.provisioner.planning.memcached import plan_memcached
 from cachefleet.provisioner.planning.replication import plan_replication
 from cachefleet.provisioner.planning.steps import Step, Verb
+from cachefleet.provisioner.reconciler.access import ensure_access
 from cachefleet.provisioner.reconciler.act import take
 from cachefleet.provisioner.reconciler.addressing import ensure_addresses
 from cachefleet.provisioner.reconciler.conclude import (
@@ -44,7 +45,7 @@ from cachefleet.provisioner.reconciler.observe import (
 )
 from cachefleet.provisioner.reconciler.outcomes import Done, GiveUp, Outcome, Requeue
 from cachefleet.provisioner.reconciler.places import NoMemoryDirectory, forget_sealed
-from cachefleet.provisioner.reconciler.reconfigure import ValuesRefused, admit, reconfigure
+from cachefleet.provisioner.reconciler.reconfigure import ValuesRefused, reconfigure
 from cachefleet.provisioner.reconciler.records import SubjectRecord, load_subject
 from cachefleet.provisioner.reconciler.renew import end_rebooting, renew
 from cachefleet.provisioner.reconciler.sealing import SealedData, ensure_key
@@ -103,7 +104,7 @@ async def settle(
             if may_restart:
                 record = await renew(record, fleet, converge)
             await _reconfigure(record, fleet)
-            await admit(record, fleet)
+            await ensure_access(record, fleet)
             await refresh_certificates(record, fleet)
     except Permanent as error:
         return await _refused(record, fleet, reason=str(error))

@@ -30,7 +30,7 @@ def transit_of(record: SubjectRecord, fleet: Fleet) -> Transit:
     Raises:
         NoEngineBinary: nothing here can run its engine.
     """
-    guarded = is_guarded(record)
+    guarded = is_guarded(record) or fleet.security_groups is not None
     if record.transit_mode is None and not guarded:
         return PLAIN
     return _decide(record, binary_for(record, fleet), guarded=guarded)
@@ -41,8 +41,10 @@ def is_guarded(record: SubjectRecord) -> bool:
 
     While a first AUTH token is introduced, clients with and without it are let in. An engine whose
     default user needs no password refuses ``AUTH <token>``, so that has to be turned into what it
-    takes.
+    takes. Users of IAM have tokens in the place of passwords, which no engine can check.
     """
+    if any(user.iam for user in record.users or ()):
+        return True
     group = record.group
     return group is not None and bool(group.auth_token_sha256s) and not group.auth_token_required
 

@@ -25,6 +25,7 @@ from cachefleet.provisioner.state.master_key import (
 )
 
 LOCAL, KMS = "local", "kms"
+ENCRYPTING = "ENCRYPT_DECRYPT"
 CONTEXT = {"application": "cachefleet"}  # KMS refuses a blob that is unwrapped under another one
 DISABLED = frozenset(
     {"DisabledException", "KMSInvalidStateException", "NotFoundException", "InvalidStateException"}
@@ -98,7 +99,10 @@ class Keys:
             raise KeyUnavailable(str(error)) from error
 
     def _ask(self, key_id: str, question: Callable[[Any], Any]) -> Any:
-        return ask_kms(self._endpoint_url, region_of(key_id, self._region), key_id, question)
+        region = region_of(key_id, self._region)
+        # Asked first: not every endpoint that speaks this API heeds the state of its keys.
+        describe_key(key_id, endpoint_url=self._endpoint_url, region=region)
+        return ask_kms(self._endpoint_url, region, key_id, question)
 
 
 def ask_kms(
@@ -130,7 +134,7 @@ def describe_key(key_id: str, *, endpoint_url: str | None, region: str) -> str:
     if not meta.get("Enabled") or meta.get("KeyState", "Enabled") != "Enabled":
         raise KeyUnavailable(f"KMS key {key_id} is {meta.get('KeyState', 'disabled').lower()}")
     symmetric = meta.get("KeySpec", meta.get("CustomerMasterKeySpec")) == "SYMMETRIC_DEFAULT"
-    if not symmetric or meta.get("KeyUsage") != "ENCRYPT_DECRYPT":
+    if not symmetric or meta.get("KeyUsage", ENCRYPTING) != ENCRYPTING:
         raise KeyUnavailable(f"KMS key {key_id} is no symmetric encryption key")
     arn = str(meta["Arn"])
     if region_of(arn, region) != region:

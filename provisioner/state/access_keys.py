@@ -119,14 +119,9 @@ async def find(tx: Transaction, key: MasterKey, access_key_id: str) -> KeyPair |
         UnreadableSecret: it was sealed with another master key.
     """
     row = await tx.session.get(AccessKey, access_key_id)
-    if row is None or _has_ended(row, tx.now):
+    if row is None or has_ended(row, tx.now):
         return None
     return open_pair(row, key)
-
-
-async def good(tx: Transaction, key: MasterKey) -> list[KeyPair]:
-    """Return every key that is good now, with its secret."""
-    return [open_pair(row, key) for row in await listed(tx) if not _has_ended(row, tx.now)]
 
 
 def open_pair(row: AccessKey, key: MasterKey) -> KeyPair:
@@ -153,7 +148,8 @@ async def _get(tx: Transaction, access_key_id: str) -> AccessKey:
     return row
 
 
-def _has_ended(row: AccessKey, now: datetime) -> bool:
+def has_ended(row: AccessKey, now: datetime) -> bool:
+    """Tell whether a key's time is up."""
     return row.expires_at is not None and now >= row.expires_at
 
 

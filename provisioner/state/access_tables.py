@@ -19,6 +19,7 @@ class AccessKey(Base):
     """A key pair with which requests are signed. It is of an account, in every region."""
 
     __tablename__ = "access_keys"
+    __table_args__ = {"info": {"survives_reset": True}}  # noqa: RUF012 - SQLAlchemy's own form
 
     access_key_id: Mapped[str] = mapped_column(String(128), primary_key=True)
     account: Mapped[str] = mapped_column(String(12))

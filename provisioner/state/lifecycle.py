@@ -2,8 +2,8 @@
 
 What is not in a table is refused with :class:`IllegalTransition`, which the API answers as the
 resource's ``Invalid...State`` fault. Sources: semantics of cache clusters (states of
-``CacheClusterStatus``) and replication groups (``Status``); the diagrams in the documentation are
-made from these tables.
+``CacheClusterStatus``), replication groups (``Status``), users and user groups; the diagrams in
+the documentation are made from these tables.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class Event(enum.StrEnum):
 
 CREATING = "creating"
 AVAILABLE = "available"
+ACTIVE = "active"  # what users and user groups are called when they are at rest
 MODIFYING = "modifying"
 SNAPSHOTTING = "snapshotting"
 REBOOTING = "rebooting cache cluster nodes"
@@ -84,6 +85,17 @@ TABLES: Mapping[str, Table] = {
         (RESTORE_FAILED, Event.DELETE): DELETING,
         (AVAILABLE, Event.REBOOT): REBOOTING,
         (REBOOTING, Event.REBOOTED): AVAILABLE,
+    },
+    "user": {
+        (ACTIVE, Event.MODIFY): MODIFYING,
+        (MODIFYING, Event.MODIFIED): ACTIVE,
+        (ACTIVE, Event.DELETE): DELETING,
+    },
+    "user_group": {
+        (CREATING, Event.PROVISIONED): ACTIVE,
+        (ACTIVE, Event.MODIFY): MODIFYING,
+        (MODIFYING, Event.MODIFIED): ACTIVE,
+        (ACTIVE, Event.DELETE): DELETING,
     },
     "snapshot": {
         (CREATING, Event.COMPLETED): AVAILABLE,

@@ -28,7 +28,14 @@ from cachefleet.provisioner.state.tables import (
 
 # Settings that a group keeps to itself.
 _NOT_SHARED = frozenset(
-    {"status", "pending", "created_at", "snapshot_retention_limit", "snapshots_since"}
+    {
+        "status",
+        "pending",
+        "created_at",
+        "snapshot_retention_limit",
+        "snapshots_since",
+        "log_delivery",
+    }
 )
 
 SHARED_SETTINGS: tuple[str, ...] = tuple(

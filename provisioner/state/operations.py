@@ -31,10 +31,13 @@ class OperationKind(enum.StrEnum):
     CHANGE_CLUSTER_MODE = "change_cluster_mode"  # restart a shard in, or without, cluster mode
     CHANGE_PRIMARY = "change_primary"  # hand a shard's primary role to a named member
     TEST_FAILOVER = "test_failover"  # end a shard's primary
+    APPLY_ACCESS = "apply_access"  # push users and their rights to running nodes
     RESHARD = "reshard"  # move slots to the shards that the record wants
     SNAPSHOT = "snapshot"  # copy the data of a subject's shards into a snapshot
     TEST_MIGRATION = "test_migration"  # look at a source outside, and change nothing
     START_MIGRATION = "start_migration"  # follow it until it is in sync
+    SETTLE_GLOBAL = "settle_global"  # do what is pending on a global datastore
+    LOG_DELIVERY = "log_delivery"  # look where logs are to go, and say whether they can
     COMPLETE_MIGRATION = "complete_migration"  # lead again
 
 

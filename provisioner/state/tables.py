@@ -183,6 +183,9 @@ class ReplicationGroup(Named, CacheSettings, Base):
     data_tiering: Mapped[str] = mapped_column(String(16), default="disabled")
     # While data is taken over from outside: {"phase", "source", "force"}; empty otherwise.
     migration: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    # The global datastore that this group is a member of, and as what: PRIMARY or SECONDARY.
+    global_name: Mapped[str | None]
+    global_role: Mapped[str | None] = mapped_column(String(16))
     # How far the cluster-mode configuration epochs that we hand out have got.
     cluster_epoch: Mapped[int] = mapped_column(default=0)
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import sys
 import tomllib
 from collections.abc import Awaitable, Callable
@@ -18,13 +19,14 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from cachefleet import __version__
-from cachefleet.progress import ProgressLine
+from cachefleet.progress import READING, ProgressLine
 
 if TYPE_CHECKING:
     from cachefleet.settings import Settings
 
 T = TypeVar("T")
 
+PRIVATE_UMASK = 0o077
 EXIT_PROBLEM = 1
 EXIT_UNUSABLE = 2
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -41,6 +43,8 @@ app = typer.Typer(
 )
 database = typer.Typer(help="Look after the database.")
 app.add_typer(database, name="db")
+snapshot = typer.Typer(help="Look into snapshots.")
+app.add_typer(snapshot, name="snapshot")
 credentials = typer.Typer(help="Manage the access keys that requests are signed with.")
 app.add_typer(credentials, name="credentials")
 
@@ -67,6 +71,11 @@ FailoverTimeout = Annotated[
 ]
 Network = Annotated[str | None, typer.Option(help="Where loopback addresses are taken from.")]
 PortRange = Annotated[str | None, typer.Option(help="Where ports are taken from: FIRST-LAST.")]
+EnforceGroups = Annotated[
+    bool | None,
+    typer.Option("--enforce-security-groups", help="Let clients in by the rules of EC2 only."),
+]
+Ec2Url = Annotated[str | None, typer.Option(help="Where EC2's security groups are read.")]
 Account = Annotated[str | None, typer.Option(help="The account of the key: 12 digits.")]
 KeyScopeName = Annotated[
     str, typer.Option("--scope", help="full, read-only, or connect (IAM authentication only).")
@@ -93,6 +102,8 @@ def serve(
     allow_reset: AllowReset = None,
     endpoint_names: Names = None,
     allow_faults: AllowFaults = None,
+    enforce_security_groups: EnforceGroups = None,
+    ec2_endpoint_url: Ec2Url = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
 ) -> None:
@@ -113,6 +124,8 @@ def serve(
         allow_reset=allow_reset,
         endpoint_names=endpoint_names,
         allow_faults=allow_faults,
+        enforce_security_groups=enforce_security_groups,
+        ec2_endpoint_url=ec2_endpoint_url,
         log_level=log_level,
         log_format=log_format,
     )
@@ -129,6 +142,8 @@ def api(
     database_url: DatabaseUrl = None,
     auth: Auth = None,
     allow_faults: AllowFaults = None,
+    enforce_security_groups: EnforceGroups = None,
+    ec2_endpoint_url: Ec2Url = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
 ) -> None:
@@ -141,6 +156,8 @@ def api(
         database_url=database_url,
         auth=auth,
         allow_faults=allow_faults,
+        enforce_security_groups=enforce_security_groups,
+        ec2_endpoint_url=ec2_endpoint_url,
         log_level=log_level,
         log_format=log_format,
     )
@@ -157,6 +174,8 @@ def provisioner(
     port_range: PortRange = None,
     failover_timeout_s: FailoverTimeout = None,
     allow_faults: AllowFaults = None,
+    enforce_security_groups: EnforceGroups = None,
+    ec2_endpoint_url: Ec2Url = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
 ) -> None:
@@ -171,6 +190,8 @@ def provisioner(
         port_range=port_range,
         failover_timeout_s=failover_timeout_s,
         allow_faults=allow_faults,
+        enforce_security_groups=enforce_security_groups,
+        ec2_endpoint_url=ec2_endpoint_url,
         log_level=log_level,
         log_format=log_format,
     )
@@ -287,6 +308,7 @@ def ca(
     from cachefleet.trust import NotUsable, authority_certificate, renew_certificates
 
     settings = _settings(data_dir=data_dir)
+    _configure_logging(settings)
     try:
         if renew:
             renew_certificates(settings)
@@ -352,6 +374,30 @@ def status(
         _fail(str(error))
 
 
+@snapshot.command("inspect")
+def snapshot_inspect(
+    what: Annotated[str, typer.Argument(metavar="FILE|NAME", help="An RDB file or a snapshot.")],
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what is in an RDB file, or in a snapshot: format, keys by database and type, sizes."""
+    from cachefleet.snapshot_report import CannotInspect, inspect, show
+
+    settings = _settings(data_dir=data_dir, database_url=database_url)
+    try:
+        with ProgressLine() as report:
+            found = asyncio.run(
+                inspect(what, settings, lambda done, total: report(READING, done, total))
+            )
+    except CannotInspect as error:
+        _fail(str(error))
+    if as_json:
+        print(json.dumps([one.as_json() for one in found], indent=2))
+    else:
+        show(found, _console())
+
+
 @app.command()
 def version() -> None:
     """Print the version."""
@@ -393,6 +439,7 @@ def _run(settings: Settings, work: Callable[[], Awaitable[None]]) -> None:
     from cachefleet.control_plane import CannotStart
 
     _configure_logging(settings)
+    os.umask(PRIVATE_UMASK)  # whatever is written by us or by an engine is for us alone
 
     async def run() -> None:
         await work()
@@ -407,6 +454,7 @@ def _run(settings: Settings, work: Callable[[], Awaitable[None]]) -> None:
 def _managed(work: Callable[[], T]) -> T:
     from cachefleet.credentials import CannotManage
 
+    os.umask(PRIVATE_UMASK)
     try:
         return work()
     except CannotManage as error:

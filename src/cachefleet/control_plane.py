@@ -33,6 +33,7 @@ from cachefleet.engine.discovery import discover
 from cachefleet.engine.names.server import serve_names
 from cachefleet.progress import SAVING, STARTING, Reporter, no_report
 from cachefleet.provisioner.clock import Clock, SystemClock
+from cachefleet.provisioner.delivery.service import LogDelivery
 from cachefleet.provisioner.drivers.base import LaunchFailed
 from cachefleet.provisioner.drivers.local import LocalDriver
 from cachefleet.provisioner.health.cloudwatch import CloudWatch
@@ -52,11 +53,14 @@ from cachefleet.provisioner.maintenance.certificates import CertificateWatch
 from cachefleet.provisioner.maintenance.names import NameDirectory
 from cachefleet.provisioner.maintenance.notifier import Notifier, publisher_of
 from cachefleet.provisioner.maintenance.scheduler import Maintenance
+from cachefleet.provisioner.reconciler.ec2 import Ec2Rules
 from cachefleet.provisioner.reconciler.endpoints import GATEWAY_UID, Endpoints
 from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.iam import watch_keys
 from cachefleet.provisioner.reconciler.loop import SYSTEM_SCOPE, Provisioner
 from cachefleet.provisioner.reconciler.places import forget_unknown
 from cachefleet.provisioner.reconciler.reset import FleetReset
+from cachefleet.provisioner.reconciler.security_groups import NoRules, SecurityGroups
 from cachefleet.provisioner.reconciler.stopping import stop_nodes
 from cachefleet.provisioner.state import leases
 from cachefleet.provisioner.state.errors import NewerSchema
@@ -238,17 +242,24 @@ async def _running_provisioner(
         cloudwatch.take(found, at_s)
 
     sampler = MetricsSampler(fleet, lambda: provisioner.leases, on_round=on_round)
-    keeper = FaultKeeper(fleet, provisioner)
+    keeper = FaultKeeper(fleet, held=lambda: provisioner.leases)
     await keeper.adopt()
     names = await _make_names(settings, store)
     tasks = [
         *names.tasks,
         asyncio.create_task(provisioner.run()),
         asyncio.create_task(monitor.run()),
+        asyncio.create_task(watch_keys(fleet, endpoints.sync)),
+        *(
+            [asyncio.create_task(fleet.security_groups.watch(endpoints.sync))]
+            if isinstance(fleet.security_groups, SecurityGroups)
+            else []
+        ),
         asyncio.create_task(keeper.run()),
         asyncio.create_task(sampler.run()),
         asyncio.create_task(cloudwatch.run()),
         asyncio.create_task(ReaderWatch(fleet, provisioner, endpoints).run()),
+        asyncio.create_task(LogDelivery(fleet, held=lambda: provisioner.leases).run()),
         asyncio.create_task(maintenance.run()),
         asyncio.create_task(CertificateWatch(fleet, held=lambda: provisioner.leases).run()),
         asyncio.create_task(Notifier(store, clock, publisher_of(settings.sns_endpoint_url)).run()),
@@ -269,14 +280,14 @@ async def _running_provisioner(
         yield Ports(
             node_reports=FleetReports(fleet),
             resetter=FleetReset(fleet, provisioner, endpoints),
+            node_visits=NodeVisits(fleet),
+            camera=FilmMaker(fleet, clock),
+            inventory=fleet.inventory,
             collectors=(
                 NodeCollector(sampler),
                 ProvisionerCollector(provisioner, fleet),
                 gateway_counts,
             ),
-            node_visits=NodeVisits(fleet),
-            camera=FilmMaker(fleet, clock),
-            inventory=fleet.inventory,
         )
     finally:
         for task in tasks:
@@ -373,6 +384,9 @@ async def _make_fleet(settings: Settings, store: Store, clock: Clock) -> tuple[F
     )
     endpoints = Endpoints(fleet)
     fleet.sync_endpoints = endpoints.sync
+    if settings.enforce_security_groups:
+        source = Ec2Rules(settings.ec2_endpoint_url) if settings.ec2_endpoint_url else NoRules()
+        fleet.security_groups = SecurityGroups(fleet, source)
     if store.is_sqlite:
         async with store.begin(SYSTEM_SCOPE) as tx:
             # The directory's lock proves that whoever held these is gone.

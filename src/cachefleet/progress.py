@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 STARTING = "Starting nodes"
 SAVING = "Saving nodes"
+READING = "Reading"
 
 
 class Reporter(Protocol):

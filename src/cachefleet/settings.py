@@ -58,26 +58,31 @@ class Settings(BaseSettings):
     allow_reset: bool = False
     allow_faults: bool = False
     master_key_file: Path | None = None
+    enforce_security_groups: bool = False
+    ec2_endpoint_url: Annotated[str, Field(pattern=r"^https?://\S+$", max_length=2048)] | None = (
+        None
+    )
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
     valkey_server: str | None = None
     redis_server: str | None = None
     memcached: str | None = None
     memcached_flavor: Literal["bundled", "stock"] = "bundled"
+    snapshot_store: str | None = None
+    s3_endpoint_url: str | None = None
+    kms_endpoint_url: str | None = None
+    memory_dir: Path | None = None
     cloudwatch_endpoint_url: (
         Annotated[str, Field(pattern=r"^https?://\S+$", max_length=2048)] | None
     ) = None
     cloudwatch_namespace: Annotated[
         str, Field(pattern=r"^[0-9A-Za-z.\-_/#:]+$", max_length=255)
     ] = "AWS/ElastiCache"
-    snapshot_store: str | None = None
-    s3_endpoint_url: str | None = None
-    kms_endpoint_url: str | None = None
-    memory_dir: Path | None = None
     sns_endpoint_url: Annotated[str, Field(pattern=r"^https?://\S+$", max_length=2048)] | None = (
         None
     )
     failover_timeout_s: Annotated[float, Field(ge=0.1, le=600)] = 1.0
+    log_endpoint: str = "folder"
 
     @classmethod
     def settings_customise_sources(
@@ -108,6 +113,13 @@ class Settings(BaseSettings):
                 backend = ""
             if backend not in ("postgresql", "sqlite"):
                 raise ValueError("a database URL is postgresql://user:password@host:port/name")
+        return value
+
+    @field_validator("log_endpoint")
+    @classmethod
+    def _is_an_endpoint(cls, value: str) -> str:
+        if value not in ("folder", "aws") and not value.startswith(("http://", "https://")):
+            raise ValueError("a log endpoint is folder, aws, or a URL")
         return value
 
     @field_validator("endpoint_network")
@@ -156,7 +168,9 @@ class Settings(BaseSettings):
                 memcached_flavor=self.memcached_flavor,
             ),
             ephemeral=self.ephemeral,
+            master_key_file=self.master_key_path,
             failover_timeout_s=self.failover_timeout_s,
+            log_endpoint=self.log_endpoint,
             endpoint_domain=None if self.endpoint_names == "addresses" else self.endpoint_domain,
             snapshot_store=self.snapshot_store,
             s3_endpoint_url=self.s3_endpoint_url,
@@ -171,6 +185,7 @@ class Settings(BaseSettings):
         return ApiSettings(
             host=self.host,
             auth=self.auth,
+            enforce_security_groups=self.enforce_security_groups,
             account_id=self.account_id,
             default_region=self.default_region,
             s3_endpoint_url=self.s3_endpoint_url,

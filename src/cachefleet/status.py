@@ -29,6 +29,7 @@ from cachefleet.engine.types import Engine
 from cachefleet.provisioner.clock import SystemClock
 from cachefleet.provisioner.drivers.local import LocalDriver
 from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.state import data_moves
 from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.store import Store
 from cachefleet.provisioner.state.tables import (
@@ -85,12 +86,24 @@ class CacheStatus:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DataMove:
+    """A snapshot or a restore under way."""
+
+    kind: str
+    name: str
+    bytes_done: int
+    bytes_total: int | None
+    bytes_per_s: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class FleetStatus:
     """Everything that one database records."""
 
     running: bool
     data_dir: str
     caches: tuple[CacheStatus, ...]
+    moves: tuple[DataMove, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return the same as plain values."""
@@ -127,6 +140,7 @@ class Watcher:
         try:
             async with asyncio.timeout(DATABASE_TIMEOUT_S):
                 groups, clusters, addresses = await self._records()
+                moves = await self._moves()
         except DBAPIError as error:
             reason = str(error.orig).strip().splitlines()[0]
             raise NothingToShow(f"cannot read the database: {reason}") from error
@@ -146,6 +160,7 @@ class Watcher:
             running=is_data_dir_in_use(self._settings),
             data_dir=str(self._settings.data_dir),
             caches=tuple(sorted(caches, key=lambda c: (c.account, c.region, c.name, c.kind))),
+            moves=tuple(moves),
         )
 
     async def aclose(self) -> None:
@@ -153,6 +168,21 @@ class Watcher:
         if self._fleet is not None:
             await self._fleet.aclose()
             await self._fleet.driver.aclose()
+
+    async def _moves(self) -> list[DataMove]:
+        async with self._store.read(EVERYTHING) as tx:
+            found = await data_moves.under_way(tx)
+        now = SystemClock().now()
+        return [
+            DataMove(
+                kind=move.kind,
+                name=move.name,
+                bytes_done=move.bytes_done,
+                bytes_total=move.bytes_total,
+                bytes_per_s=round(move.bytes_per_s(now)),
+            )
+            for move in found
+        ]
 
     async def _records(
         self,
@@ -306,7 +336,13 @@ def render(fleet: FleetStatus) -> Group:
         for node in cache.nodes:
             _add_node(table, node)
         table.add_section()
-    return Group(head, table)
+    return Group(head, table, *(Text(_moving(move), style="yellow") for move in fleet.moves))
+
+
+def _moving(move: DataMove) -> str:
+    total = "" if move.bytes_total is None else f" of about {amount(move.bytes_total)}"
+    rate = f"{amount(move.bytes_per_s)}/s"
+    return f"{move.kind} {move.name}: {amount(move.bytes_done)}{total}, {rate}"
 
 
 def _add_cache(table: Table, cache: CacheStatus) -> None:

@@ -36,12 +36,17 @@ def test_what_terraform_tells_of_leads_to_engines(run: TerraformRun) -> None:
 
 def test_types_versions_and_parameters_are_changed_in_place(run: TerraformRun) -> None:
     assert run.changed.returncode == 0, run.changed.stderr
-    assert "0 added, 4 changed, 0 destroyed" in run.changed.stdout, run.changed.stdout
+    assert "0 added, 5 changed, 0 destroyed" in run.changed.stdout, run.changed.stdout
     assert run.replanned.returncode == 0, run.replanned.stdout + run.replanned.stderr
     told = run.answers_changed
     assert told["redis_policy"] == "allkeys-lfu"
     assert told["maxmemory"] == 1471026299 * 3 // 4
     assert told["plain_roles"] == ["master", "slave"]
+
+
+def test_a_token_is_rotated(run: TerraformRun) -> None:
+    assert run.answers["tokens"] == [True, False]
+    assert run.answers_changed["tokens"] == [True, True]
 
 
 def test_everything_is_destroyed(run: TerraformRun) -> None:

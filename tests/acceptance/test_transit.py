@@ -119,6 +119,22 @@ def answer(address: Address, trusted: str | None, password: str | None = None) -
     return "PONG"
 
 
+def test_the_authority_is_printed_alone(server: Server, trusted: str) -> None:
+    done = command("ca", "--data-dir", str(server.data_dir))
+    assert done.stdout == Path(trusted).read_text()
+    assert done.stdout.startswith("-----BEGIN CERTIFICATE-----\n")
+
+
+def test_an_authority_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
+    tls = tmp_path / "tls"
+    tls.mkdir()
+    (tls / "ca.crt").write_text("no certificate")
+    (tls / "ca.key").write_text("no key")
+    done = command("ca", "--data-dir", str(tmp_path))
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "cannot be read" in done.stderr
+
+
 @pytest.mark.parametrize("engine", ["valkey", "redis"])
 def test_required_serves_tls_with_the_token_and_nothing_else(
     shared: ElastiCacheClient, trusted: str, engine: str

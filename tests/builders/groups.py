@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -106,7 +107,12 @@ async def cache_cluster(
 
 
 async def replication_group(
-    tx: Transaction, name: str = "rg", *, member_count: int = 2, **settings: Any
+    tx: Transaction,
+    name: str = "rg",
+    *,
+    member_count: int = 2,
+    user_group_ids: Sequence[str] = (),
+    **settings: Any,
 ) -> ReplicationGroup:
     """Add a replication group of one shard with members ``<name>-001``, ``<name>-002``, ..."""
     uid = ids.new_uid()
@@ -120,6 +126,7 @@ async def replication_group(
         cluster_mode="disabled",
         automatic_failover="enabled",
         multi_az="disabled",
+        user_group_ids=list(user_group_ids),
         **cache_settings(**settings),
     )
     node_group = NodeGroup(

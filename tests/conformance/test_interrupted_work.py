@@ -240,3 +240,46 @@ async def test_ending_a_node_that_does_not_run_hides_no_later_loss(
     assert isinstance(fleet.driver, FakeDriver)
     fleet.driver.machine.end(node.uid)
     assert heard == [node.uid]
+
+
+class PassingOn(FakeDriver):
+    """Has the lease pass on to somebody else while a node is removed."""
+
+    store: Store
+    passed_on: asyncio.Event
+
+    async def remove(self, uid: str) -> None:
+        async with self.store.begin(SYSTEM_SCOPE) as tx:
+            for subject in (await tx.session.scalars(select(Subject))).all():
+                subject.lease_holder, subject.lease_epoch = "them", subject.lease_epoch + 1
+        await super().remove(uid)
+        self.passed_on.set()
+
+
+async def test_what_came_of_it_is_not_written_under_somebody_elses_lease(
+    store: Store, fleet: Fleet, tmp_path: Path
+) -> None:
+    async with store.begin(HERE) as tx:
+        cluster = await cache_cluster(tx, "demo", engine="memcached", status="create-failed")
+        tx.enqueue("settle", subject_uid=cluster.uid)
+        uid = cluster.uid
+    driver = PassingOn(tmp_path)
+    driver.store, driver.passed_on, fleet.driver = store, asyncio.Event(), driver
+    provisioner = Provisioner(fleet, after_work=nothing)
+    async with running(provisioner), asyncio.timeout(DEADLINE_S):
+        await driver.passed_on.wait()
+        while uid in provisioner.leases:
+            await asyncio.sleep(0.01)
+    assert await states(store) == ["running"], "it is for the new holder to say"
+
+
+async def test_nothing_is_done_under_a_lease_that_may_have_passed_on(
+    fleet: Fleet, clock: SteppedClock
+) -> None:
+    lease = Lease("s", "cache_cluster", HERE, epoch=1)
+    fleet.trusted_until_s["s"] = clock.monotonic_s() + leases.TRUSTED_S
+    fleet.require_trusted(lease)
+    clock.advance(leases.TRUSTED_S)
+    with pytest.raises(Stale):
+        fleet.require_trusted(lease)
+    assert leases.TRUSTED_S < leases.TTL_S

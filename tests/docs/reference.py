@@ -52,6 +52,10 @@ OPTIONS: Mapping[str, str] = {
     "allow_reset": "Whether `POST /v1/reset` may remove everything; `ephemeral` allows it too.",
     "master_key_file": "The key that secrets are sealed with, instead of `master.key` in the data "
     "directory; made where there is none. Halves on several machines need the same one.",
+    "enforce_security_groups": "Let clients of Valkey and Redis OSS caches in only from where a "
+    "rule of their VPC security groups says so; see security.md.",
+    "ec2_endpoint_url": "Where the rules of VPC security groups are read, in addition to those "
+    "defined through `/v1`.",
     "log_format": "How log lines are written.",
     "log_level": "The least that is logged.",
     "valkey_server": "A `valkey-server` to use before those that are found.",
@@ -60,10 +64,8 @@ OPTIONS: Mapping[str, str] = {
     "memcached_flavor": "`bundled`: cachefleet's own memcached server. `stock`: the `memcached` "
     "binary, with auto discovery by the gateway at the configuration endpoint; its data is gone "
     "after a stop.",
-    "cloudwatch_endpoint_url": "Where metrics are put (`PutMetricData`), once a minute; without "
-    "it, nowhere.",
-    "cloudwatch_namespace": "Their namespace. AWS's own CloudWatch takes none that begins with "
-    "`AWS/`.",
+    "log_endpoint": "Where logs are delivered: `folder` (`logs` in the data directory), `aws`, or "
+    "the URL of an endpoint that speaks CloudWatch Logs and Firehose.",
     "snapshot_store": "Where snapshots are kept: a folder, or `s3://bucket/prefix`. A folder in "
     "the data directory unless given.",
     "s3_endpoint_url": "Where S3 is, for exports, seeds and an `s3://` store. AWS itself unless "
@@ -71,6 +73,10 @@ OPTIONS: Mapping[str, str] = {
     "kms_endpoint_url": "Where KMS is, for `KmsKeyId`. AWS itself unless given.",
     "memory_dir": "A memory-backed directory for the nodes of groups that are encrypted at rest. "
     "`/dev/shm` unless given.",
+    "cloudwatch_endpoint_url": "Where metrics are put (`PutMetricData`), once a minute; without "
+    "it, nowhere.",
+    "cloudwatch_namespace": "Their namespace. AWS's own CloudWatch takes none that begins with "
+    "`AWS/`.",
     "sns_endpoint_url": "Where events go that have a notification topic; without it, nowhere.",
     "failover_timeout_s": "How long a node may be silent before it is taken for hung and ended.",
 }

@@ -58,7 +58,7 @@ def run_page(page: Path, server: Server, folder: Path) -> None:
     outcome = subprocess.run(
         ["bash", "-c", script],
         cwd=ROOT,
-        env=_environment(folder),
+        env=_environment(server, folder),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -103,7 +103,7 @@ def _output(block: Block, folder: Path) -> Path:
     return folder / f"block-{block.line}"
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def _environment(server: Server, folder: Path) -> dict[str, str]:
     """Return an environment in which no AWS settings of a developer count."""
     kept = {name: value for name, value in clean_environment().items() if name[:4] != "AWS_"}
     programs = os.pathsep.join((str(Path(sys.executable).parent), kept["PATH"]))
@@ -111,6 +111,7 @@ def _environment(folder: Path) -> dict[str, str]:
     return {
         **kept,
         "PATH": programs,
+        "CACHEFLEET_DATA_DIR": str(server.data_dir),
         "AWS_CONFIG_FILE": nowhere,
         "AWS_SHARED_CREDENTIALS_FILE": nowhere,
         "AWS_PAGER": "",

@@ -16,24 +16,15 @@ from tests.docs.runner import ROOT
 CLAIMS = [
     (
         "README.md",
-        "| Encryption, AUTH and users, serverless, global datastores, log delivery |",
+        "| Serverless caches |",
         [
-            "Encryption in transit is not built yet.",
-            "AUTH tokens are not built yet.",
-            "Log delivery is not built yet.",
-            "CreateUser",
             "CreateServerlessCache",
-            "CreateGlobalReplicationGroup",
         ],
     ),
     (
         "docs/parity.md",
-        "| `TransitEncryptionEnabled`, `AuthToken`, users |",
-        [
-            "Encryption in transit is not built yet.",
-            "AUTH tokens are not built yet.",
-            "User groups are not built yet.",
-        ],
+        "| Users and user groups |",
+        ["User groups are not built yet."],
     ),
 ]
 

@@ -12,6 +12,7 @@ from tests.support.server import Server
 
 FIRST_PAGES = ["README.md", "docs/tutorial.md"]  # they show addresses as a new server gives them
 PAGES = [
+    "docs/security.md",
     "docs/configuration.md",
     "docs/patterns.md",
     "docs/guides/boto3.md",

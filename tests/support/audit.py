@@ -27,7 +27,7 @@ ORPHANS = {
     "endpoint_addresses": "subject_uid NOT IN (SELECT uid FROM subjects)",
     "cache_nodes": "subject_uid NOT IN (SELECT uid FROM subjects)",
     "node_groups": "replication_group_uid NOT IN (SELECT uid FROM replication_groups)",
-    "subjects": "uid NOT IN (SELECT uid FROM cache_clusters)"
+    "subjects": "kind <> 'access' AND uid NOT IN (SELECT uid FROM cache_clusters)"
     " AND uid NOT IN (SELECT uid FROM replication_groups)",
 }
 

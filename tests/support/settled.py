@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from sqlalchemy import delete, func, select
 
-from cachefleet.provisioner.state import lifecycle
+from cachefleet.provisioner.state import lifecycle, users
+from cachefleet.provisioner.state.access_tables import User
 from cachefleet.provisioner.state.lifecycle import Event
 from cachefleet.provisioner.state.store import Transaction
 from cachefleet.provisioner.state.tables import (
@@ -35,6 +36,8 @@ async def settle(api: Api) -> None:
     """Conclude everything that is on its way in the scope of the tests."""
     async with api.store.begin(SCOPE) as tx:
         await tx.session.execute(delete(Operation))
+        everyone = (await tx.session.scalars(select(User.name))).all()
+        await users.rest(tx, everyone, [group.name for group in await users.groups(tx)])
         for cluster in (await tx.session.scalars(select(CacheCluster))).all():
             await _settle_cluster(tx, cluster)
     async with api.store.begin(SCOPE) as tx:
@@ -87,6 +90,7 @@ async def _settle_group(tx: Transaction, group: ReplicationGroup) -> None:
         return
     for shard in group.node_groups:
         shard.status = lifecycle.AVAILABLE
+    group.pending = {k: v for k, v in group.pending.items() if k != "UserGroups"}
     group.automatic_failover = _FAILOVER.get(group.automatic_failover, group.automatic_failover)
     if group.status in _DONE:
         lifecycle.fire(group, _DONE[group.status])

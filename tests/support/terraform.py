@@ -26,6 +26,7 @@ REGION = "eu-west-1"
 SOURCES = Path(__file__).parents[1] / "acceptance" / "terraform"
 PROVIDER = "registry.terraform.io/hashicorp/aws"
 STEP_TIMEOUT_S = 240
+TOKENS = ("the-first-token-of-all", "the-second-of-them-all")
 
 CHANGED = "-var=changed=true"
 Done = subprocess.CompletedProcess[str]
@@ -168,7 +169,27 @@ def _ask_engines(server: Server, told: dict[str, Any]) -> dict[str, Any]:
         "memcached_version": version,
         "plain_roles": roles,
         "shards": shards,
+        "tokens": _accepted(server, told["sealed_primary"]),
     }
+
+
+def _accepted(server: Server, host: str) -> list[bool]:
+    """Return which of the two tokens the sealed group takes."""
+    answers = []
+    for token in TOKENS:
+        client = redis.Redis(
+            host=host,
+            ssl=True,
+            ssl_ca_certs=str(server.data_dir / "tls" / "ca.crt"),
+            password=token,
+        )
+        try:
+            answers.append(bool(client.ping()))
+        except redis.AuthenticationError:
+            answers.append(False)
+        finally:
+            client.close()
+    return answers
 
 
 def _left(server: Server) -> list[str]:

@@ -17,9 +17,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 from sqlalchemy.orm import selectinload
 
+from cachefleet.api.auth.identity import may_call
 from cachefleet.api.faults import Fault
 from cachefleet.api.front_end import FrontEnd
-from cachefleet.api.rest.requests import scope_of
+from cachefleet.api.rest.requests import identity_of, scope_of
 from cachefleet.engine.errors import CommandRefused, NodeUnreachable
 from cachefleet.engine.types import Endpoint, Engine
 from cachefleet.engine.valkey.command_line import COMMAND_BYTES_MAX, WORDS_MAX
@@ -36,6 +37,9 @@ PATTERN_CHARS_MAX = 512
 FILM_S_MAX = 120
 FILM_S_DEFAULT = 30
 APART: Final = "This process runs no nodes, so it cannot ask them."
+# What the access key has to be good for: data is more than keys that only describe may see.
+DATA: Final = "ModifyReplicationGroup"
+LOOKING: Final = "DescribeReplicationGroups"
 NO_KEYS: Final = "Only nodes of Valkey and Redis OSS can be looked into."
 
 
@@ -86,6 +90,7 @@ def router(front_end: FrontEnd) -> APIRouter:
         body: CommandRequest,
     ) -> CommandResult:
         """Refuse what blocks, administers, scripts or floods; run the rest within a deadline."""
+        _require_key_for(request, DATA)
         visits = front_end.ports.node_visits
         if sum(len(word.encode()) for word in body.Words) > COMMAND_BYTES_MAX:
             raise Fault(
@@ -119,6 +124,7 @@ def router(front_end: FrontEnd) -> APIRouter:
         Type: Annotated[str | None, Query(pattern=r"^[a-z]{1,20}$")] = None,  # noqa: N803
     ) -> KeyPage:
         """Scan a bounded part of the keyspace."""
+        _require_key_for(request, DATA)
         visits = front_end.ports.node_visits
         uid = await _visitable(front_end, request, CacheClusterId, CacheNodeId)
         if visits is None:
@@ -147,6 +153,7 @@ def router(front_end: FrontEnd) -> APIRouter:
         Seconds: Annotated[int, Query(ge=1, le=FILM_S_MAX)] = FILM_S_DEFAULT,  # noqa: N803
     ) -> StreamingResponse:
         """Send `began`, then a `frame` for each change, until the time is over."""
+        _require_key_for(request, LOOKING)
         camera = front_end.ports.camera
         nodes, endpoints, tls = await _shard(front_end, request, ReplicationGroupId, NodeGroupId)
         if camera is None:
@@ -197,6 +204,11 @@ def router(front_end: FrontEnd) -> APIRouter:
 
 def _message(kind: str, payload: dict[str, object]) -> str:
     return f"event: {kind}\ndata: {json.dumps(payload, separators=(',', ':'))}\n\n"
+
+
+def _require_key_for(request: Request, operation: str) -> None:
+    if not may_call(identity_of(request), operation):
+        raise Fault("AccessDenied", "The access key is not for this.")
 
 
 async def _visitable(front_end: FrontEnd, request: Request, cluster_id: str, node_id: str) -> str:

@@ -147,7 +147,7 @@ function hcl(value: unknown): string {
     return `[${value.map(hcl).join(", ")}]`;
   }
   if (typeof value === "string") {
-    return JSON.stringify(value).replaceAll("${", "$${").replaceAll("%{", "%%{");
+    return JSON.stringify(value).replaceAll("${", () => "$${").replaceAll("%{", () => "%%{");
   }
   return JSON.stringify(value);
 }

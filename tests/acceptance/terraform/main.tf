@@ -120,8 +120,22 @@ resource "aws_elasticache_replication_group" "plain" {
   multi_az_enabled           = true
   subnet_group_name          = aws_elasticache_subnet_group.private.name
   snapshot_window            = "03:00-04:00"
+  snapshot_retention_limit   = var.changed ? 3 : 2
+  final_snapshot_identifier  = "tf-plain-final"
   maintenance_window         = "sun:05:00-sun:06:00"
   tags                       = { purpose = "acceptance" }
+}
+
+resource "aws_elasticache_replication_group" "sealed" {
+  replication_group_id       = "tf-sealed"
+  description                = "TLS and a token"
+  engine                     = "valkey"
+  node_type                  = "cache.t3.micro"
+  num_cache_clusters         = 2
+  automatic_failover_enabled = true
+  transit_encryption_enabled = true
+  auth_token                 = var.changed ? "the-second-of-them-all" : "the-first-token-of-all"
+  auth_token_update_strategy = "ROTATE"
 }
 
 resource "aws_elasticache_replication_group" "sharded" {
@@ -168,6 +182,10 @@ output "plain_primary" {
 
 output "plain_reader" {
   value = aws_elasticache_replication_group.plain.reader_endpoint_address
+}
+
+output "sealed_primary" {
+  value = aws_elasticache_replication_group.sealed.primary_endpoint_address
 }
 
 output "sharded_configuration_endpoint" {

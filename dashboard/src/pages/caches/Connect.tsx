@@ -50,7 +50,7 @@ export default function ConnectTab({ record }: { record: CacheRecord }) {
           variant="h2"
           description={
             cache.transitEncryption
-              ? "The connection is encrypted: ca.pem is the server's certificate authority."
+              ? "The connection is encrypted. ca.pem is a copy of tls/ca.crt in the server's data directory."
               : "The connection is not encrypted."
           }
         >

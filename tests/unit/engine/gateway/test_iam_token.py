@@ -19,6 +19,7 @@ from cachefleet.engine.gateway.iam_token import (
     IllegalToken,
     TokenSubject,
     VerifiedToken,
+    signing_key,
     verify_token,
 )
 
@@ -49,15 +50,15 @@ SERVERLESS = (
 )
 
 
-def secret_of(access_key_id: str, session_token: str | None) -> str | None:
+def signing_key_of(access_key_id: str, session_token: str | None, day: str) -> bytes | None:
     known = access_key_id == "fakeAccessKeyId" and session_token in (None, "fakeSessionToken")
-    return "fakeSecretKey" if known else None
+    return signing_key("fakeSecretKey", day=day, region="eu-west-1") if known else None
 
 
 def verify(
     token: str, *, subject: TokenSubject = SUBJECT, now: datetime = SIGNED_AT
 ) -> VerifiedToken:
-    return verify_token(token, subject=subject, secret_of=secret_of, now=now)
+    return verify_token(token, subject=subject, signing_key_of=signing_key_of, now=now)
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ class Node:
     shard: int
     running: bool = False
     silent: bool = False
+    away: bool = False
     role: NodeRole = PRIMARY
     follows: str | None = None  # an id
     slots: bool = False
@@ -70,6 +71,7 @@ class World:
             wanted_primary_id=recorded.upper(),
             wanted_binds=(f"host-{uid}", CONFIGURATION) if uid == first else (f"host-{uid}",),
             running=node.running,
+            away=node.away,
             replication=_replication(node) if answers else None,
             binds=node.binds,
             info=_info(self, node) if answers else None,
@@ -302,6 +304,15 @@ PLANS = [
     pytest.param(running("ab cd"), [], id="converged"),
     pytest.param(cluster("ab c"), [(Verb.LAUNCH, "a"), (Verb.LAUNCH, "c")], id="primaries-first"),
     pytest.param(kill(running("ab cd"), "d"), [(Verb.LAUNCH, "d")], id="a-lost-replica"),
+    pytest.param(kill(running("ab cd"), "d").change("d", away=True), [], id="kept-down"),
+    pytest.param(
+        kill(kill(running("ab cd"), "c"), "d"), [(Verb.LAUNCH, "c")], id="primaries-before-replicas"
+    ),
+    pytest.param(
+        kill(replace(running("ab cd"), primaries={0: "b", 1: "c"}), "a"),
+        [(Verb.TAKE_OVER, "b")],
+        id="an-heir-takes-over-before-the-other-starts",
+    ),
     pytest.param(
         running("ab cd").change("b", silent=True), [(Verb.WAIT, "b")], id="silence-is-waited-for"
     ),

@@ -26,6 +26,7 @@ def member(
     zone: str = "z1",
     slots: bool = False,
     offset: int = 10,
+    saved_at_s: float | None = None,
 ) -> Candidate:
     return Candidate(
         uid=uid,
@@ -37,7 +38,13 @@ def member(
         role=role,
         owns_slots=slots,
         offset=offset,
+        saved_at_s=saved_at_s,
     )
+
+
+def stopped(uid: str, saved_at_s: float | None, *, recorded: bool = False) -> Candidate:
+    """Return a member after an orderly stop."""
+    return member(uid, None, recorded=recorded, running=False, saved_at_s=saved_at_s)
 
 
 LOST = member("p", None, recorded=True, running=False, offset=0)
@@ -88,6 +95,36 @@ CASES = [
         Verdict.PROMOTE,
         "b",
         id="data-before-zones",
+    ),
+    pytest.param(
+        [stopped("p", None, recorded=True), stopped("a", 5.0)],
+        Verdict.INHERIT,
+        "a",
+        id="who-alone-has-the-data-inherits",
+    ),
+    pytest.param(
+        [stopped("p", None, recorded=True), stopped("a", 5.0), stopped("b", 6.0)],
+        Verdict.INHERIT,
+        "b",
+        id="who-wrote-last-inherits",
+    ),
+    pytest.param(
+        [stopped("p", 4.0, recorded=True), stopped("a", 5.0)],
+        Verdict.KEEP,
+        "p",
+        id="a-primary-with-data-stays",
+    ),
+    pytest.param(
+        [stopped("p", None, recorded=True), stopped("a", None)],
+        Verdict.KEEP,
+        "p",
+        id="nobody-has-data",
+    ),
+    pytest.param(
+        [stopped("p", None, recorded=True), stopped("a", 5.0), member("b")],
+        Verdict.PROMOTE,
+        "b",
+        id="who-runs-goes-before-who-was-saved",
     ),
     pytest.param([LOST, member("b"), member("a")], Verdict.PROMOTE, "a", id="then-the-first-name"),
     pytest.param(

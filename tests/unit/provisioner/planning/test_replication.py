@@ -97,6 +97,21 @@ def replica(
 
 
 PLANS = [
+    pytest.param(
+        [primary("p"), replace(replica("a", running=False), away=True)],
+        [],
+        id="a-replica-that-is-kept-down",
+    ),
+    pytest.param(
+        [replace(primary("p", running=False), away=True), replica("a")],
+        [(Verb.WAIT, "p")],
+        id="a-primary-that-is-kept-down",
+    ),
+    pytest.param(
+        [replace(primary("p", running=False), away=True), replica("a", running=False)],
+        [(Verb.LAUNCH, "a")],
+        id="others-start-while-it-is-kept-down",
+    ),
     pytest.param([primary("p")], [], id="one-node-converged"),
     pytest.param([primary("p"), replica("a")], [], id="converged"),
     pytest.param([primary("p", running=False)], [(Verb.LAUNCH, "p")], id="first-start"),

@@ -35,6 +35,17 @@ restore-failed        delete            deleting
 available             reboot            rebooting cache cluster nodes
 rebooting cache cluster nodes  rebooted  available
 """,
+    "user": """
+active         modify            modifying
+modifying      modified          active
+active         delete            deleting
+""",
+    "user_group": """
+creating       provisioned       active
+active         modify            modifying
+modifying      modified          active
+active         delete            deleting
+""",
     "snapshot": """
 creating    completed  available
 creating    failed     failed
@@ -54,6 +65,7 @@ failed      delete     deleting
 STATUSES = (
     "creating",
     "available",
+    "active",
     "modifying",
     "snapshotting",
     "rebooting cache cluster nodes",
@@ -82,7 +94,22 @@ class Cluster:
     status: str
 
 
-KINDS: tuple[type[Group] | type[Cluster], ...] = (Group, Cluster)
+@dataclass
+class User:
+    resource: ClassVar[str] = "user"
+    name: str
+    status: str
+
+
+@dataclass
+class UserGroup:
+    resource: ClassVar[str] = "user_group"
+    name: str
+    status: str
+
+
+Row = Group | Cluster | User | UserGroup
+KINDS: tuple[type[Row], ...] = (Group, Cluster, User, UserGroup)
 
 
 def legal_cells(resource: str) -> dict[tuple[str, str], str]:
@@ -103,7 +130,7 @@ CELLS = [
 
 
 @pytest.mark.parametrize(("kind", "status", "event"), CELLS)
-def test_cell(kind: type[Group] | type[Cluster], status: str, event: Event) -> None:
+def test_cell(kind: type[Row], status: str, event: Event) -> None:
     row = kind("demo", status)
     expected = legal_cells(kind.resource).get((status, event.value))
     assert lifecycle.target(kind.resource, status, event) == expected

@@ -1,0 +1,70 @@
+"""Make the users of running nodes those of the record, on all nodes of a subject at once.
+
+Lines are set before connections are ended: who is thrown out and comes back meets the new rules.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+
+import structlog
+
+from cachefleet.engine.types import Engine
+from cachefleet.provisioner.planning.access import plan_access
+from cachefleet.provisioner.reconciler.binaries import binary_for
+from cachefleet.provisioner.reconciler.fleet import ADMIN_USER, Fleet
+from cachefleet.provisioner.reconciler.launch import REPLICATION_USER, acl_lines
+from cachefleet.provisioner.reconciler.observe import is_kept_down
+from cachefleet.provisioner.reconciler.records import SubjectRecord
+from cachefleet.provisioner.state import lifecycle
+from cachefleet.provisioner.state.tables import CacheNode
+
+log = structlog.get_logger(__name__)
+
+OWN_USERS = frozenset({ADMIN_USER, REPLICATION_USER})
+
+
+async def ensure_access(
+    record: SubjectRecord, fleet: Fleet, *, severed: Collection[str] = ()
+) -> None:
+    """Make the users of every live node those of the record; connections that are there stay.
+
+    Only those end that are of users who are not on record any more, or are *severed*.
+
+    Raises:
+        NodeUnreachable, CommandRefused: a node did not take them; others may have.
+    """
+    if record.engine is Engine.MEMCACHED:
+        return
+    # A node that has just been created was started with the record's own users.
+    settled = [
+        node
+        for node in record.live_nodes
+        if node.status != lifecycle.NODE_CREATING and not await is_kept_down(node, fleet)
+    ]
+    await asyncio.gather(*(_push(node, record, fleet, severed) for node in settled))
+
+
+async def _push(
+    node: CacheNode, record: SubjectRecord, fleet: Fleet, severed: Collection[str]
+) -> None:
+    adapter = fleet.valkey(node)
+    present = await adapter.command("ACL", "USERS")
+    steps = plan_access(
+        lines=acl_lines(record, fleet, binary_for(record, fleet)),
+        present=present,
+        own=OWN_USERS,
+        severed=severed,
+    )
+    await adapter.acl_setuser(steps.lines)
+    await adapter.acl_deluser(steps.removed)
+    for name in steps.severed:
+        await adapter.kill_user(name)
+    log.info(
+        "node_access_set",
+        node=node.uid,
+        member=node.member_name,
+        users=len(steps.lines),
+        removed=len(steps.removed),
+    )

@@ -1,0 +1,366 @@
+"""Carry out what is asked of a global datastore, region by region.
+
+A region's group is changed as a customer would change it: its record, in its own scope, and an
+operation that makes it so. This operation goes on from what it finds each time, so it can be cut
+off anywhere. Only a planned change of the primary reaches into nodes: writes are held back in the
+old region until the new one has them, as in a switchover within a group.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from sqlalchemy import delete
+
+from cachefleet.engine.errors import CommandRefused, NodeUnreachable
+from cachefleet.engine.types import NodeRole
+from cachefleet.provisioner.planning.global_groups import MemberView, stand
+from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.modify import COLUMNS, GROUP_COLUMNS
+from cachefleet.provisioner.reconciler.outcomes import Done, Outcome, Requeue
+from cachefleet.provisioner.state import global_groups, leases, lifecycle
+from cachefleet.provisioner.state.global_tables import GlobalGroup, GlobalMember
+from cachefleet.provisioner.state.leases import Lease
+from cachefleet.provisioner.state.lifecycle import Event
+from cachefleet.provisioner.state.operations import (
+    OperationKind,
+    OperationState,
+    finish,
+    open_operations,
+)
+from cachefleet.provisioner.state.store import Transaction
+from cachefleet.provisioner.state.tables import (
+    CacheCluster,
+    CacheNode,
+    Operation,
+    ReplicationGroup,
+    Subject,
+)
+
+log = structlog.get_logger(__name__)
+
+GROUP = "replication-group"
+LOOK_EVERY_S = 0.1
+POLL_S = 0.005  # clients of the old primary wait for what is polled
+HELD_MS_MAX = 10_000
+CATCH_UP_TIMEOUT_S = 4.0
+TAKE_OVER_TIMEOUT_S = 5.0
+
+FAILOVER, DISASSOCIATE, DELETE, MODIFY = "failover", "disassociate", "delete", "modify"
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """A global datastore as it is recorded now, with the groups of its members by uid."""
+
+    lease: Lease
+    row: GlobalGroup
+    groups: Mapping[str, ReplicationGroup]
+
+    @property
+    def members(self) -> list[GlobalMember]:
+        return self.row.members
+
+
+async def settle_global(operation: Operation, lease: Lease, fleet: Fleet) -> Outcome:
+    """Do the next thing that is pending; available again once nothing is on its way."""
+    world = await _load(lease, fleet)
+    if world is None:
+        return Done("it is gone")
+    act = ACTS.get(world.row.pending.get("action", ""))
+    try:
+        waiting = None if act is None else await act(world, fleet)
+    except (NodeUnreachable, CommandRefused) as error:
+        return Requeue(after_s=LOOK_EVERY_S, reason=str(error))
+    if waiting is not None:
+        return Requeue(after_s=LOOK_EVERY_S, reason=waiting)
+    return await _conclude(lease, fleet)
+
+
+async def _load(lease: Lease, fleet: Fleet) -> World | None:
+    async with fleet.store.read(lease.scope) as tx:
+        row = await tx.session.get(GlobalGroup, lease.subject_uid)
+        if row is None:
+            return None
+        return World(lease, row, await global_groups.groups_of(tx, row))
+
+
+async def _conclude(lease: Lease, fleet: Fleet) -> Outcome:
+    """Write the status that the members make, if none of them is on its way."""
+    world = await _load(lease, fleet)
+    if world is None:
+        return Done("it is gone")
+    standing = stand(
+        [
+            MemberView(
+                uid=member.group_uid,
+                role=member.role,
+                status=member.status,
+                group_status=world.groups[member.group_uid].status
+                if member.group_uid in world.groups
+                else None,
+            )
+            for member in world.members
+        ]
+    )
+    if standing.status is None:
+        return Requeue(after_s=LOOK_EVERY_S, reason="a member is on its way")
+    for uid in standing.left & world.groups.keys():
+        await _change(world.groups[uid], fleet, _let_go, settles=False)
+    async with fleet.store.begin(lease.scope) as tx:
+        row = await _row(tx, lease, fleet)
+        for member in list(row.members):
+            if member.group_uid in standing.left:
+                row.members.remove(member)
+            elif member.group_uid in standing.joined:
+                member.status = global_groups.ASSOCIATED
+        row.status, row.pending = standing.status, {}
+    log.info("global_group_settled", name=world.row.name, status=standing.status)
+    return Done("it agrees with its record")
+
+
+# -- acts: each returns what it waits for, or None when it is done -------------------------------
+
+
+async def _fail_over(world: World, fleet: Fleet) -> str | None:
+    target = world.groups.get(world.row.pending["group_uid"])
+    if target is None:
+        return None
+    others = [group for uid, group in world.groups.items() if uid != target.uid]
+    old = next((g for g in others if g.global_role == global_groups.PRIMARY), None)
+    async with _held_back(old, target, fleet):
+        if _follows(target):
+            await _change(target, fleet, _take_lead)
+        await _until_leads(target, fleet)
+        async with fleet.store.read(target.scope) as tx:
+            endpoint = await global_groups.primary_endpoint(tx, target)
+        assert endpoint is not None, "a group that leads has an endpoint"
+        for group in others:
+            if (
+                not _follows(group)
+                or group.global_role == global_groups.PRIMARY
+                or _endpoint_of(group) != endpoint
+            ):
+                await _change(group, fleet, lambda fresh: _follow(fresh, endpoint))
+        if old is not None:
+            await _until_follows(old, fleet)
+    async with fleet.store.begin(world.lease.scope) as tx:
+        row = await _row(tx, world.lease, fleet)
+        for member in row.members:
+            leads = member.group_uid == target.uid
+            member.role = global_groups.PRIMARY if leads else global_groups.SECONDARY
+    log.warning("global_failover_ended", name=world.row.name, primary=target.region)
+    return None
+
+
+async def _disassociate(world: World, fleet: Fleet) -> str | None:
+    uid = world.row.pending["group_uid"]
+    group = world.groups.get(uid)
+    if group is not None and group.global_name is not None:
+        await _change(group, fleet, _let_go)
+        return "the group is to lead"
+    if group is not None and group.status != lifecycle.AVAILABLE:
+        return "the group has yet to lead"
+    async with fleet.store.begin(world.lease.scope) as tx:
+        row = await _row(tx, world.lease, fleet)
+        for member in list(row.members):
+            if member.group_uid == uid:
+                row.members.remove(member)
+    return None
+
+
+async def _delete(world: World, fleet: Fleet) -> str | None:
+    retains = bool(world.row.pending["retain"])
+    for group in world.groups.values():
+        if group.global_name is not None:
+            await _change(group, fleet, _let_go if retains else _delete_group)
+            return "its group is let go"
+        if retains and group.status != lifecycle.AVAILABLE:
+            return "its group is on its way"
+    if world.groups and not retains:
+        return "its group is being deleted"
+    async with fleet.store.begin(world.lease.scope) as tx:
+        row = await _row(tx, world.lease, fleet)
+        await tx.session.delete(row)
+        await tx.session.flush()
+        for operation in await open_operations(tx, world.lease.subject_uid):
+            await finish(tx, operation.id, OperationState.DONE, "it is gone")
+        await tx.session.execute(delete(Subject).where(Subject.uid == world.lease.subject_uid))
+    return None
+
+
+async def _modify(world: World, fleet: Fleet) -> str | None:
+    """Change the secondaries, one after the other, and the primary last."""
+    changes: Mapping[str, Any] = world.row.pending["changes"]
+    tried: list[str] = world.row.pending.get("tried", [])
+    last_is_primary = sorted(world.members, key=lambda m: m.role == global_groups.PRIMARY)
+    for member in last_is_primary:
+        group = world.groups.get(member.group_uid)
+        if group is None:
+            continue
+        if group.status == lifecycle.MODIFYING:
+            return f"{group.name} in {group.region} is being changed"
+        if member.group_uid in tried or not _differs(group, changes):
+            continue
+        await _change(group, fleet, lambda fresh: _ask(fresh, changes), OperationKind.MODIFY)
+        async with fleet.store.begin(world.lease.scope) as tx:
+            row = await _row(tx, world.lease, fleet)
+            # Once each: what a group's data does not allow is dropped there, with an event.
+            row.pending = {**row.pending, "tried": [*tried, member.group_uid]}
+        return f"{group.name} in {group.region} is to be changed"
+    return None
+
+
+ACTS: Mapping[str, Callable[[World, Fleet], Awaitable[str | None]]] = {
+    FAILOVER: _fail_over,
+    DISASSOCIATE: _disassociate,
+    DELETE: _delete,
+    MODIFY: _modify,
+}
+
+
+# -- what is written to a region's group ---------------------------------------------------------
+
+
+async def _change(
+    group: ReplicationGroup,
+    fleet: Fleet,
+    change: Callable[[ReplicationGroup], None],
+    kind: OperationKind = OperationKind.SETTLE,
+    *,
+    settles: bool = True,
+) -> None:
+    """Change a group's record in its own scope, and file what makes it so."""
+    async with fleet.store.begin(group.scope) as tx:
+        fresh = await tx.session.get(ReplicationGroup, group.uid, with_for_update=True)
+        if fresh is None:
+            return
+        change(fresh)
+        if settles:
+            _mark(fresh)
+            tx.enqueue(kind, subject_uid=fresh.uid)
+
+
+def _mark(group: ReplicationGroup) -> None:
+    rows: list[ReplicationGroup | CacheCluster] = [group, *group.members]
+    for row in rows:
+        if lifecycle.target(row.resource, row.status, Event.MODIFY) is not None:
+            lifecycle.fire(row, Event.MODIFY)
+
+
+def _take_lead(group: ReplicationGroup) -> None:
+    global_groups.lead(group)
+    group.global_role = global_groups.PRIMARY
+
+
+def _follow(group: ReplicationGroup, endpoint: tuple[str, int]) -> None:
+    global_groups.follow(group, endpoint)
+    group.global_role = global_groups.SECONDARY
+
+
+def _let_go(group: ReplicationGroup) -> None:
+    global_groups.lead(group)
+    group.global_name = group.global_role = None
+
+
+def _delete_group(group: ReplicationGroup) -> None:
+    group.global_name = group.global_role = None
+    group.status = lifecycle.DELETING
+    for shard in group.node_groups:
+        shard.status = lifecycle.DELETING
+    for member in group.members:
+        member.status = lifecycle.DELETING
+        for node in member.nodes:
+            node.status = lifecycle.NODE_DELETING
+
+
+def _ask(group: ReplicationGroup, changes: Mapping[str, Any]) -> None:
+    group.pending = {**group.pending, **changes}
+
+
+def _differs(group: ReplicationGroup, changes: Mapping[str, Any]) -> bool:
+    columns = {**COLUMNS, **GROUP_COLUMNS}
+    return any(getattr(group, columns[name]) != value for name, value in changes.items())
+
+
+async def _row(tx: Transaction, lease: Lease, fleet: Fleet) -> GlobalGroup:
+    await leases.require(tx, lease, holder=fleet.holder)
+    row = await tx.session.get(GlobalGroup, lease.subject_uid)
+    assert row is not None, "the lease is held, so the global datastore is there"
+    return row
+
+
+# -- nodes ---------------------------------------------------------------------------------------
+
+
+def _follows(group: ReplicationGroup) -> bool:
+    return any(shard.upstream is not None for shard in group.node_groups)
+
+
+def _endpoint_of(group: ReplicationGroup) -> tuple[str, int] | None:
+    told = next((s.upstream for s in group.node_groups if s.upstream is not None), None)
+    return None if told is None else (told["host"], told["port"])
+
+
+def _primary_node(group: ReplicationGroup) -> CacheNode | None:
+    nodes = [node for shard in group.node_groups for node in shard.nodes]
+    return next((node for node in nodes if node.role == NodeRole.PRIMARY), None)
+
+
+@contextlib.asynccontextmanager
+async def _held_back(
+    old: ReplicationGroup | None, new: ReplicationGroup, fleet: Fleet
+) -> AsyncIterator[None]:
+    """Hold writes back in the old region until the new one has all, while the block lasts.
+
+    A region that is lost holds nothing up: what it had and the new one has not is lost with it.
+    """
+    node, successor = (None if old is None else _primary_node(old)), _primary_node(new)
+    held = False
+    try:
+        if node is not None and successor is not None:
+            with contextlib.suppress(NodeUnreachable, CommandRefused, TimeoutError):
+                adapter = fleet.valkey(node)
+                await adapter.command("CLIENT", "PAUSE", HELD_MS_MAX, "WRITE")
+                held = True
+                offset = (await adapter.replication()).offset
+                async with asyncio.timeout(CATCH_UP_TIMEOUT_S):
+                    while (await fleet.valkey(successor).replication()).offset < offset:
+                        await asyncio.sleep(POLL_S)
+        yield
+    finally:
+        if held and node is not None:
+            with contextlib.suppress(NodeUnreachable, CommandRefused):
+                await fleet.valkey(node).command("CLIENT", "UNPAUSE")
+
+
+async def _until_leads(group: ReplicationGroup, fleet: Fleet) -> None:
+    await _until(group, fleet, NodeRole.PRIMARY)
+
+
+async def _until_follows(group: ReplicationGroup, fleet: Fleet) -> None:
+    """Wait until the old primary takes no writes; one that is lost takes none."""
+    with contextlib.suppress(NodeUnreachable):
+        await _until(group, fleet, NodeRole.REPLICA)
+
+
+async def _until(group: ReplicationGroup, fleet: Fleet, role: NodeRole) -> None:
+    """Wait until the group's primary node has *role*.
+
+    Raises:
+        NodeUnreachable: not in time; look again.
+    """
+    node = _primary_node(group)
+    if node is None:
+        raise NodeUnreachable(f"{group.name} has no primary")
+    try:
+        async with asyncio.timeout(TAKE_OVER_TIMEOUT_S):
+            while (await fleet.valkey(node).replication()).role is not role:
+                await asyncio.sleep(POLL_S)
+    except TimeoutError:
+        raise NodeUnreachable(f"{node.member_name} is not {role.value} yet") from None

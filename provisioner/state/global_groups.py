@@ -1,0 +1,119 @@
+"""Global datastores in the records: their names, their members, and the groups behind those."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from sqlalchemy import select
+
+from cachefleet.provisioner.state.errors import NotFound
+from cachefleet.provisioner.state.global_tables import GlobalGroup, GlobalMember
+from cachefleet.provisioner.state.scope import Scope
+from cachefleet.provisioner.state.store import Transaction
+from cachefleet.provisioner.state.tables import EndpointAddress, NodeGroup, ReplicationGroup
+
+PRIMARY, SECONDARY = "PRIMARY", "SECONDARY"
+ASSOCIATING, ASSOCIATED = "associating", "associated"
+CREATING, AVAILABLE, PRIMARY_ONLY = "creating", "available", "primary-only"
+MODIFYING, DELETING = "modifying", "deleting"
+AT_REST = frozenset({AVAILABLE, PRIMARY_ONLY})  # statuses in which something new can be asked for
+
+NOWHERE = ""  # the region of what belongs to none
+PREFIX_CHARS = 5
+# What the service puts in front of a name, by the region in which it was created.
+PREFIXES: Mapping[str, str] = MappingProxyType(
+    {
+        "us-east-1": "ldgnf",
+        "us-east-2": "fpkhr",
+        "us-west-1": "virxk",
+        "us-west-2": "sgaui",
+        "ca-central-1": "bxodz",
+        "ap-south-1": "erpgt",
+        "ap-northeast-1": "quwsw",
+        "ap-northeast-2": "lfqnh",
+        "ap-northeast-3": "nlapn",
+        "ap-southeast-1": "vlqxn",
+        "ap-southeast-2": "vbgxd",
+        "eu-central-1": "iudkw",
+        "eu-west-1": "gxeiz",
+        "eu-west-2": "okuqm",
+        "eu-west-3": "fgjhi",
+        "sa-east-1": "juxlw",
+        "ap-east-1": "knjmp",
+        "cn-north-1": "emvgo",
+        "cn-northwest-1": "ckbem",
+        "us-gov-west-1": "sgwui",
+    }
+)
+
+
+def prefix_of(region: str) -> str:
+    """Return the five letters in front of names; made from the region where none are known."""
+    known = PREFIXES.get(region)
+    if known is not None:
+        return known
+    digest = hashlib.sha256(region.encode()).digest()
+    return "".join(chr(ord("a") + byte % 26) for byte in digest[:PREFIX_CHARS])
+
+
+def scope_of(account: str) -> Scope:
+    """Return the scope in which an account's global datastores are kept."""
+    return Scope(account, NOWHERE)
+
+
+async def find(tx: Transaction, name: str, *, lock: bool = False) -> GlobalGroup | None:
+    """Return the account's global datastore of this name, or None."""
+    query = select(GlobalGroup).where(
+        GlobalGroup.account == tx.scope.account, GlobalGroup.name == name.lower()
+    )
+    if lock:
+        query = query.with_for_update()
+    return (await tx.session.scalars(query)).one_or_none()
+
+
+async def get(tx: Transaction, name: str, *, lock: bool = False) -> GlobalGroup:
+    """Return the account's global datastore of this name.
+
+    Raises:
+        NotFound: there is none.
+    """
+    row = await find(tx, name, lock=lock)
+    if row is None:
+        raise NotFound(GlobalGroup.resource, name)
+    return row
+
+
+def primary_of(row: GlobalGroup) -> GlobalMember:
+    """Return the member that leads."""
+    return next(member for member in row.members if member.role == PRIMARY)
+
+
+async def groups_of(tx: Transaction, row: GlobalGroup) -> dict[str, ReplicationGroup]:
+    """Return the members' replication groups by uid; one that is gone is left out."""
+    uids = [member.group_uid for member in row.members]
+    query = select(ReplicationGroup).where(ReplicationGroup.uid.in_(uids))
+    return {group.uid: group for group in (await tx.session.scalars(query)).unique().all()}
+
+
+async def primary_endpoint(tx: Transaction, group: ReplicationGroup) -> tuple[str, int] | None:
+    """Return where the group's primary is reached, whichever node that is."""
+    query = select(EndpointAddress).where(
+        EndpointAddress.subject_uid == group.uid, EndpointAddress.kind == "primary"
+    )
+    found = (await tx.session.scalars(query)).first()
+    return None if found is None else (found.host, found.port)
+
+
+def follow(group: ReplicationGroup, endpoint: tuple[str, int]) -> None:
+    """Have every shard of *group* follow another region's, from its next settling on."""
+    for shard in group.node_groups:
+        shard.upstream = {"host": endpoint[0], "port": endpoint[1], "outside": False}
+
+
+def lead(group: ReplicationGroup) -> None:
+    """Have every shard of *group* lead, from its next settling on."""
+    shards: list[NodeGroup] = group.node_groups
+    for shard in shards:
+        shard.upstream = None

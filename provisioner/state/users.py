@@ -1,0 +1,279 @@
+"""Users and user groups: who belongs where, which caches they may use, what changed and is done.
+
+Every scope has the user ``default``, which has no row and never changes. A change is recorded at
+once and filed as work on every cache that it concerns (:func:`file_change`); who is ``modifying``
+or ``deleting`` comes to rest when the last of them has it (:func:`conclude_change`). What concerns
+no cache is work on a subject of the scope's own, which has no processes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sqlalchemy import select
+
+from cachefleet.engine.types import Engine
+from cachefleet.engine.valkey.access_strings import parse_access_string
+from cachefleet.provisioner.state import lifecycle, tags
+from cachefleet.provisioner.state.access_tables import User, UserGroup
+from cachefleet.provisioner.state.errors import NotFound
+from cachefleet.provisioner.state.lifecycle import Event
+from cachefleet.provisioner.state.operations import OPEN_STATES, OperationKind
+from cachefleet.provisioner.state.scope import Scope
+from cachefleet.provisioner.state.store import Transaction
+from cachefleet.provisioner.state.tables import Operation, ReplicationGroup, Subject
+
+DEFAULT_USER: Final = "default"
+SUBJECT_KIND: Final = "access"
+PASSWORD, NO_PASSWORD, IAM = "password", "no-password", "iam"
+UID_DIGITS = 16
+VALKEY_VERSION_MIN = (7, 2)
+IAM_VERSION_MIN = (7, 0)
+
+Version = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What a piece of work is about: ids of users and groups, and whose connections end.
+
+    ``severed`` are user names that lead to another user now, or to none.
+    """
+
+    user_ids: frozenset[str] = frozenset()
+    group_ids: frozenset[str] = frozenset()
+    severed: frozenset[str] = frozenset()
+
+    def payload(self) -> dict[str, Any]:
+        """Return it as an operation keeps it."""
+        return {
+            "users": sorted(self.user_ids),
+            "groups": sorted(self.group_ids),
+            "severed": sorted(self.severed),
+        }
+
+    @classmethod
+    def of(cls, payload: Mapping[str, Any]) -> Change:
+        return cls(
+            user_ids=frozenset(payload.get("users", ())),
+            group_ids=frozenset(payload.get("groups", ())),
+            severed=frozenset(payload.get("severed", ())),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """Which groups of a scope a user is in, and which caches a group is attached to, by name."""
+
+    groups_of: Mapping[str, list[str]] = field(default_factory=dict)
+    caches_of: Mapping[str, list[str]] = field(default_factory=dict)
+
+
+def default_user(scope: Scope) -> User:
+    """Return the user that every scope has."""
+    return User(
+        uid="",
+        account=scope.account,
+        region=scope.region,
+        name=DEFAULT_USER,
+        user_name=DEFAULT_USER,
+        status=lifecycle.ACTIVE,
+        engine=Engine.REDIS.value,
+        access_string="on ~* +@all",
+        authentication_type=NO_PASSWORD,
+        password_sha256s=[],
+    )
+
+
+def engine_version_min(user: User) -> Version:
+    """Return the oldest engine that *user* can be on."""
+    version = parse_access_string(user.access_string).engine_version
+    if user.authentication_type == IAM:
+        version = max(version, IAM_VERSION_MIN)
+    return max(version, VALKEY_VERSION_MIN) if user.engine == Engine.VALKEY else version
+
+
+def group_version_min(group: UserGroup, members: Iterable[User]) -> Version:
+    """Return the oldest engine that all of a group's users can be on."""
+    versions = [engine_version_min(user) for user in members]
+    floor = VALKEY_VERSION_MIN if group.engine == Engine.VALKEY else (6, 0)
+    return max([floor, *versions])
+
+
+async def get(tx: Transaction, user_id: str, *, lock: bool = False) -> User:
+    """Return a user of this scope, ``default`` among them.
+
+    Raises:
+        NotFound: there is none.
+    """
+    row = await tx.find(User, user_id, lock=lock)
+    if row is not None:
+        return row
+    if user_id.lower() == DEFAULT_USER:
+        return default_user(tx.scope)
+    raise NotFound(User.resource, user_id)
+
+
+async def members(tx: Transaction, ids: Collection[str]) -> list[User]:
+    """Return the users with *ids*, in order of id; one that is gone is left out."""
+    query = select(User).where(
+        User.account == tx.scope.account, User.region == tx.scope.region, User.name.in_(ids)
+    )
+    found = list((await tx.session.scalars(query)).all())
+    if DEFAULT_USER in ids and not any(user.name == DEFAULT_USER for user in found):
+        found.append(default_user(tx.scope))
+    return sorted(found, key=lambda user: user.name)
+
+
+async def groups(tx: Transaction) -> Sequence[UserGroup]:
+    """Return all groups of this scope."""
+    query = select(UserGroup).where(
+        UserGroup.account == tx.scope.account, UserGroup.region == tx.scope.region
+    )
+    return (await tx.session.scalars(query.order_by(UserGroup.name))).all()
+
+
+async def groups_with(tx: Transaction, user_id: str) -> list[UserGroup]:
+    """Return the groups that a user is in."""
+    return [group for group in await groups(tx) if user_id in group.user_ids]
+
+
+async def attached(tx: Transaction, group_ids: Collection[str]) -> list[ReplicationGroup]:
+    """Return the replication groups that any of *group_ids* is attached to."""
+    query = select(ReplicationGroup).where(
+        ReplicationGroup.account == tx.scope.account, ReplicationGroup.region == tx.scope.region
+    )
+    wanted = set(group_ids)
+    rows = (await tx.session.scalars(query.order_by(ReplicationGroup.name))).all()
+    return [row for row in rows if wanted & set(row.user_group_ids)]
+
+
+async def membership(tx: Transaction) -> Membership:
+    """Return who is where in this scope, in two queries."""
+    groups_of: dict[str, list[str]] = {}
+    for group in await groups(tx):
+        for user_id in shown_user_ids(group):
+            groups_of.setdefault(user_id, []).append(group.name)
+    query = select(ReplicationGroup.name, ReplicationGroup.user_group_ids).where(
+        ReplicationGroup.account == tx.scope.account, ReplicationGroup.region == tx.scope.region
+    )
+    caches_of: dict[str, list[str]] = {}
+    for name, group_ids in (await tx.session.execute(query.order_by(ReplicationGroup.name))).all():
+        for group_id in group_ids:
+            caches_of.setdefault(group_id, []).append(name)
+    return Membership(groups_of=groups_of, caches_of=caches_of)
+
+
+def shown_user_ids(group: UserGroup) -> list[str]:
+    """Return a group's users as customers see them: a change shows when it is everywhere."""
+    return group.user_ids_before if group.status == lifecycle.MODIFYING else group.user_ids
+
+
+def severed_names(before: Iterable[User], after: Iterable[User]) -> frozenset[str]:
+    """Return the user names that stood for a user and stand for another one, or none, now."""
+    then = {user.user_name: user.name for user in before}
+    now = {user.user_name: user.name for user in after}
+    return frozenset(name for name, user_id in then.items() if now.get(name) != user_id)
+
+
+async def users_of(tx: Transaction, group_ids: Collection[str]) -> list[User]:
+    """Return the users of all of *group_ids* as they are to be, in order of id."""
+    ids = {
+        user_id
+        for group in await groups(tx)
+        if group.name in group_ids
+        for user_id in group.user_ids
+    }
+    return await members(tx, ids)
+
+
+# -- changes ---------------------------------------------------------------------------------------
+
+
+async def file_change(
+    tx: Transaction, change: Change, *, group_ids: Collection[str], token: str
+) -> list[ReplicationGroup]:
+    """File *change* with every cache that *group_ids* are attached to; return those caches."""
+    own = await _own_subject(tx)
+    caches = await attached(tx, group_ids)
+    uids = [cache.uid for cache in caches] or [own]
+    for uid in uids:
+        tx.enqueue(
+            OperationKind.APPLY_ACCESS, subject_uid=uid, payload=change.payload(), token=token
+        )
+    return caches
+
+
+def file_attachment(
+    tx: Transaction, cache: ReplicationGroup, change: Change, *, token: str
+) -> None:
+    """File that a cache has other user groups than before."""
+    payload = {**change.payload(), "attachment": True}
+    tx.enqueue(OperationKind.APPLY_ACCESS, subject_uid=cache.uid, payload=payload, token=token)
+
+
+async def conclude_change(tx: Transaction, operation_id: int, change: Change) -> None:
+    """Note that one subject has *change*; bring to rest what no other subject still waits for."""
+    # Two subjects that end at once must not each take the other for the one that is still busy.
+    own = await tx.session.get(
+        Subject, subject_uid_of(tx.scope), with_for_update=True, populate_existing=True
+    )
+    assert own is not None or not (change.user_ids or change.group_ids), "filed with the change"
+    query = select(Operation).where(
+        Operation.account == tx.scope.account,
+        Operation.region == tx.scope.region,
+        Operation.kind == OperationKind.APPLY_ACCESS,
+        Operation.state.in_(OPEN_STATES),
+    )
+    busy_users: set[str] = set()
+    busy_groups: set[str] = set()
+    for operation in (await tx.session.scalars(query)).all():
+        if operation.id == operation_id:
+            operation.payload = {**operation.payload, "applied": True}
+        elif not operation.payload.get("applied"):
+            other = Change.of(operation.payload)
+            busy_users |= other.user_ids
+            busy_groups |= other.group_ids
+    await rest(tx, change.user_ids - busy_users, change.group_ids - busy_groups)
+
+
+async def rest(tx: Transaction, user_ids: Collection[str], group_ids: Collection[str]) -> None:
+    """Bring users and groups to rest: active, or gone."""
+    for user_id in sorted(user_ids):
+        user = await tx.find(User, user_id, lock=True)
+        if user is None:
+            continue
+        if user.status == lifecycle.MODIFYING:
+            lifecycle.fire(user, Event.MODIFIED)
+        elif user.status == lifecycle.DELETING:
+            await tags.forget(tx, User.arn_kind, user.name)
+            await tx.session.delete(user)
+    for group_id in sorted(group_ids):
+        group = await tx.find(UserGroup, group_id, lock=True)
+        if group is None:
+            continue
+        group.user_ids_before = []
+        if group.status == lifecycle.CREATING:
+            lifecycle.fire(group, Event.PROVISIONED)
+        elif group.status == lifecycle.MODIFYING:
+            lifecycle.fire(group, Event.MODIFIED)
+        elif group.status == lifecycle.DELETING:
+            await tags.forget(tx, UserGroup.arn_kind, group.name)
+            await tx.session.delete(group)
+
+
+def subject_uid_of(scope: Scope) -> str:
+    """Return the uid of the subject that stands for a scope's users and groups."""
+    text = f"{SUBJECT_KIND}/{scope.account}/{scope.region}"
+    return hashlib.blake2b(text.encode()).hexdigest()[:UID_DIGITS]
+
+
+async def _own_subject(tx: Transaction) -> str:
+    uid = subject_uid_of(tx.scope)
+    if await tx.session.get(Subject, uid) is None:
+        # Where two make it at once, one of the transactions is refused and may be repeated.
+        await tx.new_subject(SUBJECT_KIND, uid)
+    return uid

@@ -1,0 +1,157 @@
+"""The folder of snapshots: whole or not there, whatever breaks off and whatever is repeated."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cachefleet.engine.rdb.reader import NotAnRdb
+from cachefleet.provisioner.snapshots.manifest import BadManifest, Manifest, parse_manifest
+from cachefleet.provisioner.snapshots.sealing import DataKey, Tampered
+from cachefleet.provisioner.snapshots.shards import (
+    NotReadBack,
+    Take,
+    read_back,
+    read_shard,
+    write_shard,
+)
+from cachefleet.provisioner.snapshots.store import FolderStore, ShardWriter, SnapshotMissing
+from tests.unit.engine.rdb.files import pair, rdb
+
+UID = "0123456789abcdef"
+RDB = rdb(*(pair(b"key%d" % number, b"v" * 60) for number in range(500)))
+KEY = DataKey(b"k" * 32, {"provider": "test", "blob": "wrapped"})
+
+
+def unwrap(wrapped: Mapping[str, Any]) -> bytes:
+    assert wrapped == KEY.wrapped
+    return KEY.clear
+
+
+def pull(take: Take) -> None:
+    for start in range(0, len(RDB), 1000):
+        take(RDB[start : start + 1000])
+
+
+def ignore(count: int) -> None:
+    """Count nothing."""
+
+
+def manifest(store: FolderStore, key: DataKey | None = None) -> Manifest:
+    shard = write_shard(store, UID, "0001.rdb", pull, key=key, count=ignore)
+    return Manifest(
+        snapshot="s",
+        engine="valkey",
+        engine_version="9.1.0",
+        cluster_enabled=False,
+        created_at="2026-01-01T00:00:00+00:00",
+        shards=(shard,),
+    )
+
+
+@pytest.mark.parametrize("key", [None, KEY], ids=["clear", "sealed"])
+def test_what_was_written_is_read(tmp_path: Path, key: DataKey | None) -> None:
+    store = FolderStore(tmp_path / "snapshots")
+    whole = manifest(store, key)
+    [shard] = whole.shards
+    read_back(store, UID, shard, unwrap)
+    with pytest.raises(SnapshotMissing):
+        store.manifest(UID)
+    store.publish(UID, whole)
+    store.publish(UID, whole)
+    assert store.manifest(UID) == whole
+    assert b"".join(read_shard(store, UID, shard, unwrap)) == RDB
+    assert (shard.size_bytes, shard.sha256) == (len(RDB), hashlib.sha256(RDB).hexdigest())
+    assert shard.sealed is (key is not None)
+    raw = (tmp_path / "snapshots" / UID / "0001.rdb").read_bytes()
+    assert hashlib.sha256(raw).hexdigest() == shard.stored_sha256
+    assert (b"key1" in raw) is (key is None)
+    assert (tmp_path / "snapshots" / UID / "0001.rdb").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("key", [None, KEY], ids=["clear", "sealed"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "grow"])
+def test_damage_is_found_out(tmp_path: Path, key: DataKey | None, damage: str) -> None:
+    store = FolderStore(tmp_path)
+    whole = manifest(store, key)
+    store.publish(UID, whole)
+    path = tmp_path / UID / "0001.rdb"
+    data = bytearray(path.read_bytes())
+    if damage == "flip":
+        data[len(data) // 2] ^= 1
+    path.write_bytes({"flip": data, "cut": data[:-1], "grow": data + b"x"}[damage])
+    with pytest.raises((NotReadBack, Tampered)):
+        list(read_shard(store, UID, whole.shards[0], unwrap))
+
+
+def test_a_copy_that_is_cut_short_leaves_no_file(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    with pytest.raises(NotAnRdb, match="cut short"):
+        write_shard(store, UID, "0001.rdb", lambda take: take(RDB[:-50]), key=None, count=ignore)
+    assert list(tmp_path.rglob("*.rdb")) == []
+
+
+class FullDisk(FolderStore):
+    """Takes some bytes, then no more."""
+
+    def create(self, uid: str, name: str) -> ShardWriter:
+        return _Full(super().create(uid, name))
+
+
+class _Full:
+    def __init__(self, inner: ShardWriter) -> None:
+        self._inner = inner
+        self._left = 5_000
+
+    def write(self, data: bytes) -> None:
+        self._left -= len(data)
+        if self._left < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._inner.write(data)
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def abandon(self) -> None:
+        self._inner.abandon()
+
+
+def test_a_full_disk_leaves_no_file(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space") as error:
+        write_shard(FullDisk(tmp_path), UID, "0001.rdb", pull, key=None, count=ignore)
+    assert error.value.errno == errno.ENOSPC
+    assert list(tmp_path.rglob("*.rdb")) == []
+
+
+def test_what_did_not_come_about_is_discarded_and_what_did_is_not(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    whole = manifest(store)
+    store.discard(UID)
+    store.discard(UID)
+    assert store.known() == set()
+    whole = manifest(store)
+    store.publish(UID, whole)
+    store.discard(UID)
+    assert store.manifest(UID) == whole
+    store.remove(UID)
+    store.remove(UID)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_manifest_is_what_it_was_or_refused() -> None:
+    whole = Manifest(
+        snapshot="s", engine="redis", engine_version="7.1", cluster_enabled=True,
+        created_at="x", shards=(),
+    )  # fmt: skip
+    assert parse_manifest(whole.render()) == whole
+    assert parse_manifest(replace(whole, snapshot="t").render()).snapshot == "t"
+    for broken in (b"", b"{}", b"[]", b'{"format": 2}', whole.render()[:-5], b'{"format": 1}'):
+        with pytest.raises(BadManifest):
+            parse_manifest(broken)
