@@ -58,8 +58,8 @@ openapi: install ## Write the OpenAPI document and the coverage page
 	$(BIN)/python -m cachefleet.api.openapi_file
 	$(BIN)/python -m cachefleet.api.coverage
 
-faults: install system-packages ## Run the fault scenarios at length
-	$(BIN)/python -m pytest tests/faults $(ARGS)
+faults: install system-packages ## Run the fault scenarios at length, with 1,000 random rounds
+	FAULTS_AT_LENGTH=1 $(BIN)/python -m pytest tests/faults $(ARGS)
 
 bench: install system-packages ## Measure; bench/README.md says what and how
 	$(BIN)/python -m bench $(ARGS)

@@ -18,7 +18,7 @@ def run(terraform: BackgroundRun) -> TerraformRun:
 
 def test_every_resource_is_applied(run: TerraformRun) -> None:
     assert run.applied.returncode == 0, run.applied.stderr
-    assert "14 added" in run.applied.stdout
+    assert "16 added" in run.applied.stdout
 
 
 def test_a_plan_finds_nothing_to_change(run: TerraformRun) -> None:
@@ -32,6 +32,7 @@ def test_what_terraform_tells_of_leads_to_engines(run: TerraformRun) -> None:
     assert told["memcached_version"] == "1.6.22"
     assert told["plain_roles"] == ["master", "slave"]
     assert told["shards"] == 2
+    assert told["seed"] == "sown"
 
 
 def test_types_versions_and_parameters_are_changed_in_place(run: TerraformRun) -> None:
@@ -56,5 +57,6 @@ def test_users_are_as_terraform_wrote_them(run: TerraformRun) -> None:
 
 def test_everything_is_destroyed(run: TerraformRun) -> None:
     assert run.destroyed.returncode == 0, run.destroyed.stderr
-    assert "14 destroyed" in run.destroyed.stdout
+    assert "16 destroyed" in run.destroyed.stdout
     assert run.left == []
+    assert "tf-plain-final" in run.snapshots

@@ -89,8 +89,11 @@ def write_numbers(address: tuple[str, int], first: int, count: int, *, replicas:
     with connected(address) as client:
         for number in range(first, first + count):
             client.set(f"{{n}}:{number}", number)
-        reached = int(str(client.wait(replicas, int(ANSWER_TIMEOUT_S * 900))))
-        assert reached >= replicas, f"{reached} of {replicas} replicas are in sync"
+        wait_until(
+            lambda: int(str(client.wait(replicas, int(ANSWER_TIMEOUT_S * 900)))),
+            lambda reached: reached >= replicas,
+            what=f"{replicas} replicas have it",
+        )
 
 
 def missing_numbers(address: tuple[str, int], count: int) -> list[int]:
@@ -100,7 +103,7 @@ def missing_numbers(address: tuple[str, int], count: int) -> list[int]:
     return [number for number, value in enumerate(values) if value != str(number)]
 
 
-def write_again(address: tuple[str, int], *, timeout_s: float = 15.0) -> None:
+def write_again(address: tuple[str, int], *, timeout_s: float = 30.0) -> None:
     """Wait until the address takes a write, as a client does that connects again and again."""
 
     def write() -> object:
