@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import re
 import shutil
 import subprocess
@@ -35,6 +36,11 @@ CALLS = {
     "DescribeReplicationGroups (5 groups)": "DescribeReplicationGroups",
     "DescribeCacheSubnetGroups (10 groups)": "DescribeCacheSubnetGroups",
 }
+RESOURCES = {
+    "DescribeReplicationGroups": "/v1/replication-groups",
+    "DescribeCacheSubnetGroups": "/v1/subnet-groups",
+}
+POSTED = ("wrk.method", "wrk.body", 'wrk.headers["Content-Type"]')
 
 
 def main() -> None:
@@ -51,15 +57,24 @@ def main() -> None:
             compare("boto3", title, action, (ours, theirs), options, by_boto3)
             if shutil.which("wrk"):
                 compare("wrk", title, action, (ours, theirs), options, by_wrk)
+                v1 = functools.partial(by_wrk, resource=RESOURCES[action])
+                compare("wrk, /v1", title, action, (ours, theirs), options, by_wrk, ours_by=v1)
 
 
 def compare(
-    load: str, title: str, action: str, urls: tuple[str, str], options: Any, measure: Any
+    load: str,
+    title: str,
+    action: str,
+    urls: tuple[str, str],
+    options: Any,
+    measure: Any,
+    *,
+    ours_by: Any = None,
 ) -> None:
-    """Measure both in turn, several times, and print the medians."""
+    """Measure both in turn, several times, and print the medians; *ours_by* is our other door."""
     ours, theirs = [], []
     for _ in range(options.pairs):
-        ours.append(measure(urls[0], action, options.seconds))
+        ours.append((ours_by or measure)(urls[0], action, options.seconds))
         theirs.append(measure(urls[1], action, options.seconds))
     ratio = median([a / b for a, b in zip(ours, theirs, strict=True)])
     print(
@@ -134,13 +149,17 @@ def by_boto3(url: str, action: str, seconds: float) -> float:
     return count / (time.perf_counter() - began)
 
 
-def by_wrk(url: str, action: str, seconds: float) -> float:
-    """Return requests a second of wrk with eight connections."""
+def by_wrk(url: str, action: str, seconds: float, *, resource: str | None = None) -> float:
+    """Return requests a second of wrk with eight connections; of ``/v1`` where *resource* is."""
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "call.lua"
-        script.write_text(SCRIPT.format(body=BODY.format(action=action), signature="0" * 64))
+        text = SCRIPT.format(body=BODY.format(action=action), signature="0" * 64)
+        if resource is not None:
+            text = "\n".join(line for line in text.splitlines() if not line.startswith(POSTED))
+        script.write_text(text)
+        place = url + (resource or "/")
         printed = subprocess.run(
-            ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:g}s", "-s", str(script), url + "/"],
+            ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:g}s", "-s", str(script), place],
             capture_output=True,
             text=True,
             check=True,

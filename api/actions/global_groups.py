@@ -17,7 +17,7 @@ from cachefleet.api.registry import Params, Result, action
 from cachefleet.api.validation import global_groups as checks
 from cachefleet.api.validation.refusals import not_built, wrong_value
 from cachefleet.api.views.global_groups import global_group_view
-from cachefleet.provisioner.state import global_groups, ids, lifecycle
+from cachefleet.provisioner.state import global_groups, ids, lifecycle, parameter_groups
 from cachefleet.provisioner.state.global_tables import GlobalGroup, GlobalMember
 from cachefleet.provisioner.state.operations import OperationKind
 from cachefleet.provisioner.state.store import Transaction
@@ -51,6 +51,10 @@ async def create_global_replication_group(ctx: RequestContext, params: Params) -
         await _new_subject(tx, row)
         row.members.append(_member(row, group, global_groups.PRIMARY, global_groups.ASSOCIATED))
         group.global_name, group.global_role = name, global_groups.PRIMARY
+        parameters = await parameter_groups.get(tx, ctx.catalog, group.parameter_group_name)
+        await global_groups.give_parameters(
+            tx, group, family=parameters.family, values=parameters.values
+        )
         lifecycle.fire(group, lifecycle.Event.MODIFY)
         tx.enqueue(OperationKind.SETTLE, subject_uid=group.uid, token=ctx.request_id)
         _file(tx, row, ctx.request_id)

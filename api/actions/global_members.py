@@ -1,13 +1,12 @@
 """How a new replication group joins a global datastore as a secondary.
 
 It takes over what all members have in common: engine, version, node type, failover, parameters, and
-the secret by which its nodes are let in at the primary's. A custom parameter group of the primary's
-region is copied, because groups of parameters are each a region's own.
+the secret by which its nodes are let in at the primary's. Parameter groups are each a region's own,
+so it gets one with the values of the primary's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,15 +14,12 @@ from cachefleet.api.actions.global_groups import file_joining, new_member
 from cachefleet.api.context import RequestContext
 from cachefleet.api.registry import Params
 from cachefleet.api.validation import global_groups as checks
-from cachefleet.api.validation.features import check_new_group_sources
 from cachefleet.engine.types import Engine
-from cachefleet.provisioner.state import global_groups, ids
+from cachefleet.provisioner.state import global_groups, parameter_groups
 from cachefleet.provisioner.state.errors import IllegalTransition
 from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.store import Transaction
-from cachefleet.provisioner.state.tables import ParameterGroup, ReplicationGroup
-
-COPY_PREFIX = "global-datastore-"
+from cachefleet.provisioner.state.tables import ReplicationGroup
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +29,17 @@ class Joining:
     name: str
     primary: ReplicationGroup
     endpoint: tuple[str, int]
-    parameters: Mapping[str, Any] | None  # of a custom group, to be copied
+    parameters: parameter_groups.Group
 
 
 async def inherit(ctx: RequestContext, params: Params) -> tuple[dict[str, Any], Joining]:
     """Return the request with what it inherits, and what it joins.
 
     Raises:
-        Fault: it names what is inherited, or there is no room for it.
+        Fault: there is no room for it.
         NotFound: there is no such global datastore.
         IllegalTransition: something is being done to it.
     """
-    check_new_group_sources(params, encrypted_at_rest=True)
     async with ctx.read() as tx:
         row = await global_groups.get(tx, params["GlobalReplicationGroupId"])
         checks.require_at_rest(row, "join")
@@ -54,7 +49,7 @@ async def inherit(ctx: RequestContext, params: Params) -> tuple[dict[str, Any], 
         endpoint = await global_groups.primary_endpoint(tx, primary)
         if endpoint is None:
             raise IllegalTransition(row.resource, row.name, row.status, "join")
-    copied = await _custom_parameters(ctx, primary)
+    parameters = await _parameters(ctx, primary)
     version = ctx.catalog.version_of(Engine(primary.engine), primary.engine_version)
     assert version is not None, primary.engine_version
     inherited: dict[str, Any] = {
@@ -66,17 +61,12 @@ async def inherit(ctx: RequestContext, params: Params) -> tuple[dict[str, Any], 
         "Port": params.get("Port") or primary.port,
     }
     asked = {k: v for k, v in params.items() if k != "GlobalReplicationGroupId"}
-    return {**asked, **inherited}, Joining(row.name, primary, endpoint, copied)
+    return {**asked, **inherited}, Joining(row.name, primary, endpoint, parameters)
 
 
-async def _custom_parameters(
-    ctx: RequestContext, primary: ReplicationGroup
-) -> Mapping[str, Any] | None:
+async def _parameters(ctx: RequestContext, primary: ReplicationGroup) -> parameter_groups.Group:
     async with ctx.store.read(Scope(primary.account, primary.region)) as tx:
-        custom = await tx.find(ParameterGroup, primary.parameter_group_name)
-        if custom is None:
-            return None
-        return {"family": custom.family, "values": dict(custom.values)}
+        return await parameter_groups.get(tx, ctx.catalog, primary.parameter_group_name)
 
 
 async def join(
@@ -87,35 +77,14 @@ async def join(
     checks.require_at_rest(row, "join")  # it was read before; much can have happened since
     checks.check_room(ctx.catalog, row, ctx.region)
     group.replication_secret = joining.primary.replication_secret
-    if joining.parameters is not None:
-        group.parameter_group_name = await _copy_parameters(tx, joining)
     for member in group.members:
         member.replication_secret = group.replication_secret
-        member.parameter_group_name = group.parameter_group_name
+    await global_groups.give_parameters(
+        tx, group, family=joining.parameters.family, values=joining.parameters.values
+    )
     global_groups.follow(group, joining.endpoint)
     new_member(row, group)
     file_joining(tx, row, ctx.request_id)
-
-
-async def _copy_parameters(tx: Transaction, joining: Joining) -> str:
-    assert joining.parameters is not None
-    name = f"{COPY_PREFIX}{joining.name}"
-    existing = await tx.find(ParameterGroup, name, lock=True)
-    if existing is not None:
-        existing.family = joining.parameters["family"]
-        existing.values = joining.parameters["values"]
-        return name
-    await tx.insert(
-        ParameterGroup(
-            uid=ids.new_uid(),
-            account=tx.scope.account,
-            region=tx.scope.region,
-            name=name,
-            description=f"Parameters of global datastore {joining.name}",
-            **joining.parameters,
-        )
-    )
-    return name
 
 
 def _count(params: Params) -> int:

@@ -67,6 +67,8 @@ class _Layout:
 async def create_replication_group(ctx: RequestContext, params: Params) -> Result:
     """Record a group with all of its shards and members; it is ``creating`` until they serve."""
     features.check_sources(params)
+    if params.get("GlobalReplicationGroupId"):
+        features.check_new_group_sources(params, encrypted_at_rest=True)
     params = await restoring.completed(ctx, params)
     shards.count_shards(params)
     features.check_new_group_access(params)

@@ -123,6 +123,7 @@ async def modify_user(ctx: RequestContext, params: Params) -> Result:
     async with ctx.begin() as tx:
         user = await tx.get(User, user_id, lock=True)
         lifecycle.require(user, lifecycle.Event.MODIFY)
+        was_iam = user.authentication_type == users.IAM
         access_string = _access_string_after(user, params)
         engine = _engine_after(user, params)
         lifecycle.fire(user, lifecycle.Event.MODIFY)
@@ -138,7 +139,10 @@ async def modify_user(ctx: RequestContext, params: Params) -> Result:
         )
         await tx.session.flush()
         group_ids = await _require_groups_allow(tx, user)
-        change = Change(user_ids=frozenset({user.name}))
+        change = Change(
+            user_ids=frozenset({user.name}),
+            reroutes=was_iam != (user.authentication_type == users.IAM),
+        )
         await users.file_change(tx, change, group_ids=group_ids, token=ctx.request_id)
         events.record(tx, ctx.catalog, EVENT, user.name, user=user.name, what="modified")
         return user_view(user, group_ids=group_ids)
@@ -162,7 +166,9 @@ async def delete_user(ctx: RequestContext, params: Params) -> Result:
             group.user_ids = [one for one in group.user_ids if one != user.name]
         group_ids = [group.name for group in groups]
         change = Change(
-            user_ids=frozenset({user.name}), severed=frozenset({user.user_name} if groups else ())
+            user_ids=frozenset({user.name}),
+            severed=frozenset({user.user_name} if groups else ()),
+            reroutes=user.authentication_type == users.IAM,
         )
         await users.file_change(tx, change, group_ids=group_ids, token=ctx.request_id)
         events.record(tx, ctx.catalog, EVENT, user.name, user=user.name, what="deleted")

@@ -171,9 +171,7 @@ def _changes(
     if version.family != current.family:
         default = catalog.family(version.family).default_group(cluster_enabled=False)
         assert default is not None, version.family
-        if (named or "default.") not in ("default.", default.name) or (
-            not named and not primary.parameter_group_name.startswith("default.")
-        ):
+        if named not in (None, "", default.name):
             raise wrong_value(f"The parameter group of all members has to be {default.name}.")
         changes["CacheParameterGroupName"] = default.name
     node_type = params.get("CacheNodeType")

@@ -9,6 +9,7 @@ from typing import Any
 
 from cachefleet.engine.catalog import NodeTypeParameter, Parameter, ParameterFamily
 from cachefleet.provisioner.state import parameters
+from cachefleet.provisioner.state.global_groups import PARAMETERS_PREFIX
 from cachefleet.provisioner.state.parameter_groups import Group
 from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.tables import ParameterGroup
@@ -43,7 +44,7 @@ def parameter_group_view(group: Group, scope: Scope) -> dict[str, Any]:
         "CacheParameterGroupName": group.name,
         "CacheParameterGroupFamily": group.family,
         "Description": group.description,
-        "IsGlobal": group.name.startswith("global-datastore-"),
+        "IsGlobal": group.name.startswith(PARAMETERS_PREFIX),
         "ARN": scope.arn(ParameterGroup.arn_kind, group.name),
     }
 

@@ -87,7 +87,11 @@ class Monitor:
             except NodeUnreachable:
                 now_s = self._fleet.clock.monotonic_s()
                 if silent_since_s is None or now_s - asked_at_s > LATE_FACTOR * timeout_s:
+                    # The first answer that is owed may lie unread, where it was us who were away:
+                    # all connections of the fleet's TLS endpoints hang on the gateway, so it is
+                    # asked once more.
                     silent_since_s, cpu_at_silence_s = asked_at_s, self._cpu_s(GATEWAY_UID)
+                    continue
                 silence = Silence(
                     silent_s=now_s - silent_since_s,
                     cpu_s=self._cpu_s(GATEWAY_UID) - cpu_at_silence_s,

@@ -78,6 +78,10 @@ HANDLERS: Mapping[str, Handler] = {
 }
 
 
+# They have the gateway told themselves where that is due, and are many and quick where it is not.
+SEES_TO_ENDPOINTS = frozenset({OperationKind.APPLY_ACCESS})
+
+
 @dataclass(slots=True)
 class _Held:
     lease: Lease
@@ -260,7 +264,8 @@ class Provisioner:
             async with self._slots:
                 outcome = await self._outcome(operation, held)
                 await self._record(operation, held.lease, outcome)
-            await self._after_work()
+            if operation.kind not in SEES_TO_ENDPOINTS:
+                await self._after_work()
         except Stale:
             self._held.pop(operation.subject_uid, None)
             log.warning("lease_lost", subject=operation.subject_uid)

@@ -7,6 +7,7 @@ leaves behind are processes without a row, which the next start ends.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import structlog
 from sqlalchemy import Table, delete, or_, select, update
@@ -14,7 +15,11 @@ from sqlalchemy import Table, delete, or_, select, update
 from cachefleet.provisioner.reconciler.endpoints import Endpoints
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.loop import SYSTEM_SCOPE, Provisioner
+from cachefleet.provisioner.reconciler.places import forget_sealed
+from cachefleet.provisioner.snapshots.s3 import S3Refused
+from cachefleet.provisioner.snapshots.store import StoreUnavailable
 from cachefleet.provisioner.state.change_tables import Change
+from cachefleet.provisioner.state.snapshot_tables import Snapshot
 from cachefleet.provisioner.state.store import Transaction
 from cachefleet.provisioner.state.tables import Base, CacheNode, ScopeRevision, Subject
 
@@ -37,6 +42,7 @@ class FleetReset:
         """Remove everything of *account*, or of everybody; return how many nodes were ended."""
         async with self._fleet.store.begin(SYSTEM_SCOPE) as tx:
             subjects, nodes = await _found(tx, account)
+            snapshots = await _snapshots(tx, account)
             await _delete_rows(tx, account, subjects)
             await _tell(tx, account)
         for uid in nodes:
@@ -44,6 +50,9 @@ class FleetReset:
         # From here on no pass can begin on them; those that run see rows that are gone.
         await self._provisioner.let_go(subjects)
         await asyncio.gather(*(self._remove(uid) for uid in nodes))
+        for uid in snapshots:
+            with contextlib.suppress(StoreUnavailable, S3Refused, OSError):  # nobody refers to it
+                await asyncio.to_thread(self._fleet.snapshots.remove, uid)
         self._fleet.store.forget_answers()
         await self._endpoints.sync()
         log.info("fleet_reset", account=account, nodes=len(nodes))
@@ -53,6 +62,7 @@ class FleetReset:
         with self._fleet.ending_node(uid):
             await self._fleet.forget(uid)
             await self._fleet.driver.remove(uid)
+            forget_sealed(uid, self._fleet)
 
 
 async def _found(tx: Transaction, account: str | None) -> tuple[list[str], list[str]]:
@@ -65,6 +75,13 @@ async def _found(tx: Transaction, account: str | None) -> tuple[list[str], list[
         list((await tx.session.scalars(subjects)).all()),
         list((await tx.session.scalars(nodes)).all()),
     )
+
+
+async def _snapshots(tx: Transaction, account: str | None) -> list[str]:
+    query = select(Snapshot.uid)
+    if account is not None:
+        query = query.where(Snapshot.account == account)
+    return list((await tx.session.scalars(query)).all())
 
 
 async def _delete_rows(tx: Transaction, account: str | None, subjects: list[str]) -> None:

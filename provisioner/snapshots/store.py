@@ -11,6 +11,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -157,6 +158,8 @@ class _FileWriter:
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         self._written = 0
         self._flushed = 0
+        self._flusher = ThreadPoolExecutor(max_workers=1)
+        self._flushing: Future[None] | None = None
 
     def write(self, data: bytes) -> None:
         view = memoryview(data)
@@ -169,24 +172,30 @@ class _FileWriter:
 
     def close(self) -> None:
         try:
+            self._end_flush()
             os.fsync(self._descriptor)
         finally:
             os.close(self._descriptor)
             self._descriptor = -1
 
     def abandon(self) -> None:
+        self._flusher.shutdown(wait=True)
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
         self._path.unlink(missing_ok=True)
 
     def _start_flush(self) -> None:
-        """Have the kernel write what there is, and forget what has long been written."""
-        if hasattr(os, "posix_fadvise"):
-            length = self._written - self._flushed
-            # Asks for nothing to be dropped that is still dirty: it only starts the writing.
-            os.posix_fadvise(self._descriptor, self._flushed, length, os.POSIX_FADV_DONTNEED)
+        """Have what there is written to the disk beside our own work, unless that is under way."""
+        if self._flushing is not None and not self._flushing.done():
+            return
+        self._flushing = self._flusher.submit(os.fdatasync, self._descriptor)
         self._flushed = self._written
+
+    def _end_flush(self) -> None:
+        self._flusher.shutdown(wait=True)
+        if self._flushing is not None:
+            self._flushing.result()  # what the disk refused is not to be overlooked
 
 
 def _sync_directory(path: Path) -> None:

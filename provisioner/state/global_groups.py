@@ -5,14 +5,22 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 from sqlalchemy import select
 
 from cachefleet.provisioner.state.errors import NotFound
 from cachefleet.provisioner.state.global_tables import GlobalGroup, GlobalMember
+from cachefleet.provisioner.state.ids import new_uid
 from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.store import Transaction
-from cachefleet.provisioner.state.tables import EndpointAddress, NodeGroup, ReplicationGroup
+from cachefleet.provisioner.state.tables import (
+    CacheCluster,
+    EndpointAddress,
+    NodeGroup,
+    ParameterGroup,
+    ReplicationGroup,
+)
 
 PRIMARY, SECONDARY = "PRIMARY", "SECONDARY"
 ASSOCIATING, ASSOCIATED = "associating", "associated"
@@ -20,6 +28,7 @@ CREATING, AVAILABLE, PRIMARY_ONLY = "creating", "available", "primary-only"
 MODIFYING, DELETING = "modifying", "deleting"
 AT_REST = frozenset({AVAILABLE, PRIMARY_ONLY})  # statuses in which something new can be asked for
 
+PARAMETERS_PREFIX = "global-datastore-"
 NOWHERE = ""  # the region of what belongs to none
 PREFIX_CHARS = 5
 # What the service puts in front of a name, by the region in which it was created.
@@ -104,6 +113,32 @@ async def primary_endpoint(tx: Transaction, group: ReplicationGroup) -> tuple[st
     )
     found = (await tx.session.scalars(query)).first()
     return None if found is None else (found.host, found.port)
+
+
+async def give_parameters(
+    tx: Transaction, group: ReplicationGroup, *, family: str, values: Mapping[str, Any]
+) -> None:
+    """Give a member a parameter group of its own, as the service does, with these values.
+
+    It stays behind when the member leaves. One that is left from an earlier member is taken over.
+    """
+    name = f"{PARAMETERS_PREFIX}{group.name}"
+    row = await tx.find(ParameterGroup, name, lock=True)
+    if row is None:
+        row = ParameterGroup(
+            uid=new_uid(),
+            account=group.account,
+            region=group.region,
+            name=name,
+            family=family,
+            description=f"Parameters of a global datastore's member {group.name}",
+            values=dict(values),
+        )
+        tx.session.add(row)
+    row.family, row.values = family, dict(values)
+    rows: list[ReplicationGroup | CacheCluster] = [group, *group.members]
+    for settings in rows:
+        settings.parameter_group_name = name
 
 
 def follow(group: ReplicationGroup, endpoint: tuple[str, int]) -> None:

@@ -40,12 +40,14 @@ Version = tuple[int, int]
 class Change:
     """What a piece of work is about: ids of users and groups, and whose connections end.
 
-    ``severed`` are user names that lead to another user now, or to none.
+    ``severed`` are user names that lead to another user now, or to none. ``reroutes`` where
+    connections may have to go through the gateway now, or need not any more.
     """
 
     user_ids: frozenset[str] = frozenset()
     group_ids: frozenset[str] = frozenset()
     severed: frozenset[str] = frozenset()
+    reroutes: bool = False
 
     def payload(self) -> dict[str, Any]:
         """Return it as an operation keeps it."""
@@ -53,6 +55,7 @@ class Change:
             "users": sorted(self.user_ids),
             "groups": sorted(self.group_ids),
             "severed": sorted(self.severed),
+            "reroutes": self.reroutes,
         }
 
     @classmethod
@@ -61,6 +64,7 @@ class Change:
             user_ids=frozenset(payload.get("users", ())),
             group_ids=frozenset(payload.get("groups", ())),
             severed=frozenset(payload.get("severed", ())),
+            reroutes=bool(payload.get("reroutes")),
         )
 
 

@@ -71,6 +71,7 @@ from cachefleet.provisioner.state.master_key import (
     ensure_master_key,
 )
 from cachefleet.provisioner.state.schema import current_revision
+from cachefleet.provisioner.state.snapshot_tables import Snapshot
 from cachefleet.provisioner.state.store import Store
 from cachefleet.provisioner.state.tables import CacheNode
 from cachefleet.provisioner.state.tables import Fleet as FleetRow
@@ -426,6 +427,13 @@ async def _sweep(fleet: Fleet, driver: LocalDriver) -> None:
         log.warning("orphan_removed", node=uid)
         await driver.remove(uid)
     forget_unknown(recorded, fleet)
+    if fleet.settings.snapshot_store is None:  # elsewhere others may keep theirs beside ours
+        found = await asyncio.to_thread(fleet.snapshots.known)  # first: rows come before files
+        async with fleet.store.read(SYSTEM_SCOPE) as tx:
+            kept = set((await tx.session.scalars(select(Snapshot.uid))).all())
+        for uid in found - kept:
+            log.warning("orphan_removed", snapshot=uid)
+            await asyncio.to_thread(fleet.snapshots.remove, uid)
 
 
 def _master_key(settings: Settings) -> MasterKey:

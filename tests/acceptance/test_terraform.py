@@ -18,7 +18,7 @@ def run(terraform: BackgroundRun) -> TerraformRun:
 
 def test_every_resource_is_applied(run: TerraformRun) -> None:
     assert run.applied.returncode == 0, run.applied.stderr
-    assert "9 added" in run.applied.stdout
+    assert "16 added" in run.applied.stdout
 
 
 def test_a_plan_finds_nothing_to_change(run: TerraformRun) -> None:
@@ -32,11 +32,12 @@ def test_what_terraform_tells_of_leads_to_engines(run: TerraformRun) -> None:
     assert told["memcached_version"] == "1.6.22"
     assert told["plain_roles"] == ["master", "slave"]
     assert told["shards"] == 2
+    assert told["seed"] == "sown"
 
 
 def test_types_versions_and_parameters_are_changed_in_place(run: TerraformRun) -> None:
     assert run.changed.returncode == 0, run.changed.stderr
-    assert "0 added, 5 changed, 0 destroyed" in run.changed.stdout, run.changed.stdout
+    assert "0 added, 6 changed, 0 destroyed" in run.changed.stdout, run.changed.stdout
     assert run.replanned.returncode == 0, run.replanned.stdout + run.replanned.stderr
     told = run.answers_changed
     assert told["redis_policy"] == "allkeys-lfu"
@@ -49,7 +50,13 @@ def test_a_token_is_rotated(run: TerraformRun) -> None:
     assert run.answers_changed["tokens"] == [True, True]
 
 
+def test_users_are_as_terraform_wrote_them(run: TerraformRun) -> None:
+    assert run.answers["users"] == ["on ~app:* -@all +@read", ["tf-app", "tf-default", "tf-late"]]
+    assert run.answers_changed["users"][0] == "on ~app:* +@all"
+
+
 def test_everything_is_destroyed(run: TerraformRun) -> None:
     assert run.destroyed.returncode == 0, run.destroyed.stderr
-    assert "9 destroyed" in run.destroyed.stdout
+    assert "16 destroyed" in run.destroyed.stdout
     assert run.left == []
+    assert "tf-plain-final" in run.snapshots

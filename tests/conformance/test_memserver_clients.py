@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from pymemcache.client.base import Client, PooledClient
@@ -90,3 +93,79 @@ def test_memcstat(port: int) -> None:
     run = [path, f"--servers=127.0.0.1:{port}"]
     result = subprocess.run(run, capture_output=True, text=True, timeout=60, check=True)
     assert "version: 1.6.18" in result.stdout
+
+
+def test_aiomcache(port: int) -> None:
+    aiomcache = pytest.importorskip("aiomcache")
+
+    async def talk() -> None:
+        client = aiomcache.Client("127.0.0.1", port, pool_size=4)
+        try:
+            assert await client.set(b"aio", b"1", exptime=100)
+            assert await client.multi_get(b"aio", b"none") == (b"1", None)
+            value, token = await client.gets(b"aio")
+            assert (value, await client.cas(b"aio", b"2", token)) == (b"1", True)
+            assert await client.incr(b"aio", 5) == 7
+            assert await client.touch(b"aio", 10)
+            assert await client.append(b"aio", b"!")
+            await asyncio.gather(*(client.set(b"n%d" % n, b"%d" % n) for n in range(50)))
+            assert await client.get(b"n49") == b"49"
+            assert (await client.stats())[b"version"] == b"1.6.18"
+            assert await client.delete(b"aio")
+        finally:
+            await client.close()
+
+    asyncio.run(talk())
+
+
+@pytest.mark.parametrize("binary", [False, True], ids=["text", "binary"])
+def test_pylibmc(port: int, binary: bool) -> None:
+    """libmemcached underneath, with consistent hashing and compare-and-set."""
+    pylibmc: Any = pytest.importorskip("pylibmc")
+    client = pylibmc.Client(
+        [f"127.0.0.1:{port}"], binary=binary, behaviors={"cas": True, "ketama": True}
+    )
+    assert client.set("lib", {"any": "thing"})
+    assert client.get("lib") == {"any": "thing"}
+    assert client.set_multi({f"m{n}": n for n in range(100)}) == []
+    assert client.get_multi([f"m{n}" for n in range(100)])["m99"] == 99
+    assert client.incr("m7", 3) == 10
+    if not binary:
+        value, token = client.gets("m8")
+        assert client.cas("m8", value + 1, token)
+        assert client.get("m8") == 9
+    assert not client.add("lib", "x")
+    assert client.delete("lib")
+    assert client.get("lib") is None
+    client.disconnect_all()
+
+
+def test_python_binary_memcached_with_sasl(tmp_path: Path) -> None:
+    bmemcached: Any = pytest.importorskip("bmemcached")
+    people = tmp_path / "people"
+    people.write_text("ann:se:cret\n")
+    with our_server("-S", "--sasl-password-file", str(people)) as port:
+        address = f"127.0.0.1:{port}"
+        client = bmemcached.Client((address,), "ann", "se:cret")
+        assert client.set("k", {"any": "thing"}, time=100)
+        assert client.get("k") == {"any": "thing"}
+        assert client.set_multi({f"k{n}": str(n) for n in range(100)}) == []
+        assert client.get_multi([f"k{n}" for n in range(100)])["k99"] == "99"
+        assert client.add("k", "x") is False
+        assert client.incr("count", 1) == 0
+        assert client.incr("count", 5) == 5
+        _, token = client.gets("k1")
+        assert client.cas("k1", "new", token)
+        assert client.cas("k1", "again", token) is False
+        assert client.delete("k")
+        assert client.get("k") is None
+        [stats] = client.stats().values()
+        assert stats["auth_errors"] in ("0", b"0")
+        client.disconnect_all()
+        stranger = bmemcached.Client((address,), "ann", "wrong")
+        try:
+            with pytest.raises(bmemcached.exceptions.MemcachedException, match="Auth failure"):
+                stranger.get("k1")
+        finally:
+            for server in stranger.servers:
+                server.connection.close()

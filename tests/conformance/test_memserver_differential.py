@@ -426,3 +426,51 @@ def hits_by_class(items: bytes) -> dict[bytes, int]:
     for slab, hits in re.findall(rb"STAT items:(\d+):hits_to_\w+ (\d+)", items):
         sums[slab] = sums.get(slab, 0) + int(hits)
     return sums
+
+
+WATCHED = [
+    b"get none\r\n", b"set a 5 0 3\r\nabc\r\n", b"get a\r\n", b"get a a none\r\n", b"gets a\r\n",
+    b"add a 0 0 1\r\nx\r\n", b"replace z 0 0 1\r\nx\r\n", b"append a 0 0 1\r\nx\r\n",
+    b"prepend a 0 0 1\r\nx\r\n", b"cas a 0 0 1 1\r\nx\r\n", b"cas z 0 0 1 1\r\nx\r\n",
+    b"set n 0 100 1\r\n1\r\n", b"incr n 1\r\n", b"incr none 1\r\n", b"touch a 100\r\n",
+    b"gat 100 a\r\n", b"delete a\r\n", b"delete a\r\n", b"set b%20c 0 0 1\r\nx\r\n",
+    b"mg n v t\r\n", b"mg none v\r\n", b"ms m 2 T100\r\nxx\r\n", b"md m\r\n", b"ma n\r\n",
+    b"set \xc3\xa9 0 0 1\r\nx\r\n", b"get n n n n\r\n", b"set n 0 0 1\r\n2\r\n", b"get n\r\n",
+]  # fmt: skip
+UNLIKE = re.compile(rb"ts=\d+\.\d+|gid=\d+|cfd=\d+|rport=\d+")
+
+
+def test_watchers_are_told_what_memcacheds_are_told() -> None:
+    """Who looked up, stored, came and went: line by line, but for times and numbers of sockets."""
+    told = []
+    with our_server() as ours, memcached() as theirs:
+        for port in (ours, theirs):
+            with connect(port) as watcher:
+                watcher.sendall(b"watch fetchers mutations connevents\r\n")
+                assert read_until(watcher, b"\r\n") == b"OK\r\n"
+                lines = []
+                with connect(port) as sock:
+                    for request in WATCHED:
+                        sock.sendall(request + b"mn\r\n")
+                        read_until(sock, b"MN\r\n")
+                got = b""
+                while b"type=conn_close" not in got:
+                    got += watcher.recv(1 << 16)
+                lines = [UNLIKE.sub(b"", line) for line in got.splitlines()]
+                told.append(lines)
+    assert told[0] == told[1]
+
+
+def test_a_watcher_that_leaves_gives_the_short_ways_back() -> None:
+    with our_server() as port, connect(port) as sock:
+        sock.sendall(b"set a 0 0 1\r\nx\r\n")
+        read_until(sock, b"\r\n")
+        with connect(port) as watcher:
+            watcher.sendall(b"watch\r\n")
+            read_until(watcher, b"\r\n")
+            sock.sendall(b"get a\r\n")
+            assert read_until(sock, b"END\r\n") == b"VALUE a 0 1\r\nx\r\nEND\r\n"
+            assert b"type=item_get key=a status=found" in read_until(watcher, b"\n")
+        for _ in range(3):
+            sock.sendall(b"set a 0 0 1\r\ny\r\nget a\r\n")
+            assert read_until(sock, b"END\r\n") == b"STORED\r\nVALUE a 0 1\r\ny\r\nEND\r\n"

@@ -21,11 +21,6 @@ CLAIMS = [
             "CreateServerlessCache",
         ],
     ),
-    (
-        "docs/parity.md",
-        "| Users and user groups |",
-        ["User groups are not built yet."],
-    ),
 ]
 
 

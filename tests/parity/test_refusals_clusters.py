@@ -338,7 +338,6 @@ BY_USERS = (
 )
 
 UNBUILT_OPTIONS: dict[str, dict[str, Any]] = {
-    "users": {"TransitEncryptionEnabled": True, "UserGroupIds": ["u"]},
     "serverless-snapshot": {"ServerlessCacheSnapshotName": "s"},
     "tiering": {"CacheNodeType": "cache.r6gd.xlarge", "DataTieringEnabled": True},
     "durability": {"Durability": "sync"},
@@ -643,8 +642,14 @@ CREATE_GROUP = [
             "ReplicationGroupDescription": "d",
             "GlobalReplicationGroupId": "g",
         },
-        "NotImplemented",
-        status=501,
+        "GlobalReplicationGroupNotFoundFault",
+        status=404,
+    ),
+    row(
+        "unknown-users",
+        group(TransitEncryptionEnabled=True, UserGroupIds=["u"]),
+        "UserGroupNotFound",
+        status=404,
     ),
 ]
 

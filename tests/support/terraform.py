@@ -19,7 +19,7 @@ import redis
 from pymemcache.client.base import Client
 from redis.cluster import RedisCluster
 
-from tests.support.server import Server, clean_environment
+from tests.support.server import Server, available_group, clean_environment, group_gone
 
 ACCOUNT = "111122223333"
 REGION = "eu-west-1"
@@ -58,6 +58,7 @@ class TerraformRun:
     answers_changed: dict[str, Any]
     destroyed: Done
     left: list[str]
+    snapshots: list[str]
 
 
 class BackgroundRun:
@@ -88,6 +89,7 @@ class BackgroundRun:
 
 def _run(server: Server, directory: Path, mirror: Path) -> TerraformRun:
     terraform = _Terraform(server, directory, mirror)
+    _seed(server)
     begun = terraform("init")
     assert begun.returncode == 0, begun.stderr
     applied = terraform("apply", "-auto-approve", "-parallelism=20")
@@ -106,7 +108,32 @@ def _run(server: Server, directory: Path, mirror: Path) -> TerraformRun:
         answers_changed=answers_changed,
         destroyed=destroyed,
         left=_left(server),
+        snapshots=_snapshots(server),
     )
+
+
+def _seed(server: Server) -> None:
+    """Make the snapshot that a resource is restored from."""
+    client = server.client(ACCOUNT, REGION)
+    client.create_replication_group(
+        ReplicationGroupId="tf-source",
+        ReplicationGroupDescription="what the seed is taken of",
+        Engine="valkey",
+        EngineVersion="8.0",
+        CacheNodeType="cache.t3.micro",
+    )
+    told = available_group(client, "tf-source")["NodeGroups"][0]["PrimaryEndpoint"]
+    with redis.Redis(host=told["Address"], port=told["Port"]) as node:
+        node.set("seed", "sown")
+    client.delete_replication_group(
+        ReplicationGroupId="tf-source", FinalSnapshotIdentifier="tf-seed"
+    )
+    group_gone(client, "tf-source")
+
+
+def _snapshots(server: Server) -> list[str]:
+    told = server.client(ACCOUNT, REGION).describe_snapshots(SnapshotSource="user")["Snapshots"]
+    return [row["SnapshotName"] for row in told if row["SnapshotStatus"] == "available"]
 
 
 def _answers(server: Server, terraform: _Terraform) -> dict[str, Any]:
@@ -151,6 +178,8 @@ def _ask_engines(server: Server, told: dict[str, Any]) -> dict[str, Any]:
     with redis.Redis(host=told["redis_address"], port=told["redis_port"]) as node:
         memory: Any = node.info("memory")
         policy, maxmemory = memory["maxmemory_policy"], memory["maxmemory"]
+    with redis.Redis(host=told["restored_primary"], port=6379, decode_responses=True) as node:
+        seed = node.get("seed")
     roles = []
     for name in ("plain_primary", "plain_reader"):
         with redis.Redis(host=told[name], port=6379) as node:
@@ -169,8 +198,18 @@ def _ask_engines(server: Server, told: dict[str, Any]) -> dict[str, Any]:
         "memcached_version": version,
         "plain_roles": roles,
         "shards": shards,
+        "seed": seed,
         "tokens": _accepted(server, told["sealed_primary"]),
+        "users": _users(server),
     }
+
+
+def _users(server: Server) -> list[Any]:
+    """Return what one user may do, and who is in the user group."""
+    client = server.client(ACCOUNT, REGION)
+    (app,) = client.describe_users(UserId="tf-app")["Users"]
+    (team,) = client.describe_user_groups(UserGroupId="tf-team")["UserGroups"]
+    return [app["AccessString"], sorted(team["UserIds"])]
 
 
 def _accepted(server: Server, host: str) -> list[bool]:
@@ -196,4 +235,10 @@ def _left(server: Server) -> list[str]:
     client = server.client(ACCOUNT, REGION)
     clusters = client.describe_cache_clusters()["CacheClusters"]
     groups = client.describe_replication_groups()["ReplicationGroups"]
-    return [c["CacheClusterId"] for c in clusters] + [g["ReplicationGroupId"] for g in groups]
+    users = [one for one in client.describe_users()["Users"] if one["UserId"] != "default"]
+    return [
+        *(cluster["CacheClusterId"] for cluster in clusters),
+        *(group["ReplicationGroupId"] for group in groups),
+        *(user["UserId"] for user in users),
+        *(team["UserGroupId"] for team in client.describe_user_groups()["UserGroups"]),
+    ]

@@ -126,6 +126,17 @@ resource "aws_elasticache_replication_group" "plain" {
   tags                       = { purpose = "acceptance" }
 }
 
+resource "aws_elasticache_replication_group" "restored" {
+  replication_group_id       = "tf-restored"
+  description                = "With the data of a snapshot"
+  engine                     = "valkey"
+  engine_version             = "8.0"
+  node_type                  = "cache.t3.micro"
+  num_cache_clusters         = 1
+  at_rest_encryption_enabled = true
+  snapshot_name              = "tf-seed"
+}
+
 resource "aws_elasticache_replication_group" "sealed" {
   replication_group_id       = "tf-sealed"
   description                = "TLS and a token"
@@ -178,6 +189,10 @@ output "memcached_configuration_endpoint" {
 
 output "plain_primary" {
   value = aws_elasticache_replication_group.plain.primary_endpoint_address
+}
+
+output "restored_primary" {
+  value = aws_elasticache_replication_group.restored.primary_endpoint_address
 }
 
 output "plain_reader" {

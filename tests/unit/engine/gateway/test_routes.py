@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from cachefleet.engine.gateway.routes import (
     FILE_BYTES_MAX,
     Address,
+    AuthOptions,
     IllegalRoutes,
     Route,
     RouteKind,
@@ -24,6 +25,7 @@ from cachefleet.engine.gateway.routes import (
 )
 
 HOSTS = st.sampled_from(["127.0.0.1", "127.100.3.4", "::1", "10.0.0.9"])
+HASHES = st.lists(st.sampled_from(["0" * 64, "f" * 64]), max_size=2).map(tuple)
 ADDRESSES = st.builds(Address, HOSTS, st.integers(1, 65535))
 
 
@@ -42,6 +44,7 @@ def tables(draw: st.DrawFn) -> RouteTable:
             connections_max=draw(st.integers(1, 1_000_000)),
             buffer_bytes=draw(st.integers(4096, 16 * 1024 * 1024)),
             cluster_config=config,
+            auth=draw(st.none() | st.builds(AuthOptions, optional_token_sha256s=HASHES)),
             tls=draw(
                 st.none()
                 | st.builds(

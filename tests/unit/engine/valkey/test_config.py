@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,12 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachefleet.engine.errors import BadConfiguration
-from cachefleet.engine.types import Endpoint, Engine
+from cachefleet.engine.types import Endpoint, Engine, EngineBinary
 from cachefleet.engine.valkey.config import (
     HIDDEN_COMMANDS,
+    Listening,
     TlsFiles,
     _quoted,
     hidden_renames,
+    listening_directives,
     renames_of,
     render_config,
 )
@@ -198,3 +201,46 @@ def engine_words(line: str) -> list[bytes]:
         rest = rest[1:]
         words.append(bytes(word))
     return words
+
+
+TLS = TlsFiles(cert_file="/t/n.crt", key_file="/t/n.key", ca_file="/t/ca.crt")
+TLS_REDIS = REDIS_70
+
+
+def told(listening: Listening, engine: EngineBinary, *, cluster: bool = False) -> dict[str, str]:
+    """Return what a node is set to, without the certificate."""
+    found = listening_directives(listening, engine, cluster_enabled=cluster)
+    return {k: v for k, v in found.items() if not k.endswith("-file")}
+
+
+def test_an_engine_without_tls_is_never_told_of_it() -> None:
+    behind = Listening(port=26379, client_port=6379)
+    assert told(behind, binary(tls=False)) == {"port": "26379", "replica-announce-port": "6379"}
+
+
+def test_clients_of_a_cluster_are_told_the_ports_of_the_gateway() -> None:
+    behind = Listening(port=26379, client_port=6379)
+    assert told(behind, binary(tls=False), cluster=True)["cluster-announce-client-port"] == "6379"
+    inside = replace(behind, tls_port=36379, tls=TLS, tls_replication=True)
+    redis = told(inside, TLS_REDIS, cluster=True)
+    assert (redis["cluster-announce-port"], redis["cluster-announce-tls-port"]) == ("6379", "36379")
+    assert (redis["tls-cluster"], redis["tls-replication"]) == ("yes", "yes")
+
+
+def test_what_was_set_for_the_gateway_is_taken_back() -> None:
+    native = Listening(port=0, tls_port=6379, tls=TLS, tls_replication=True)
+    redis = told(native, TLS_REDIS, cluster=True)
+    assert (redis["port"], redis["tls-port"]) == ("0", "6379")
+    assert (redis["cluster-announce-port"], redis["cluster-announce-tls-port"]) == ("0", "0")
+    plain = told(Listening(port=6379), TLS_REDIS, cluster=True)
+    assert (plain["tls-port"], plain["tls-cluster"], plain["tls-replication"]) == ("0", "no", "no")
+
+
+def test_only_the_newest_tls_and_no_client_certificates() -> None:
+    native = told(Listening(port=0, tls_port=6379, tls=TLS), TLS_REDIS)
+    assert (native["tls-protocols"], native["tls-auth-clients"]) == ("TLSv1.2 TLSv1.3", "no")
+
+
+def test_a_cluster_that_would_meet_through_the_gateway_is_refused() -> None:
+    with pytest.raises(BadConfiguration, match="behind the gateway"):
+        told(Listening(port=26379, client_port=6379), REDIS_70, cluster=True)

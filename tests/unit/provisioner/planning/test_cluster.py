@@ -447,3 +447,23 @@ def test_every_step_may_happen_twice(scene: World) -> None:
             if step.verb is not Verb.WAIT:
                 once = play(step, world)
                 assert play(step, once) == once
+
+
+def test_clients_are_not_led_astray_before_nodes_know_each_others_ports() -> None:
+    members = [replace(member, client_port=6379) for member in running("ab cd").members()]
+    assert plan_cluster(members) == []
+    moved = [replace(member, client_port=6380) for member in members]
+    steps = plan_cluster(moved)
+    assert [(step.verb, step.node_uid) for step in steps] == [(Verb.WAIT, uid) for uid in "abcd"]
+    assert {step.reason for step in steps} == {
+        "it does not know yet where clients reach the others"
+    }
+
+
+def test_ports_change_before_anything_else() -> None:
+    members = [
+        replace(member, wanted_listening={"port": "1"}, listening={"port": "2"})
+        for member in kill(running("ab cd"), "d").members()
+    ]
+    steps = plan_cluster(members)
+    assert [(step.verb, step.node_uid) for step in steps] == [(Verb.LISTEN, uid) for uid in "abc"]

@@ -451,3 +451,38 @@ def test_what_a_surviving_replica_holds_outlives_the_loss(lost: str) -> None:
     *_, (end, _) = passes(world)
     require_converged(end)
     assert end.processes[end.primary].writes == 7
+
+
+# -- ports -----------------------------------------------------------------------------------------
+
+PORTS = {"port": "26379", "tls-port": "0"}
+
+
+def moved(node: NodeView, *, there: bool = False) -> NodeView:
+    """Return the node as it is while the gateway is to take its port, or has it."""
+    listening = PORTS if there else {"port": "6379", "tls-port": "0"}
+    return replace(node, wanted_listening=PORTS, listening=listening)
+
+
+def test_all_nodes_change_their_ports_at_once_and_only_what_differs() -> None:
+    steps = plan_replication([moved(primary("p")), moved(replica("a")), moved(replica("b"))])
+    assert [(step.verb, step.node_uid) for step in steps] == [
+        (Verb.LISTEN, "p"),
+        (Verb.LISTEN, "a"),
+        (Verb.LISTEN, "b"),
+    ]
+    assert {step.directives for step in steps} == {(("port", "26379"),)}
+
+
+def test_nodes_that_listen_as_they_should_are_left_alone() -> None:
+    nodes = [moved(primary("p"), there=True), moved(replica("a"), there=True)]
+    assert plan_replication(nodes) == []
+
+
+def test_a_silent_node_is_not_told_where_to_listen() -> None:
+    steps = plan_replication([moved(primary("p"), there=True), moved(primary_silent("a"))])
+    assert Verb.LISTEN not in [step.verb for step in steps]
+
+
+def primary_silent(uid: str) -> NodeView:
+    return replace(replica(uid), replication=None)

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from cachefleet.engine.gateway.routes import Address, RouteKind
+from cachefleet.engine.gateway.routes import Address, RouteKind, TlsMode, TlsOptions
 from cachefleet.engine.types import Endpoint
-from cachefleet.provisioner.planning.routes import RoutedSubject, plan_routes
+from cachefleet.provisioner.planning.routes import RoutedNode, RoutedSubject, plan_routes
 
 P, A, B = Endpoint("p", 6379), Endpoint("a", 6379), Endpoint("b", 6379)
 
@@ -71,6 +71,57 @@ def test_primary_that_is_gone_leaves_its_route_without_backends() -> None:
 def test_subject_without_moving_endpoints_has_no_route() -> None:
     for bound in (True, False):
         assert plan_routes([subject(endpoints="")], endpoints_are_bound=bound) == []
+
+
+def fronted(subject_: RoutedSubject) -> RoutedSubject:
+    """Return the subject with its engines behind the gateway, and TLS at every endpoint."""
+    nodes = tuple(
+        RoutedNode(uid=name, listen=Endpoint(name, 6379), engine=Endpoint(name, 26379))
+        for name in ("p", "a", "b")
+    )
+    endpoints = [
+        subject_.primary_endpoint,
+        subject_.reader_endpoint,
+        subject_.configuration_endpoint,
+        *(node.listen for node in nodes),
+    ]
+    tls = {
+        endpoint: TlsOptions(
+            mode=TlsMode.REQUIRED,
+            certificate_path=f"/tls/{endpoint.host}.crt",
+            key_path=f"/tls/{endpoint.host}.key",
+        )
+        for endpoint in endpoints
+        if endpoint is not None
+    }
+    return replace(
+        subject_,
+        primary=nodes[0].engine,
+        replicas=tuple(node.engine for node in nodes[1:]),
+        nodes=tuple(node.engine for node in nodes),
+        fronted=nodes,
+        tls=tls,
+    )
+
+
+@pytest.mark.parametrize("bound", [True, False], ids=["loopback", "ports"])
+def test_engines_behind_the_gateway_have_a_route_each_and_one_an_endpoint(bound: bool) -> None:
+    planned = plan_routes([fronted(subject())], endpoints_are_bound=bound)
+    routes = {route.name: route for route in planned}
+    assert list(routes) == [
+        "g-reader", "g-primary", "g-configuration", "g-node-p", "g-node-a", "g-node-b",
+    ]  # fmt: skip
+    assert routes["g-primary"].backends == (Address("p", 26379),)
+    assert routes["g-node-a"].listen == (Address("a", 6379),)
+    assert routes["g-node-a"].backends == (Address("a", 26379),)
+    for route in planned:
+        assert route.options.tls is not None
+        assert route.options.tls.certificate_path == f"/tls/{route.listen[0].host}.crt"
+
+
+def test_engines_that_speak_tls_are_passed_through() -> None:
+    [route] = plan_routes([subject()], endpoints_are_bound=True)
+    assert route.options.tls is None
 
 
 def test_order_is_that_of_the_subjects() -> None:

@@ -1,0 +1,129 @@
+"""How far a second region lags, and how soon it takes writes: ``python -m bench global_datastore``.
+
+One server, two regions of one node each. A writer sends pipelined batches at a steady rate to the
+leading region; each batch ends in a marker with the time, which a reader looks for in the other.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import redis
+from tests.faults.caches import primary_address
+from tests.support.server import Server, available_group, own_account
+from tests.support.waiting import wait_until
+
+RATE_PER_S = 10_000
+BATCHES_PER_S = 200
+DURATION_S = 5.0
+FAILOVERS = 5
+HERE, THERE = "us-east-1", "eu-west-1"
+
+
+def main() -> None:
+    """Measure, and print."""
+    with tempfile.TemporaryDirectory() as directory, Server(Path(directory) / "data") as server:
+        account = own_account()
+        near, far = server.client(account, HERE), server.client(account, THERE)
+        _create(near, far)
+        addresses = {
+            HERE: primary_address(near, "near"),
+            THERE: primary_address(far, "far"),
+        }
+        lags_ms, rate = _lags(addresses[HERE], addresses[THERE])
+        lags_ms.sort()
+        print(f"writes/s          {rate:,.0f}")
+        print(f"lag p50           {statistics.median(lags_ms):.2f} ms")
+        print(f"lag p99           {lags_ms[int(len(lags_ms) * 0.99)]:.2f} ms")
+        promotions_s = [_promotion(near, addresses, number) for number in range(FAILOVERS)]
+        print(f"promotion median  {statistics.median(promotions_s) * 1000:.0f} ms")
+        print(f"promotion worst   {max(promotions_s) * 1000:.0f} ms")
+
+
+def _create(near: Any, far: Any) -> None:
+    near.create_replication_group(
+        ReplicationGroupId="near",
+        ReplicationGroupDescription="bench",
+        Engine="valkey",
+        CacheNodeType="cache.r7g.large",
+        NumCacheClusters=1,
+        AtRestEncryptionEnabled=False,
+    )
+    available_group(near, "near")
+    near.create_global_replication_group(
+        GlobalReplicationGroupIdSuffix="bench", PrimaryReplicationGroupId="near"
+    )
+    _becomes(near, "primary-only")
+    far.create_replication_group(
+        ReplicationGroupId="far",
+        ReplicationGroupDescription="bench",
+        GlobalReplicationGroupId="ldgnf-bench",
+        NumCacheClusters=1,
+    )
+    _becomes(near, "available")
+
+
+def _becomes(client: Any, status: str) -> None:
+    wait_until(
+        lambda: client.describe_global_replication_groups()["GlobalReplicationGroups"][0]["Status"],
+        lambda seen: seen == status,
+        what=f"it is {status}",
+    )
+
+
+def _lags(near: tuple[str, int], far: tuple[str, int]) -> tuple[list[float], float]:
+    lags_ms: list[float] = []
+    stopping = threading.Event()
+
+    def read() -> None:
+        last = b""
+        with redis.Redis(*far) as there:
+            while not stopping.is_set():
+                seen = there.get("marker")
+                if isinstance(seen, bytes) and seen != last:
+                    lags_ms.append((time.monotonic() - float(seen)) * 1000)
+                    last = seen
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    written, began_s = 0, time.monotonic()
+    with redis.Redis(*near) as here:
+        while (now_s := time.monotonic()) < began_s + DURATION_S:
+            with here.pipeline(transaction=False) as batch:
+                for number in range(RATE_PER_S // BATCHES_PER_S - 1):
+                    batch.set(f"k:{number}", "v" * 100)
+                batch.set("marker", repr(time.monotonic()))
+                batch.execute()
+            written += RATE_PER_S // BATCHES_PER_S
+            time.sleep(max(0.0, 1 / BATCHES_PER_S - (time.monotonic() - now_s)))
+    stopping.set()
+    reader.join()
+    return lags_ms, written / (time.monotonic() - began_s)
+
+
+def _promotion(client: Any, addresses: dict[str, tuple[str, int]], number: int) -> float:
+    """Return the seconds from the call to the first write that the other region takes."""
+    region, name = ((THERE, "far"), (HERE, "near"))[number % 2]
+    began_s = time.monotonic()
+    client.failover_global_replication_group(
+        GlobalReplicationGroupId="ldgnf-bench", PrimaryRegion=region, PrimaryReplicationGroupId=name
+    )
+    with redis.Redis(*addresses[region]) as there:
+        while True:
+            try:
+                there.set("promoted", number)
+                break
+            except redis.ReadOnlyError:
+                time.sleep(0.001)
+    took_s = time.monotonic() - began_s
+    _becomes(client, "available")
+    return took_s
+
+
+if __name__ == "__main__":
+    main()
