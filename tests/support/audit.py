@@ -7,6 +7,7 @@ working directory, endpoints by connecting to them.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import socket
 import sqlite3
@@ -115,9 +116,17 @@ def require_agreement(server: Server, *, timeout_s: float = SETTLED_TIMEOUT_S) -
     )
     for kind, host, port in seen.addresses:
         if kind not in ("bus", "engine", "replication"):
-            with socket.create_connection((host, port), timeout=CONNECT_TIMEOUT_S):
-                pass
+            wait_until(
+                functools.partial(_takes_clients, host, port),
+                what=f"the {kind} address {host}:{port} takes clients",
+                passing=(OSError,),
+            )
     return seen
+
+
+def _takes_clients(host: str, port: int) -> bool:
+    with socket.create_connection((host, port), timeout=CONNECT_TIMEOUT_S):
+        return True
 
 
 def node_processes(data_dir: Path) -> dict[str, list[int]]:
