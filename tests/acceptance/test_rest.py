@@ -137,6 +137,7 @@ def test_a_cache_from_its_creation_to_its_end(server: Server, client: Any) -> No
     (endpoint,) = [one for one in shown.endpoints if one.kind == "primary"]
     with redis.Redis(host=endpoint.address, port=endpoint.port) as writer:
         writer.set("a", "b")
+        assert writer.wait(1, int(TIMEOUT_S * 1000)) == 1  # what no replica has may be lost
     stream.close()
     again = Stream(server, account, since=seen)
     psutil.Process(primary.reported.process_id).kill()
