@@ -52,13 +52,14 @@ def run_page(page: Path, server: Server, folder: Path) -> None:
     blocks = blocks_of(page)
     runnable = [block for block in blocks if _is_run(block)]
     assert runnable, f"{page.name} has nothing to run"
+    starts_its_own = any("cachefleet serve" in block.text for block in runnable)
     script = "\n".join(
         ["set -euo pipefail", *(_scripted(block, server, folder) for block in runnable)]
     )
     outcome = subprocess.run(
         ["bash", "-c", script],
         cwd=ROOT,
-        env=_environment(server, folder),
+        env=_environment(None if starts_its_own else server, folder),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -103,7 +104,7 @@ def _output(block: Block, folder: Path) -> Path:
     return folder / f"block-{block.line}"
 
 
-def _environment(server: Server, folder: Path) -> dict[str, str]:
+def _environment(server: Server | None, folder: Path) -> dict[str, str]:
     """Return an environment in which no AWS settings of a developer count."""
     kept = {name: value for name, value in clean_environment().items() if name[:4] != "AWS_"}
     programs = os.pathsep.join((str(Path(sys.executable).parent), kept["PATH"]))
@@ -111,7 +112,7 @@ def _environment(server: Server, folder: Path) -> dict[str, str]:
     return {
         **kept,
         "PATH": programs,
-        "CACHEFLEET_DATA_DIR": str(server.data_dir),
+        **({} if server is None else {"CACHEFLEET_DATA_DIR": str(server.data_dir)}),
         "AWS_CONFIG_FILE": nowhere,
         "AWS_SHARED_CREDENTIALS_FILE": nowhere,
         "AWS_PAGER": "",
