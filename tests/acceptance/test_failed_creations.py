@@ -46,7 +46,8 @@ def why(client: ElastiCacheClient, name: str) -> str:
         SourceType="replication-group" if name.startswith("group") else "cache-cluster",
         Duration=60,
     )
-    (message,) = [e["Message"] for e in events["Events"] if e["Message"].startswith("Failed")]
+    said = [event["Message"] for event in events["Events"]]
+    (message,) = [text for text in said if text.startswith("Failed to create") and ": " in text]
     return message
 
 
