@@ -382,18 +382,18 @@ def test_counts_what_memcached_counts(seed: int) -> None:
     # What expires at once is counted when it is noticed, by whichever thread that is.
     requests = [one for one in requests if not LAPSING.search(one)]
     requests += [b"set big 0 0 1048576\r\n" + b"x" * 1048576 + b"\r\n"]
-    # memcached's own threads may hold an item in the very moment in which it is counted up; then it
-    # makes a new one, and CAS numbers go another way. That does not happen twice.
+    # The maintainer thread holds items that were just read; one that is counted up in that moment is
+    # made anew, and counted again. Without it there is but one segment, and no hits by segment.
+    ours, theirs = counted(requests, "-o", "no_lru_maintainer")
+    assert {**ours, b"hits": None} == {**theirs, b"hits": None}
     ours, theirs = counted(requests)
-    if ours != theirs:
-        ours, theirs = counted(requests)
-    assert ours == theirs
+    assert ours[b"hits"] == theirs[b"hits"]
 
 
-def counted(requests: list[bytes]) -> list[dict[bytes, object]]:
-    """Return what both servers have counted after *requests*."""
+def counted(requests: list[bytes], *options: str) -> list[dict[bytes, object]]:
+    """Return what both servers have counted after *requests*; *options* are memcached's."""
     counts: list[dict[bytes, object]] = []
-    with our_server() as ours, memcached() as theirs:
+    with our_server() as ours, memcached(*options) as theirs:
         for port in (ours, theirs):
             with connect(port) as sock:
                 for request in requests:
