@@ -382,8 +382,8 @@ def test_counts_what_memcached_counts(seed: int) -> None:
     # What expires at once is counted when it is noticed, by whichever thread that is.
     requests = [one for one in requests if not LAPSING.search(one)]
     requests += [b"set big 0 0 1048576\r\n" + b"x" * 1048576 + b"\r\n"]
-    # The maintainer thread holds items that were just read; one that is counted up in that moment is
-    # made anew, and counted again. Without it there is but one segment, and no hits by segment.
+    # The maintainer thread holds items that were just read; one that is counted up in that moment
+    # is made anew, and counted again. Without it there is one segment, and no hits by segment.
     ours, theirs = counted(requests, "-o", "no_lru_maintainer")
     assert {**ours, b"hits": None} == {**theirs, b"hits": None}
     ours, theirs = counted(requests)
