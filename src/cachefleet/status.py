@@ -315,9 +315,13 @@ async def open_watcher(settings: Settings) -> AsyncIterator[Watcher]:
 async def show_live(watcher: Watcher, console: Console) -> None:
     """Show the table and keep it up to date until interrupted."""
     with Live(render(await watcher.look()), console=console, auto_refresh=False) as live:
-        while True:
+        task = asyncio.current_task()
+        assert task is not None, "a coroutine runs in a task"
+        # An interruption amid a look may be taken for a node that did not answer.
+        while not task.cancelling():
             await asyncio.sleep(REFRESH_S)
             live.update(render(await watcher.look()), refresh=True)
+        raise asyncio.CancelledError
 
 
 def render(fleet: FleetStatus) -> Group:

@@ -197,12 +197,13 @@ def test_a_replication_group(server: Server, client: ElastiCacheClient, sns_url:
     client.increase_replica_count(ReplicationGroupId="rg", NewReplicaCount=2, ApplyImmediately=True)
     available_group(client, "rg")
     client.test_failover(ReplicationGroupId="rg", NodeGroupId="0001")
-    failed_over = "Failover from primary node rg-001 to replica node rg-002 completed"
     wait_until(
         lambda: events_of(client, "rg-001"),
         lambda told: told[-1:] == ["Finished recovery for cache nodes 0001"],
         what="the failed node is back",
     )
+    successor = primary_of(client, "rg")
+    failed_over = f"Failover from primary node rg-001 to replica node {successor} completed"
     client.modify_replication_group(
         ReplicationGroupId="rg", AutomaticFailoverEnabled=False, ApplyImmediately=True
     )
