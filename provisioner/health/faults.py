@@ -42,7 +42,8 @@ from cachefleet.provisioner.state.tables import CacheNode, ReplicationGroup
 
 log = structlog.get_logger(__name__)
 
-LOOK_EVERY_S = 0.1
+LOOK_EVERY_S = 0.1  # while there is a fault
+LOOK_WHERE_NONE_EVERY_S = 0.5
 LOOK_WHERE_REFUSED_EVERY_S = 2.0
 # Of a slowed process: short against any deadline, long against the time a signal takes.
 SLOW_PERIOD_S = 0.1
@@ -63,6 +64,7 @@ class FaultKeeper:
         self._held = held
         self._slowing: dict[Key, asyncio.Task[None]] = {}
         self._filters: dict[str, SocketFilter] = {}  # by node
+        self._any_open = False
 
     async def adopt(self) -> None:
         """Learn which nodes are to be kept down, before anything could start them."""
@@ -77,13 +79,17 @@ class FaultKeeper:
                 await self.look()
             except (DBAPIError, DriverError) as error:
                 log.warning("faults_not_kept", reason=str(error))
-            await asyncio.sleep(LOOK_EVERY_S if allowed else LOOK_WHERE_REFUSED_EVERY_S)
+            if not allowed:
+                await asyncio.sleep(LOOK_WHERE_REFUSED_EVERY_S)
+            else:
+                await asyncio.sleep(LOOK_EVERY_S if self._any_open else LOOK_WHERE_NONE_EVERY_S)
 
     async def look(self) -> None:
         """Bring about once what is open, and take back what is over."""
         async with self._fleet.store.read(SYSTEM_SCOPE) as tx:
             hits = await faults.open_hits(tx)
         self._note(hits)
+        self._any_open = bool(hits)
         held = self._held()
         mine = [hit for hit in hits if hit.subject_uid in held]
         for key in self._slowing.keys() - {_key(hit) for hit in mine}:
