@@ -11,6 +11,7 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
@@ -22,6 +23,7 @@ from cachefleet.provisioner.snapshots.manifest import (
     Manifest,
     parse_manifest,
 )
+from cachefleet.provisioner.snapshots.sealing import Part
 from cachefleet.provisioner.snapshots.store import (
     READ_BYTES,
     ShardWriter,
@@ -183,7 +185,7 @@ class ObjectWriter:
         self._parts: list[dict[str, Any]] = []
         self._upload_id: str | None = None
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Part) -> None:
         self._pending += data
         while len(self._pending) >= PART_BYTES:
             part = bytes(self._pending[:PART_BYTES])
@@ -262,6 +264,9 @@ class BucketStore:
             raise SnapshotMissing(str(error)) from error
         with contextlib.closing(body):
             yield cast("BinaryIO", _Body(body))
+
+    def local_path(self, uid: str, name: str) -> Path | None:
+        return None
 
     def discard(self, uid: str) -> None:
         names = self._names(uid)

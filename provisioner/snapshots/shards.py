@@ -14,12 +14,12 @@ from cachefleet.engine.rdb.reader import (
     parse_header,
 )
 from cachefleet.provisioner.snapshots.manifest import ShardFile
-from cachefleet.provisioner.snapshots.sealing import DataKey, Sealer, Unwrap, unseal
+from cachefleet.provisioner.snapshots.sealing import DataKey, Part, Sealer, Unwrap, unseal
 from cachefleet.provisioner.snapshots.store import READ_BYTES, ShardWriter, SnapshotStore
 
 TAIL_BYTES = CHECKSUM_BYTES + 1
 
-Take = Callable[[bytes], None]
+Take = Callable[[Part], None]  # a part is good until it returns
 Pull = Callable[[Take], None]  # calls it with the parts of an RDB, in order, then returns
 Count = Callable[[int], None]  # told of every part's size
 
@@ -36,7 +36,7 @@ class _Hashing:
         self.digest = hashlib.sha256()
         self.size_bytes = 0
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Part) -> None:
         self._writer.write(data)
         self.digest.update(data)
         self.size_bytes += len(data)
@@ -49,10 +49,10 @@ class _Ends:
         self.head = b""
         self.tail = b""
 
-    def see(self, data: bytes) -> None:
+    def see(self, data: Part) -> None:
         if len(self.head) < HEADER_BYTES:
-            self.head += data[: HEADER_BYTES - len(self.head)]
-        self.tail = (self.tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]
+            self.head += bytes(data[: HEADER_BYTES - len(self.head)])
+        self.tail = (self.tail + bytes(data[-TAIL_BYTES:]))[-TAIL_BYTES:]
 
 
 def write_shard(
@@ -79,7 +79,7 @@ def write_shard(
     clear, ends, size_bytes = hashlib.sha256(), _Ends(), 0
     sealer = None if key is None else Sealer(stored.write, key)
 
-    def take(data: bytes) -> None:
+    def take(data: Part) -> None:
         nonlocal size_bytes
         ends.see(data)
         size_bytes += len(data)
@@ -116,13 +116,19 @@ def write_shard(
 
 
 def read_back(store: SnapshotStore, uid: str, shard: ShardFile, unwrap: Unwrap) -> None:
-    """Read a written file again, and open it where it is sealed.
+    """Read a written file again: see that its SHA-256 is right or, where it is sealed, open it.
+
+    Each chunk of a sealed file is proven by its tag, and so are their order and the end: with the
+    size of all of them that is as good as a second digest, and takes a tenth of the time.
 
     Raises:
-        NotReadBack: it is not what was written.
+        NotReadBack, Tampered: it is not what was written.
     """
     with store.open_written(uid, shard.name) as file:
-        _drain(_proven(file, shard, unwrap))
+        if not shard.sealed:
+            _drain(_proven(file, shard, unwrap))
+        elif sum(map(len, unseal(file, unwrap))) != shard.size_bytes:
+            raise NotReadBack(f"{shard.name} is not what was written")
 
 
 def read_shard(store: SnapshotStore, uid: str, shard: ShardFile, unwrap: Unwrap) -> Iterator[bytes]:

@@ -110,7 +110,7 @@ class _Full:
         self._inner = inner
         self._left = 5_000
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         self._left -= len(data)
         if self._left < 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
