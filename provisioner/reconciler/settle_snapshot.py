@@ -32,7 +32,6 @@ from cachefleet.provisioner.snapshots.sealing import Tampered
 from cachefleet.provisioner.snapshots.shards import (
     NotReadBack,
     Take,
-    read_back,
     read_shard,
     write_shard,
 )
@@ -134,13 +133,14 @@ async def _copy(snapshot: Snapshot, original: Snapshot | None, lease: Lease, fle
                 shard.name,
                 pull,
                 key=key,
+                unwrap=fleet.keys.unwrap,
                 count=progress.count,
+                check=handle.check,
                 node_group_id=shard.node_group_id,
                 slots=shard.slots,
                 member=shard.member,
                 keys=shard.keys,
             )
-            read_back(store, snapshot.uid, file, fleet.keys.unwrap)
             files.append(file)
         copied = Manifest(
             snapshot=snapshot.name,

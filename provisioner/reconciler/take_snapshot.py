@@ -33,7 +33,7 @@ from cachefleet.provisioner.reconciler.snapshot_work import (
 from cachefleet.provisioner.snapshots.keys import KeyUnavailable
 from cachefleet.provisioner.snapshots.manifest import Manifest, ShardFile
 from cachefleet.provisioner.snapshots.sealing import DataKey, Tampered
-from cachefleet.provisioner.snapshots.shards import NotReadBack, read_back, write_shard
+from cachefleet.provisioner.snapshots.shards import NotReadBack, write_shard
 from cachefleet.provisioner.snapshots.store import SnapshotMissing, StoreUnavailable
 from cachefleet.provisioner.state import leases, lifecycle, snapshots
 from cachefleet.provisioner.state.leases import Lease
@@ -220,7 +220,7 @@ async def _copy(
         log.info("shard_copying", snapshot=snapshot.name, member=part.node.member_name)
 
         def work() -> ShardFile:
-            file = write_shard(
+            return write_shard(
                 fleet.snapshots,
                 snapshot.uid,
                 part.file,
@@ -232,15 +232,14 @@ async def _copy(
                     handle=handle,
                 ),
                 key=key,
+                unwrap=fleet.keys.unwrap,
                 count=progress.count,
+                check=handle.check,
                 node_group_id=part.entry["node_group_id"],
                 slots=part.entry["slots"],
                 member=part.node.member_name,
                 keys=keys,
             )
-            handle.check()
-            read_back(fleet.snapshots, snapshot.uid, file, fleet.keys.unwrap)
-            return file
 
         part.entry["taken_at"] = fleet.clock.now().isoformat()
         return await in_thread(work, handle)
