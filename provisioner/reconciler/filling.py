@@ -35,6 +35,7 @@ from cachefleet.engine.valkey.config import effective_maxmemory_bytes
 from cachefleet.engine.valkey.copying import CopyHandle
 from cachefleet.provisioner.reconciler.binaries import RESTORE_FILE, can_read
 from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.milestones import Milestone, reached
 from cachefleet.provisioner.reconciler.places import node_directory, scratch_directory
 from cachefleet.provisioner.reconciler.records import SubjectRecord
 from cachefleet.provisioner.reconciler.snapshot_work import (
@@ -110,6 +111,7 @@ async def fill(record: SubjectRecord, fleet: Fleet) -> int:
         raise CannotRestore(str(error)) from error
     finally:
         await asyncio.to_thread(_clear, scratch_directory(record, fleet))
+    reached(Milestone.RESTORE_WRITTEN)
     return _size(directories.values())
 
 
@@ -222,6 +224,7 @@ def _write(
             if file is not None:
                 file.write(part)
             progress.count(len(part))
+            reached(Milestone.RESTORE_BEGUN)
     check_ends(head, tail)
 
 

@@ -22,6 +22,7 @@ from cachefleet.engine.replstream import BrokenStream
 from cachefleet.engine.types import NodeRole
 from cachefleet.engine.valkey.copying import CopyHandle, copy_data
 from cachefleet.provisioner.reconciler.fleet import ADMIN_USER, Fleet
+from cachefleet.provisioner.reconciler.milestones import Milestone, reached
 from cachefleet.provisioner.reconciler.outcomes import Done, GiveUp, Outcome, Requeue
 from cachefleet.provisioner.reconciler.records import SubjectRecord, load_subject
 from cachefleet.provisioner.reconciler.snapshot_work import (
@@ -131,6 +132,7 @@ async def _take(
         shards=tuple(files),
     )
     await asyncio.to_thread(store.publish, snapshot.uid, manifest)
+    reached(Milestone.SNAPSHOT_PUBLISHED)
     return manifest
 
 
@@ -219,6 +221,10 @@ async def _copy(
         socket_path = str(fleet.driver.socket_path(part.node.uid))
         log.info("shard_copying", snapshot=snapshot.name, member=part.node.member_name)
 
+        def count(size_bytes: int) -> None:
+            progress.count(size_bytes)
+            reached(Milestone.SNAPSHOT_BEGUN)
+
         def work() -> ShardFile:
             return write_shard(
                 fleet.snapshots,
@@ -233,7 +239,7 @@ async def _copy(
                 ),
                 key=key,
                 unwrap=fleet.keys.unwrap,
-                count=progress.count,
+                count=count,
                 check=handle.check,
                 node_group_id=part.entry["node_group_id"],
                 slots=part.entry["slots"],
@@ -242,7 +248,9 @@ async def _copy(
             )
 
         part.entry["taken_at"] = fleet.clock.now().isoformat()
-        return await in_thread(work, handle)
+        file = await in_thread(work, handle)
+        reached(Milestone.SNAPSHOT_SHARD_WRITTEN)
+        return file
 
 
 async def _count_keys(node: CacheNode, fleet: Fleet) -> int:
@@ -283,6 +291,7 @@ async def _complete(
         if operation.payload["final"]:
             _delete(fresh)
             tx.enqueue(OperationKind.SETTLE, subject_uid=record.lease.subject_uid)
+    reached(Milestone.SNAPSHOT_COMPLETED)
     log.info("snapshot_completed", snapshot=snapshot.name, bytes=manifest.size_bytes)
 
 

@@ -19,6 +19,7 @@ from cachefleet.engine.rdb.reader import (
     check_ends,
     parse_header,
 )
+from cachefleet.engine.valkey.copying import Abandoned
 from cachefleet.provisioner.snapshots.manifest import ShardFile
 from cachefleet.provisioner.snapshots.sealing import (
     KEY_BYTES,
@@ -28,7 +29,12 @@ from cachefleet.provisioner.snapshots.sealing import (
     Unwrap,
     unseal,
 )
-from cachefleet.provisioner.snapshots.store import READ_BYTES, ShardWriter, SnapshotStore
+from cachefleet.provisioner.snapshots.store import (
+    READ_BYTES,
+    ShardWriter,
+    SnapshotStore,
+    StoreUnavailable,
+)
 
 TAIL_BYTES = CHECKSUM_BYTES + 1
 NONCE_BYTES = 12
@@ -106,6 +112,7 @@ def write_shard(
     unwrap: Unwrap,
     count: Count,
     check: Check,
+    resume: bool = False,
     node_group_id: str = "",
     slots: str = "",
     member: str = "",
@@ -113,14 +120,16 @@ def write_shard(
 ) -> ShardFile:
     """Write what *pull* gives as a file of snapshot *uid*, sealed where there is a *key*.
 
-    When this returns the file was read back, and is what was given.
+    When this returns the file was read back, and is what was given. With *resume*, *pull* gives the
+    same whenever this is repeated: what the store has of it need not be sent again.
 
     Raises:
         NotAnRdb: it was no whole RDB.
         NotReadBack, Tampered: the store gives back something else.
         OSError: the store took no more; whatever *pull*, *unwrap* and *check* raise.
     """
-    writer = store.create(uid, name)
+    assert not (resume and key), "a file that is sealed again is another one"
+    writer = store.create(uid, name, resume=resume)
     stored = _Hashing(writer)
     clear, ends, size_bytes = hashlib.sha256(), _Ends(), 0
     sealer = None if key is None else Sealer(stored.write, key)
@@ -142,6 +151,9 @@ def write_shard(
         if sealer is not None:
             sealer.close()
         writer.close()
+    except (StoreUnavailable, Abandoned):
+        writer.suspend()
+        raise
     except BaseException:
         writer.abandon()
         raise

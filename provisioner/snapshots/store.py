@@ -50,6 +50,9 @@ class ShardWriter(Protocol):
     def close(self) -> None:
         """Make what was written last; the file is whole from here on."""
 
+    def suspend(self) -> None:
+        """Stop. What was written may be kept for a writer that goes on with it."""
+
     def abandon(self) -> None:
         """Throw away what was written."""
 
@@ -57,8 +60,11 @@ class ShardWriter(Protocol):
 class SnapshotStore(Protocol):
     """Keeps snapshots by their uid."""
 
-    def create(self, uid: str, name: str) -> ShardWriter:
-        """Begin a file of a snapshot that is being written."""
+    def create(self, uid: str, name: str, *, resume: bool = False) -> ShardWriter:
+        """Begin a file of a snapshot that is being written.
+
+        With *resume* its bytes are those that a former attempt may have begun to write.
+        """
         ...
 
     def open_written(self, uid: str, name: str) -> contextlib.AbstractContextManager[BinaryIO]:
@@ -108,7 +114,8 @@ class FolderStore:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def create(self, uid: str, name: str) -> ShardWriter:
+    def create(self, uid: str, name: str, *, resume: bool = False) -> ShardWriter:
+        # On this machine all of it is written anew as fast as it is compared.
         directory = self._aside(uid)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         return _FileWriter(directory / name)
@@ -191,6 +198,9 @@ class _FileWriter:
         finally:
             os.close(self._descriptor)
             self._descriptor = -1
+
+    def suspend(self) -> None:
+        self.abandon()
 
     def abandon(self) -> None:
         self._flusher.shutdown(wait=True)

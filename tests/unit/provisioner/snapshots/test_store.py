@@ -147,8 +147,8 @@ def test_reading_back_can_be_called_off(tmp_path: Path) -> None:
 class FullDisk(FolderStore):
     """Takes some bytes, then no more."""
 
-    def create(self, uid: str, name: str) -> ShardWriter:
-        return _Full(super().create(uid, name))
+    def create(self, uid: str, name: str, *, resume: bool = False) -> ShardWriter:
+        return _Full(super().create(uid, name, resume=resume))
 
 
 class _Full:
@@ -164,6 +164,9 @@ class _Full:
 
     def close(self) -> None:
         self._inner.close()
+
+    def suspend(self) -> None:
+        self._inner.suspend()
 
     def abandon(self) -> None:
         self._inner.abandon()
