@@ -77,7 +77,7 @@ def copy_data(
         NodeUnreachable: the node did not answer, or hung up in the middle.
         CommandRefused: it said no (``NOMASTERLINK``: a replica that is not in sync).
         BrokenStream: it sent something else than a copy, or not all of it.
-        Abandoned: the copy was called off.
+        Abandoned: the copy was called off; whatever *take* raises.
     """
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     # The kernel's timeout: one of the library would cost a second call for each that receives.
@@ -93,17 +93,19 @@ def copy_data(
             with contextlib.suppress(CommandRefused):  # before Redis 7 there was no such word
                 _ask(connection, ("REPLCONF", "rdb-only", "1"))
             connection.sendall(_packed(("PSYNC", "?", "-1")))
-            _receive(connection, take, handle)
         except OSError as error:
-            handle.check()
-            raise NodeUnreachable(f"the copy broke off: {error}") from error
+            raise _broken_off(error, handle) from error
+        _receive(connection, take, handle)
 
 
 def _receive(connection: socket.socket, take: Take, handle: CopyHandle) -> None:
     reader = FullSyncReader()
     buffer, filled = memoryview(bytearray(RECEIVE_BYTES)), 0
     while not reader.whole:
-        count = connection.recv_into(buffer[filled:])
+        try:
+            count = connection.recv_into(buffer[filled:])
+        except OSError as error:
+            raise _broken_off(error, handle) from error
         handle.check()
         if not count:
             reader.finish()
@@ -113,6 +115,12 @@ def _receive(connection: socket.socket, take: Take, handle: CopyHandle) -> None:
         for part in reader.feed(buffer[:filled]):
             take(part)
         filled = 0
+
+
+def _broken_off(error: OSError, handle: CopyHandle) -> NodeUnreachable:
+    """Return what the node's silence is; an error of whoever takes the copy is none of these."""
+    handle.check()
+    return NodeUnreachable(f"the copy broke off: {error}")
 
 
 def _ask(connection: socket.socket, words: Sequence[str]) -> None:
