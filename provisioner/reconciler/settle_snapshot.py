@@ -19,7 +19,12 @@ from cachefleet.engine.valkey.copying import CopyHandle
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.milestones import Milestone, reached
 from cachefleet.provisioner.reconciler.outcomes import Done, GiveUp, Outcome, Requeue
-from cachefleet.provisioner.reconciler.snapshot_work import Progress, in_thread, progress_shown
+from cachefleet.provisioner.reconciler.snapshot_work import (
+    Progress,
+    discard,
+    in_thread,
+    progress_shown,
+)
 from cachefleet.provisioner.snapshots.ahead import read_ahead
 from cachefleet.provisioner.snapshots.keys import KeyUnavailable
 from cachefleet.provisioner.snapshots.manifest import BadManifest, Manifest, ShardFile
@@ -241,7 +246,7 @@ async def _fail(snapshot: Snapshot, lease: Lease, fleet: Fleet, reason: str) -> 
         return GiveUp(reason)
     if snapshot.status == lifecycle.DELETING:
         return Requeue(after_s=RETRY_S, reason=reason)
-    await asyncio.to_thread(fleet.snapshots.discard, snapshot.uid)
+    await discard(snapshot.uid, fleet)
     async with fleet.store.begin(lease.scope) as tx:
         await leases.require(tx, lease, holder=fleet.holder)
         row = await tx.session.get(Snapshot, snapshot.uid, with_for_update=True)

@@ -19,6 +19,8 @@ from sqlalchemy import update
 
 from cachefleet.engine.valkey.copying import CopyHandle
 from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.snapshots.s3 import S3Refused
+from cachefleet.provisioner.snapshots.store import StoreUnavailable
 from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.snapshot_tables import Restore, Snapshot
 
@@ -79,6 +81,17 @@ async def all_or_none(works: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def discard(uid: str, fleet: Fleet) -> None:
+    """Remove what was written of a snapshot that failed, as far as its store lets us.
+
+    What a store keeps that does not answer now goes when the failed snapshot is deleted.
+    """
+    try:
+        await asyncio.to_thread(fleet.snapshots.discard, uid)
+    except (StoreUnavailable, S3Refused, OSError) as error:
+        log.warning("snapshot_not_discarded", snapshot=uid, reason=str(error))
 
 
 class Progress:

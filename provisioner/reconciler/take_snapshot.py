@@ -28,11 +28,13 @@ from cachefleet.provisioner.reconciler.records import SubjectRecord, load_subjec
 from cachefleet.provisioner.reconciler.snapshot_work import (
     Progress,
     all_or_none,
+    discard,
     in_thread,
     progress_shown,
 )
 from cachefleet.provisioner.snapshots.keys import KeyUnavailable
-from cachefleet.provisioner.snapshots.manifest import Manifest, ShardFile
+from cachefleet.provisioner.snapshots.manifest import BadManifest, Manifest, ShardFile
+from cachefleet.provisioner.snapshots.s3 import S3Refused
 from cachefleet.provisioner.snapshots.sealing import DataKey, Tampered
 from cachefleet.provisioner.snapshots.shards import NotReadBack, write_shard
 from cachefleet.provisioner.snapshots.store import SnapshotMissing, StoreUnavailable
@@ -84,7 +86,7 @@ async def take_snapshot(operation: Operation, lease: Lease, fleet: Fleet) -> Out
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         reason = "no space is left for it" if full else error.strerror or str(error)
         return await _fail(operation, snapshot, record, fleet, reason)
-    except (NotAnRdb, Tampered, KeyUnavailable) as error:
+    except (NotAnRdb, Tampered, KeyUnavailable, S3Refused, BadManifest) as error:
         return await _fail(operation, snapshot, record, fleet, str(error))
     except (*Passing, NoSource) as error:
         if operation.attempt < ATTEMPTS_MAX:
@@ -316,7 +318,7 @@ async def _fail(
 ) -> Outcome:
     """Write down that nothing came of it. What was to be deleted after it stays, with its data."""
     log.warning("snapshot_failed", snapshot=snapshot.name, reason=reason)
-    await asyncio.to_thread(fleet.snapshots.discard, snapshot.uid)
+    await discard(snapshot.uid, fleet)
     async with fleet.store.begin(record.lease.scope) as tx:
         await leases.require(tx, record.lease, holder=fleet.holder)
         row = await tx.session.get(Snapshot, snapshot.uid, with_for_update=True)
