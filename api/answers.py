@@ -39,7 +39,7 @@ class AnswerCache:
     def __init__(self, *, kept_max: int = KEPT_MAX) -> None:
         self._kept_max = kept_max
         self._kept: OrderedDict[Key, _Kept] = OrderedDict()
-        # By operation and the identity of what is kept: two may well answer one and the same object.
+        # By operation and identity: two operations may answer one and the same object.
         self._by_result: dict[tuple[str, int], _Kept] = {}
 
     def key(self, operation: str, scope: Scope, params: Params) -> Key | None:
