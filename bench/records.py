@@ -91,11 +91,8 @@ def main() -> None:
             _compare_described(ours, theirs, resource, action, options)
         for door in ("/", "/v1"):
             _compare_churn(USER, door, ours, theirs, options)
-            for kind in (USER_GROUP, PARAMETER_GROUP):
-                rate = median([churn(ours, kind, door, options.seconds, turn=n) for n in (1, 2)])
-                print(
-                    f"| create and delete {kind.name} | {door} | {rate:.0f}/s | | | |", flush=True
-                )
+            rates = [churn(ours, PARAMETER_GROUP, door, options.seconds, turn=n) for n in (1, 2)]
+            print(f"| create and delete parameter groups | {door} | {median(rates):.0f}/s | | | |")
         print_latencies(ours)
         print_memory(ours, pid)
 
