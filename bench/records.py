@@ -23,6 +23,7 @@ from bench.api import CONNECTIONS, SCRIPT, moto
 from bench.fleet import client, median, running, seconds_until, written_to
 
 RESOURCES = 100
+ACCOUNT = "111111111111"
 BEHIND = 64  # so many records stand between a creation and its deletion
 NODES = 50
 REQUESTS = 100_000
@@ -146,9 +147,10 @@ def churn(url: str, kind: Kind, door: str, seconds: float, *, turn: int) -> floa
     """Return how many records a second are created and deleted again, in requests."""
     base = f"{kind.name[0]}{'v' if door != '/' else 'q'}{turn}-"
     create, _ = ACTIONS[kind.name]
-    script = _churn_script(kind, door, base)
+    account = f"{turn:012d}"  # of its own: what stays behind counts towards a quota
+    script = _churn_script(kind, door, base).replace(ACCOUNT, account)
     # The first deletions shall find something; wrk throws the first request of a script away.
-    api = client(url)
+    api = client(url, account=account)
     for number in range(1 - BEHIND, 2):
         name = f"{base}{number + BEHIND}o" if number < 1 else f"{base}1"
         fields = {
