@@ -78,6 +78,8 @@ OPTIONS: Mapping[str, str] = {
     "cloudwatch_namespace": "Their namespace. AWS's own CloudWatch takes none that begins with "
     "`AWS/`.",
     "sns_endpoint_url": "Where events go that have a notification topic; without it, nowhere.",
+    "service_update_days": "How many days after it was found a service update is due, and "
+    "from then on applied in maintenance windows; 0 is at once. By its severity unless given.",
     "failover_timeout_s": "How long a node may be silent before it is taken for hung and ended.",
 }
 
