@@ -66,7 +66,8 @@ def test_another_build_is_of_less_weight() -> None:
 
 def test_an_authority_is_told_by_its_serial_number() -> None:
     offer = offer_authority("valkey", "1f", frozenset({"a"}))
-    assert (offer.fingerprint, offer.behind) == ("1f", {"a"})
+    assert offer.fingerprint == "1f"
+    assert offer.behind == {"a"}
     assert not offer.unknown
 
 
