@@ -1,4 +1,4 @@
-"""The instants of a failover, a resharding and a backup between which a crash makes a difference.
+"""The instants of a failover, a resharding, a backup and a service update at which a crash matters.
 
 Passes say when they have come to one; nobody listens but tests, which end the process there, at
 each of them in turn. A new step that changes something outside belongs into this list.
@@ -43,6 +43,10 @@ class Milestone(enum.StrEnum):
     RESTORE_BEGUN = "restore.begun"  # some of a file is where a node will begin with it
     RESTORE_WRITTEN = "restore.written"
     RESTORE_LOADED = "restore.loaded"
+
+    UPDATE_NODE_MARKED = "update.node_marked"  # it is shown as in progress
+    UPDATE_PRIMARY_MOVED = "update.primary_moved"
+    UPDATE_NODE_DONE = "update.node_done"  # and not written down yet
 
 
 Listener = Callable[[Milestone], None]

@@ -12,6 +12,7 @@ from cachefleet.provisioner.state import (
     reservation_tables,
     snapshot_tables,
     tables,
+    update_tables,
 )
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "reservation_tables",
     "snapshot_tables",
     "tables",
+    "update_tables",
 ]
