@@ -10,6 +10,7 @@ from cachefleet.provisioner.state import (
     metric_tables,
     notification_tables,
     reservation_tables,
+    serverless_tables,
     snapshot_tables,
     tables,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "metric_tables",
     "notification_tables",
     "reservation_tables",
+    "serverless_tables",
     "snapshot_tables",
     "tables",
 ]
