@@ -27,8 +27,7 @@ from cachefleet.provisioner.state.serverless_tables import ServerlessCache
 from cachefleet.provisioner.state.snapshot_tables import Snapshot
 from cachefleet.provisioner.state.snapshots import Source
 from cachefleet.provisioner.state.store import Transaction
-from cachefleet.provisioner.state.subnets import default_group
-from cachefleet.provisioner.state.tables import CacheCluster, ReplicationGroup
+from cachefleet.provisioner.state.tables import ReplicationGroup
 from cachefleet.provisioner.state.users import Change
 
 NOTHING = "No modifications were requested"
@@ -225,17 +224,10 @@ class _Change:
         return apply
 
     async def _add_shards(self, group: ReplicationGroup, count: int) -> None:
-        zones = self.zones()
+        zones = serverless.zones_of(group)
         await serverless.add_shards(
             self._inside, group, count, zones=zones, token=self._ctx.request_id
         )
-
-    def zones(self) -> list[str]:
-        """Return the zones that the cache's nodes are in, in order."""
-        rows = serverless.rows_of(self._backing)
-        nodes = [node for row in rows if isinstance(row, CacheCluster) for node in row.nodes]
-        known = dict.fromkeys(node.availability_zone for node in nodes)
-        return list(known) or [default_group(self._ctx.scope).subnets[0]["az"]]
 
     async def _user_group(self, params: Params) -> Apply:
         group = self._backing

@@ -56,6 +56,7 @@ log = structlog.get_logger(__name__)
 REPLICATION_USER = "cachefleet-replication"
 REPLICATION_RULES = ("resetkeys", "resetchannels", "-@all", "+psync", "+replconf", "+ping")
 CHANNELS_DEFAULT = "acl-pubsub-default"
+OVERHEAD = "memcached_connections_overhead"
 CONFIG_FILE = "valkey.conf"
 SAVED_ITEMS_FILE = "saved.items"
 DISCOVERY_FILE = "cluster-config"
@@ -215,7 +216,7 @@ def memcached_spec(
             binds=(own.host,),
             port=own.port,
             control_socket=str(fleet.driver.socket_path(node.uid)),
-            max_cache_memory_mb=max_cache_memory_mb(record, node_type),
+            max_cache_memory_mb=max_cache_memory_mb(record, node_type, fleet),
             num_threads=node_type.num_threads,
             parameters=fleet.effective_parameters(record),
             report_version=settings.engine_version,
@@ -234,10 +235,13 @@ def memcached_spec(
     )
 
 
-def max_cache_memory_mb(record: SubjectRecord, node_type: NodeType) -> int:
-    """Return what memcached is told of its memory."""
+def max_cache_memory_mb(record: SubjectRecord, node_type: NodeType, fleet: Fleet) -> int:
+    """Return what memcached has to share between items and connections."""
     limit = record.settings.memory_limit_bytes
-    return node_type.max_cache_memory_mb if limit is None else max(1, limit // MB)
+    if limit is None:
+        return node_type.max_cache_memory_mb
+    # A serverless cache's limit is all for items.
+    return max(1, limit // MB) + int(fleet.effective_parameters(record).get(OVERHEAD, "0"))
 
 
 async def _ready(node: CacheNode, record: SubjectRecord, fleet: Fleet, *, timeout_s: float) -> None:

@@ -101,6 +101,13 @@ def rows_of(backing: Backing) -> list[Backing]:
     return [backing, *members]
 
 
+def zones_of(backing: Backing) -> list[str]:
+    """Return the zones that its nodes are in, in order of the nodes."""
+    rows = rows_of(backing)
+    nodes = [node for row in rows if isinstance(row, CacheCluster) for node in row.nodes]
+    return list(dict.fromkeys(node.availability_zone for node in nodes))
+
+
 def mark_modifying(backing: Backing) -> None:
     """Say that something is being done to it."""
     for row in rows_of(backing):
