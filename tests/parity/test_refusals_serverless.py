@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from cachefleet.provisioner.state.access_tables import User, UserGroup
 from cachefleet.provisioner.state.serverless_tables import ServerlessCache
@@ -64,25 +64,26 @@ async def _populate(api: Api) -> None:
     async with api.store.begin(SCOPE) as tx:
         for user in (await tx.session.scalars(select(User))).all():
             user.status = "active"
-        for group in (await tx.session.scalars(select(UserGroup))).all():
-            group.status = "modifying" if group.name == "busy" else "active"
+        for team in (await tx.session.scalars(select(UserGroup))).all():
+            team.status = "modifying" if team.name == "busy" else "active"
         for cache in (await tx.session.scalars(select(ServerlessCache))).all():
             cache.status = {
                 "starting": "creating", "failed": "create-failed", "leaving": "deleting"
             }.get(cache.name, "available")  # fmt: skip
-        for table in (ReplicationGroup, CacheCluster):
-            for row in (await tx.session.scalars(select(table))).all():
-                row.status = "available"
+        await _put_available(tx.session)
     await api("CreateServerlessCacheSnapshot", ServerlessCacheName="ready",
               ServerlessCacheSnapshotName="whole")  # fmt: skip
     async with api.store.begin(SCOPE.shadow) as tx:
         (snapshot,) = (await tx.session.scalars(select(Snapshot))).all()
         snapshot.status = "available"
-        group = await tx.get(ReplicationGroup, "ready")
-        for row in (group, *group.members):
-            row.status = "available"
+        await _put_available(tx.session)
     await api("CreateServerlessCacheSnapshot", ServerlessCacheName="copied",
               ServerlessCacheSnapshotName="unfinished")  # fmt: skip
+
+
+async def _put_available(session: Any) -> None:
+    for table in (ReplicationGroup, CacheCluster):
+        await session.execute(update(table).values(status="available"))
 
 
 def row(

@@ -21,7 +21,7 @@ _POSITIONS: Final[Mapping[tuple[int, int, int], str]] = {
     """,
     (1, -1, 1): """
         del exists mget pfcount pfmerge sdiff sdiffstore sinter sinterstore sunion
-        sunionstore touch unlink
+        sunionstore touch unlink watch
     """,
     (1, -1, 2): """
         mset msetnx
