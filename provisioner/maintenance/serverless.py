@@ -40,6 +40,7 @@ class ServerlessGrowth:
     def __init__(self, fleet: Fleet, *, held: Held) -> None:
         self._fleet = fleet
         self._held = held
+        self._full: set[str] = set()  # those that were to grow when they were last looked at
 
     async def run(self) -> None:
         """Look again and again. A database that is away is asked at the next look."""
@@ -63,13 +64,20 @@ class ServerlessGrowth:
                 and group.status == lifecycle.AVAILABLE
             ]
         grown = []
+        full: set[str] = set()
         for cache, group, primaries in found:
             used = await self._used_bytes(primaries)
             if used is None or len(used) != len(group.node_groups):
                 continue
             wanted = shards_wanted(self._limits(cache), used)
-            if wanted > len(used) and await self._grow(cache, held[group.uid], wanted):
+            if wanted > len(used):
+                full.add(group.uid)
+            # Seen twice: a moment's peak is not worth moving keys for.
+            if group.uid not in full & self._full:
+                continue
+            if await self._grow(cache, held[group.uid], wanted):
                 grown.append(cache.name)
+        self._full = full
         return grown
 
     def _limits(self, cache: ServerlessCache) -> Limits:
@@ -83,7 +91,7 @@ class ServerlessGrowth:
             )
         except (NodeUnreachable, CommandRefused):
             return None
-        return [int(info.get("used_memory_dataset", "0")) for info in told]
+        return [data_bytes(info) for info in told]
 
     async def _grow(self, cache: ServerlessCache, lease: Lease, wanted: int) -> bool:
         async with self._fleet.store.begin(lease.scope) as tx:
@@ -101,6 +109,15 @@ class ServerlessGrowth:
             )
         log.info("serverless_cache_grows", cache=cache.name, shards=wanted)
         return True
+
+
+def data_bytes(info: Mapping[str, str]) -> int:
+    """Return what a node's data takes, by its ``INFO memory``. Pure.
+
+    The engine's own difference of these two is unsigned: right after a start it can be enormous.
+    """
+    used, overhead = int(info.get("used_memory", "0")), int(info.get("used_memory_overhead", "0"))
+    return max(0, used - overhead)
 
 
 async def _growing(tx: Transaction) -> list[ServerlessCache]:

@@ -16,9 +16,9 @@ from tests.docs.runner import ROOT
 CLAIMS = [
     (
         "README.md",
-        "| Serverless caches |",
+        "| Service updates |",
         [
-            "CreateServerlessCache",
+            "DescribeServiceUpdates",
         ],
     ),
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from cachefleet.provisioner.maintenance.serverless import data_bytes
 from cachefleet.provisioner.planning.serverless import (
     DATA_GB_MAX,
     SHARDS_MAX,
@@ -80,3 +81,9 @@ def test_limits_are_read_as_they_are_recorded() -> None:
     }
     assert Limits.of(recorded, gb_bytes=MB) == limits(data_min_gb=2, data_max_gb=9, ecpu_min=5000)
     assert Limits.of({}, gb_bytes=MB) == limits()
+
+
+def test_what_is_not_data_is_taken_off() -> None:
+    assert data_bytes({"used_memory": "500", "used_memory_overhead": "200"}) == 300
+    fresh = {"used_memory": "200", "used_memory_overhead": "500", "used_memory_dataset": str(2**64)}
+    assert data_bytes(fresh) == 0
