@@ -138,6 +138,18 @@ EFFECTS: Mapping[str, str] = MappingProxyType(
         "StartMigration": "The primary follows the source (`REPLICAOF`), which replaces its data; "
         "its replicas follow it. The group takes no writes until the migration is completed.",
         "TestFailover": "Kills the primary's process. What follows is an ordinary failover.",
+        "CopyServerlessCacheSnapshot": "None: files are copied, and read back.",
+        "CreateServerlessCache": "Starts a primary and a replica for each shard that the minimum "
+        "asks for, and an endpoint with TLS in the gateway. With `SnapshotArnsToRestore`, the "
+        "primaries load the data before they serve. memcached: one process.",
+        "CreateServerlessCacheSnapshot": "As `CreateSnapshot`, of every shard.",
+        "DeleteServerlessCache": "Ends the endpoint and the processes; with `FinalSnapshotName` "
+        "after a snapshot of the primaries.",
+        "DeleteServerlessCacheSnapshot": "None: its files are removed.",
+        "ExportServerlessCacheSnapshot": "None: an RDB of each shard is uploaded to S3.",
+        "ModifyServerlessCache": "Limits: `maxmemory` of running nodes, the gateway's budget of "
+        "units, shards that are added. Users and security groups as with a replication group. "
+        "Engine: nodes are restarted one at a time, keeping the data.",
         "TestMigration": "None. The source is asked what it is.",
     }
 )

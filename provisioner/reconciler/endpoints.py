@@ -39,6 +39,7 @@ from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.iam import KEYS_FILE, iam_options, keys_text
 from cachefleet.provisioner.reconciler.naming import certified_endpoint_names
 from cachefleet.provisioner.reconciler.records import load_subject
+from cachefleet.provisioner.reconciler.serverless_routes import read_behind, serverless_routes
 from cachefleet.provisioner.reconciler.transit import gateway_name
 from cachefleet.provisioner.state import lifecycle
 from cachefleet.provisioner.state.leases import Lease
@@ -193,6 +194,8 @@ class Endpoints:
             discovery = await self._discovery(tx, addresses, settled)
             settings = await _settings(tx)
             groups = [row for row in settings.values() if isinstance(row, ReplicationGroup)]
+            behind = await read_behind(tx, addresses, nodes)
+            groups += [one.backing for one in behind if isinstance(one.backing, ReplicationGroup)]
             iam = await iam_options(tx, groups, self._directory() / KEYS_FILE)
             guard = self._fleet.security_groups
             admitted = None if guard is None else await guard.admitted(tx)
@@ -208,10 +211,11 @@ class Endpoints:
             )
             for subject in _subjects(addresses, nodes, unfit=self._fleet.unfit_readers)
         ]
-        return plan_routes(
+        planned = plan_routes(
             subjects,
             endpoints_are_bound=self._fleet.settings.endpoints_are_bound,
         )
+        return planned + serverless_routes(behind, self._fleet, iam=iam, admitted=admitted)
 
     def _serials(self, routes: Sequence[Route]) -> list[int]:
         """Return which certificates the gateway has to have read."""

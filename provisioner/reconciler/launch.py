@@ -15,6 +15,7 @@ from pathlib import Path
 
 import structlog
 
+from cachefleet.engine.catalog import NodeType
 from cachefleet.engine.errors import CommandRefused, NodeUnreachable
 from cachefleet.engine.memcached.config import MemcachedConfig, render_argv
 from cachefleet.engine.types import Endpoint, Engine, EngineBinary, NodeRole
@@ -38,6 +39,7 @@ from cachefleet.provisioner.reconciler.binaries import (
     binary_for,
 )
 from cachefleet.provisioner.reconciler.fleet import ADMIN_USER, Fleet, command_prefix
+from cachefleet.provisioner.reconciler.memory import MB, memory_bytes
 from cachefleet.provisioner.reconciler.places import forget_sealed
 from cachefleet.provisioner.reconciler.records import (
     SubjectRecord,
@@ -54,6 +56,7 @@ log = structlog.get_logger(__name__)
 REPLICATION_USER = "cachefleet-replication"
 REPLICATION_RULES = ("resetkeys", "resetchannels", "-@all", "+psync", "+replconf", "+ping")
 CHANNELS_DEFAULT = "acl-pubsub-default"
+OVERHEAD = "memcached_connections_overhead"
 CONFIG_FILE = "valkey.conf"
 SAVED_ITEMS_FILE = "saved.items"
 DISCOVERY_FILE = "cluster-config"
@@ -116,8 +119,6 @@ def valkey_config(
 ) -> ValkeyConfig:
     """Return what the node's configuration file is made from."""
     settings = record.settings
-    node_type = fleet.catalog.node_type(settings.node_type)
-    assert node_type is not None, settings.node_type
     own, upstream = own_endpoint(node), record.upstream(node)
     listening = listening_for(node, record, fleet, transit_of(record, fleet))
     return ValkeyConfig(
@@ -137,7 +138,7 @@ def valkey_config(
         if upstream is not None and upstream.outside
         else (REPLICATION_USER, settings.replication_secret),
         # Once loaded it gets its limit: with one, it would evict what it has just been given.
-        maxmemory_bytes=0 if _fills(node, record) else node_type.maxmemory_bytes,
+        maxmemory_bytes=0 if _fills(node, record) else memory_bytes(record, fleet),
         parameters=fleet.effective_parameters(record),
         cluster_enabled=record.cluster_enabled,
         cluster_bus_port=node.bus_port,
@@ -215,7 +216,7 @@ def memcached_spec(
             binds=(own.host,),
             port=own.port,
             control_socket=str(fleet.driver.socket_path(node.uid)),
-            max_cache_memory_mb=node_type.max_cache_memory_mb,
+            max_cache_memory_mb=max_cache_memory_mb(record, node_type, fleet),
             num_threads=node_type.num_threads,
             parameters=fleet.effective_parameters(record),
             report_version=settings.engine_version,
@@ -232,6 +233,15 @@ def memcached_spec(
         argv=tuple(argv),
         files={DISCOVERY_FILE: record.discovery_payload().decode()},
     )
+
+
+def max_cache_memory_mb(record: SubjectRecord, node_type: NodeType, fleet: Fleet) -> int:
+    """Return what memcached has to share between items and connections."""
+    limit = record.settings.memory_limit_bytes
+    if limit is None:
+        return node_type.max_cache_memory_mb
+    # A serverless cache's limit is all for items.
+    return max(1, limit // MB) + int(fleet.effective_parameters(record).get(OVERHEAD, "0"))
 
 
 async def _ready(node: CacheNode, record: SubjectRecord, fleet: Fleet, *, timeout_s: float) -> None:

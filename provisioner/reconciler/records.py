@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from sqlalchemy import select
 
@@ -24,6 +25,15 @@ from cachefleet.provisioner.state.tables import (
 
 # Statuses in which a node has, or is to get, a process.
 LIVE = frozenset({lifecycle.NODE_CREATING, lifecycle.NODE_AVAILABLE, lifecycle.NODE_REBOOTING})
+
+# What serverless caches differ in from their family's defaults: a limit is all for data.
+SERVERLESS_PARAMETERS: Mapping[str, str] = MappingProxyType(
+    {
+        "reserved-memory-percent": "0",
+        "maxmemory-policy": "volatile-lru",
+        "acl-pubsub-default": "allchannels",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,10 +207,18 @@ async def load_subject(tx: Transaction, lease: Lease) -> SubjectRecord | None:
         group=group,
         clusters=list(clusters),
         addresses=addresses,
-        user_parameters=dict(parameter_group.values) if parameter_group else {},
+        user_parameters=_user_parameters(settings, parameter_group),
         users=None if group is None else await _users(tx, group),
         restore=await tx.session.get(Restore, lease.subject_uid),
     )
+
+
+def _user_parameters(
+    settings: ReplicationGroup | CacheCluster, parameter_group: ParameterGroup | None
+) -> Mapping[str, str]:
+    if settings.serverless_uid is not None and settings.engine != Engine.MEMCACHED:
+        return SERVERLESS_PARAMETERS
+    return dict(parameter_group.values) if parameter_group else {}
 
 
 async def _users(tx: Transaction, group: ReplicationGroup) -> list[AccessUser] | None:

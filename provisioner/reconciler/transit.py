@@ -30,6 +30,8 @@ def transit_of(record: SubjectRecord, fleet: Fleet) -> Transit:
     Raises:
         NoEngineBinary: nothing here can run its engine.
     """
+    if record.settings.serverless_uid is not None:
+        return PLAIN  # the endpoint's own gateway is in front, and ends TLS
     guarded = is_guarded(record) or fleet.security_groups is not None
     if record.transit_mode is None and not guarded:
         return PLAIN
