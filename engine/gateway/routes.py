@@ -37,6 +37,8 @@ SESSION_S_MAX: Final = 12 * 3600  # how long a token opens a connection
 NETWORKS_MAX: Final = 4096  # of all rules of a subject's security groups
 IAM_USERS_MAX: Final = 100  # of a user group
 USER_NAME_CHARS_MAX: Final = 255
+LOGIN_SOCKETS_MAX: Final = 1024  # of stock memcached clusters with logins
+LOGIN_USERS_MAX: Final = 16
 CLUSTER_CONFIG_BYTES_MAX: Final = 64 * 1024  # 60 nodes of 300 bytes are 18 KiB
 VERSION_MAX: Final = 2**53 - 1  # exact in every JSON reader
 
@@ -141,9 +143,26 @@ class Route:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LoginUser:
+    """A user of a memcached cluster, and the SHA-256 of what its passwords may be."""
+
+    user_name: str
+    sha256s: tuple[str, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoginSocket:
+    """Where the stock memcached servers of one cluster ask whether a login is good."""
+
+    socket_path: str
+    users: tuple[LoginUser, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class RouteTable:
     version: int
     routes: tuple[Route, ...] = ()
+    login_sockets: tuple[LoginSocket, ...] = ()
     connections_max: int = CONNECTIONS_MAX_DEFAULT  # over all routes
 
 
@@ -159,7 +178,7 @@ def parse_routes(text: str) -> RouteTable:
         document,
         "the file",
         required={"schema", "version", "routes"},
-        optional={"connections_max"},
+        optional={"connections_max", "login_sockets"},
     )
     if top["schema"] != SCHEMA or type(top["schema"]) is not int:
         raise IllegalRoutes(f"schema: {top['schema']!r} is not {SCHEMA}")
@@ -171,6 +190,12 @@ def parse_routes(text: str) -> RouteTable:
     return RouteTable(
         version=_int(top["version"], "version", low=0, high=VERSION_MAX),
         routes=routes,
+        login_sockets=_list(
+            top.get("login_sockets", []),
+            "login_sockets",
+            count_max=LOGIN_SOCKETS_MAX,
+            item=_login_socket,
+        ),
         connections_max=_int(
             top.get("connections_max", CONNECTIONS_MAX_DEFAULT),
             "connections_max",
@@ -191,6 +216,10 @@ def render_routes(table: RouteTable) -> str:
         "version": table.version,
         "connections_max": table.connections_max,
         "routes": [_rendered_route(route) for route in table.routes],
+        "login_sockets": [
+            {**vars(one), "users": [vars(user) for user in one.users]}
+            for one in table.login_sockets
+        ],
     }
     text = json.dumps(document, indent=1) + "\n"
     parse_routes(text)
@@ -379,6 +408,24 @@ def _iam_user(value: object, where: str) -> IamUser:
     return IamUser(
         user_name=_word(members["user_name"], f"{where}.user_name"),
         password=_word(members["password"], f"{where}.password"),
+    )
+
+
+def _login_socket(value: object, where: str) -> LoginSocket:
+    members = _members(value, where, required={"socket_path", "users"})
+    return LoginSocket(
+        socket_path=_path(members["socket_path"], f"{where}.socket_path"),
+        users=_list(
+            members["users"], f"{where}.users", count_max=LOGIN_USERS_MAX, item=_login_user
+        ),
+    )
+
+
+def _login_user(value: object, where: str) -> LoginUser:
+    members = _members(value, where, required={"user_name", "sha256s"})
+    return LoginUser(
+        user_name=_word(members["user_name"], f"{where}.user_name"),
+        sha256s=_list(members["sha256s"], f"{where}.sha256s", count_max=TOKENS_MAX, item=_sha256),
     )
 
 

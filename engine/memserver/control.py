@@ -2,7 +2,7 @@
 
 ``cachefleet listen <host:port>`` and ``unlisten <host:port> [drop]`` move an endpoint's
 address here and away; ``cachefleet listeners`` says which are held; ``cachefleet save``
-writes the memory file.
+writes the memory file; ``cachefleet logins`` reads the file of logins again.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ def cachefleet(session: Session, words: list[bytes]) -> None:
         case [b"listeners"]:
             session.out.append(b"LISTENERS %b\r\n" % " ".join(host.addresses()).encode())
             return
+        case [b"logins"]:
+            failure = host.reload_logins()
         case [b"save"]:
             failure = host.save()
         case _:

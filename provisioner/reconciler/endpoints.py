@@ -24,6 +24,7 @@ from cachefleet.engine.gateway.reports import GatewayStatus, ReloadReport
 from cachefleet.engine.gateway.routes import (
     AuthOptions,
     IamOptions,
+    LoginSocket,
     Route,
     RouteTable,
     TlsMode,
@@ -37,6 +38,7 @@ from cachefleet.provisioner.planning.routes import RoutedNode, RoutedSubject, pl
 from cachefleet.provisioner.planning.transit import endpoint_identity
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.iam import KEYS_FILE, iam_options, keys_text
+from cachefleet.provisioner.reconciler.memcached import login_sockets
 from cachefleet.provisioner.reconciler.naming import certified_endpoint_names
 from cachefleet.provisioner.reconciler.records import load_subject
 from cachefleet.provisioner.reconciler.transit import gateway_name
@@ -68,7 +70,9 @@ class Endpoints:
         self._fleet = fleet
         self._control = GatewayControl(fleet.driver.socket_path(GATEWAY_UID), CONTROL_TIMEOUT_S)
         # Routes, their certificates, and the keys that tokens are checked with.
-        self._served: tuple[list[Route], list[int], str | None] | None = None
+        self._served: tuple[list[Route], tuple[LoginSocket, ...], list[int], str | None] | None = (
+            None
+        )
         self._version = 0
         self._turn = asyncio.Lock()
 
@@ -83,9 +87,9 @@ class Endpoints:
             NodeUnreachable: it did not answer.
         """
         async with self._turn:
-            routes = await self._wanted(settled)
+            routes, sockets = await self._wanted(settled)
             keys = await keys_text(routes, self._fleet)
-            wanted = routes, self._serials(routes), keys
+            wanted = routes, sockets, self._serials(routes), keys
             if wanted == self._served:
                 return
             if not routes and self._served is None and not self._directory().exists():
@@ -94,7 +98,7 @@ class Endpoints:
             self._version += 1
             if keys is not None:
                 self._write(KEYS_FILE, keys)
-            table = RouteTable(version=self._version, routes=tuple(routes))
+            table = RouteTable(version=self._version, routes=tuple(routes), login_sockets=sockets)
             self._write(ROUTES_FILE, render_routes(table))
             report = await self._apply()
             # What could not be bound is tried again at the next call: an engine may have had it.
@@ -174,7 +178,7 @@ class Endpoints:
         aside.write_text(text)
         aside.replace(directory / name)
 
-    async def _wanted(self, settled: str | None) -> list[Route]:
+    async def _wanted(self, settled: str | None) -> tuple[list[Route], tuple[LoginSocket, ...]]:
         async with self._fleet.store.read(Scope("", "")) as tx:
             addresses = (
                 await tx.session.scalars(select(EndpointAddress).order_by(EndpointAddress.id))
@@ -196,6 +200,7 @@ class Endpoints:
             iam = await iam_options(tx, groups, self._directory() / KEYS_FILE)
             guard = self._fleet.security_groups
             admitted = None if guard is None else await guard.admitted(tx)
+            sockets = await login_sockets(tx, self._fleet)
         subjects = [
             self._with_transit(
                 replace(
@@ -206,12 +211,12 @@ class Endpoints:
                 settings.get(subject.uid),
                 iam.get(subject.uid),
             )
-            for subject in _subjects(addresses, nodes, unfit=self._fleet.unfit_readers)
+            for subject in _subjects(
+                addresses, nodes, unfit=self._fleet.unfit_readers, encrypted=settings.keys()
+            )
         ]
-        return plan_routes(
-            subjects,
-            endpoints_are_bound=self._fleet.settings.endpoints_are_bound,
-        )
+        routes = plan_routes(subjects, endpoints_are_bound=self._fleet.settings.endpoints_are_bound)
+        return routes, sockets
 
     def _serials(self, routes: Sequence[Route]) -> list[int]:
         """Return which certificates the gateway has to have read."""
@@ -226,7 +231,8 @@ class Endpoints:
             return subject
         mode = TlsMode(settings.transit_encryption_mode)
         fronted = bool(subject.fronted) or subject.discovery is not None
-        if not fronted:
+        passed_on = settings.engine == Engine.MEMCACHED and subject.discovery is None
+        if not fronted or passed_on:
             return subject  # the engines speak TLS themselves
         tls = {}
         for kind, endpoint in (
@@ -301,7 +307,11 @@ def auth_options(settings: Settings, iam: IamOptions | None) -> AuthOptions | No
 
 
 def _subjects(
-    addresses: Sequence[EndpointAddress], nodes: Sequence[CacheNode], *, unfit: Collection[str]
+    addresses: Sequence[EndpointAddress],
+    nodes: Sequence[CacheNode],
+    *,
+    unfit: Collection[str],
+    encrypted: Collection[str],
 ) -> list[RoutedSubject]:
     by_subject: dict[str, dict[str, Endpoint]] = {}
     for row in addresses:
@@ -312,15 +322,20 @@ def _subjects(
     for node in nodes:
         members.setdefault(node.subject_uid, []).append(node)
     return [
-        _subject(uid, kinds, members.get(uid, []), unfit)
+        _subject(uid, kinds, members.get(uid, []), unfit, encrypted=uid in encrypted)
         for uid, kinds in sorted(by_subject.items())
     ]
 
 
 def _subject(
-    uid: str, kinds: dict[str, Endpoint], nodes: Sequence[CacheNode], unfit: Collection[str]
+    uid: str,
+    kinds: dict[str, Endpoint],
+    nodes: Sequence[CacheNode],
+    unfit: Collection[str],
+    *,
+    encrypted: bool,
 ) -> RoutedSubject:
-    at = {node.uid: Endpoint(node.host or "", node.engine_port or node.port or 0) for node in nodes}
+    at = {node.uid: _behind(node, encrypted=encrypted) for node in nodes}
     primaries = [at[node.uid] for node in nodes if node.role == NodeRole.PRIMARY]
     return RoutedSubject(
         uid=uid,
@@ -341,9 +356,25 @@ def _subject(
                 engine=at[node.uid],
             )
             for node in nodes
-            # A memcached node with a port for us takes its clients itself.
-            if node.engine_port is not None and node.role is not None
+            if _is_fronted(node)
         ),
         # Only groups on their way into cluster mode have both.
         compatible="reader" in kinds and "configuration" in kinds,
     )
+
+
+def _is_fronted(node: CacheNode) -> bool:
+    if node.role is not None:
+        return node.engine_port is not None
+    # A memcached node with a port for us alone takes its clients itself.
+    return node.replication_port is not None
+
+
+def _behind(node: CacheNode, *, encrypted: bool) -> Endpoint:
+    """Return where the gateway reaches the engine of a node."""
+    port = node.engine_port
+    if node.role is None:
+        # memcached: where it takes clients, unless that is in TLS, which the gateway ended.
+        fronted = _is_fronted(node)
+        port = node.replication_port if fronted else (port if encrypted else None)
+    return Endpoint(node.host or "", port or node.port or 0)

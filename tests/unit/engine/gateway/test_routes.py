@@ -14,6 +14,8 @@ from cachefleet.engine.gateway.routes import (
     Address,
     AuthOptions,
     IllegalRoutes,
+    LoginSocket,
+    LoginUser,
     Route,
     RouteKind,
     RouteOptions,
@@ -221,3 +223,28 @@ def test_render_refuses_what_parse_would() -> None:
 def test_addresses_print_as_people_write_them() -> None:
     assert str(Address("127.0.0.1", 1)) == "127.0.0.1:1"
     assert str(Address("::1", 1)) == "[::1]:1"
+
+
+def test_login_sockets_are_read_back() -> None:
+    users = (LoginUser(user_name="ann", sha256s=("0" * 64, "f" * 64)),)
+    sockets = (LoginSocket(socket_path="/run/x.in", users=users),)
+    table = RouteTable(version=1, login_sockets=sockets)
+    assert parse_routes(render_routes(table)) == table
+    assert "0" * 64 not in repr(table)
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"socket_path": "relative"}, "socket_path"),
+        ({"users": [{"user_name": "", "sha256s": []}]}, "user_name"),
+        ({"users": [{"user_name": "a", "sha256s": ["x"]}]}, "sha256s"),
+        ({"users": [{"user_name": "a", "sha256s": ["0" * 64] * 3}]}, "sha256s"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+def test_refuses_wrong_login_sockets(changes: dict[str, Any], where: str) -> None:
+    entry = {"socket_path": "/x", "users": [], **changes}
+    document = {"schema": 1, "version": 1, "routes": [], "login_sockets": [entry]}
+    with pytest.raises(IllegalRoutes, match=where):
+        parse_routes(json.dumps(document))
