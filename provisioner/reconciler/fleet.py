@@ -83,6 +83,8 @@ class Fleet:
     security_groups: AdmissionRules | None = None
     # The nodes that serve as far as we know: whose silence or end is news.
     watched: dict[str, WatchedNode] = field(default_factory=dict)
+    # Replicas, as they were at the last look; a node that was promoted since may be among them.
+    replicas: set[str] = field(default_factory=set)
     # Replicas that lag or load: clients of the reader endpoint are kept from them.
     unfit_readers: set[str] = field(default_factory=set)
     # Nodes that an injected fault keeps from starting, and those that it cuts off from us as well.

@@ -224,9 +224,8 @@ class Provisioner:
     async def _claim(self, now_s: float) -> None:
         fleet = self._fleet
         async with fleet.store.read(SYSTEM_SCOPE) as tx:
-            free = await leases.count_free(tx)
-            due = await operations.due_subjects(tx)
-        if not free and not due:
+            work = await operations.is_anything_to_claim(tx)
+        if not work:
             self._note_adopted(())
             self._note_idle()
             return

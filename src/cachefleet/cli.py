@@ -367,6 +367,7 @@ def status(
                 console.print(render(await watcher.look()))
             else:
                 await show_live(watcher, console)
+                raise typer.Exit(EXIT_INTERRUPTED)
 
     try:
         asyncio.run(run())

@@ -504,6 +504,7 @@ class _Server(uvicorn.Server):
                 ws="none",
                 lifespan="off",
                 access_log=False,
+                proxy_headers=False,  # nobody's word is taken for where he comes from
                 log_config=None,
                 server_header=False,
                 timeout_graceful_shutdown=STOP_TIMEOUT_S,
