@@ -25,6 +25,7 @@ from typing import Literal
 from cachefleet.engine.errors import EngineError, NoEngineBinary
 from cachefleet.engine.memserver.launch import command
 from cachefleet.engine.types import Engine, EngineBinary
+from cachefleet.engine.valkey.guard import guard_module
 
 PROBE_TIMEOUT_S = 5.0
 PROBE_POLL_S = 0.002
@@ -135,6 +136,7 @@ class _Probed:
     first_line: str
     directives: frozenset[str] = frozenset()
     commands: frozenset[str] = frozenset()
+    guard: str | None = None
 
 
 def _probes(settings: EngineSettings) -> list[tuple[str, str, Callable[[str], _Probed]]]:
@@ -180,6 +182,7 @@ def _found(probed: _Probed, source: str, path: str) -> EngineBinary:
         detail=f"{probed.first_line} at {path}",
         directives=probed.directives,
         commands=probed.commands,
+        guard=probed.guard,
     )
 
 
@@ -217,10 +220,24 @@ def _probe_server(path: str, changed_at: int) -> _Probed:
     match = SERVER_LINE.match(line)
     if match is None:
         raise NotAnEngine("it does not answer --version as a Valkey or Redis server does")
+    guard = guard_module()
     with tempfile.TemporaryDirectory(prefix="cachefleet-") as directory:
-        directives, commands = _ask_names(path, directory)
+        try:
+            directives, commands = _ask_names(path, directory, guard)
+        except NotAnEngine:
+            if guard is None:
+                raise
+            # It may be too old for the module, or cannot load any.
+            directives, commands = _ask_names(path, directory, None)
+            guard = None
     return _Probed(
-        KINDS[match[1]], _numbers(match[2]), _has_tls(path), line.strip(), directives, commands
+        KINDS[match[1]],
+        _numbers(match[2]),
+        _has_tls(path),
+        line.strip(),
+        directives,
+        commands,
+        guard,
     )
 
 
@@ -241,11 +258,14 @@ def _has_tls(path: str) -> bool:
     return "tls-cert-file" in _run([path, *words])
 
 
-def _ask_names(path: str, directory: str) -> tuple[frozenset[str], frozenset[str]]:
+def _ask_names(
+    path: str, directory: str, guard: str | None
+) -> tuple[frozenset[str], frozenset[str]]:
     """Start the server where nobody can reach it and let it list its directives and commands."""
     where = str(Path(directory, "s"))
     words = ["--port", "0", "--unixsocket", where, "--save", "", "--dir", directory]
     words += ["--daemonize", "no", "--logfile", str(Path(directory, "log"))]
+    words += [] if guard is None else ["--loadmodule", guard]
     process = subprocess.Popen(
         [path, *words],
         stdin=subprocess.DEVNULL,

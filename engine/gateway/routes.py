@@ -124,6 +124,7 @@ class RouteOptions:
     connections_max: int = CONNECTIONS_MAX_DEFAULT
     buffer_bytes: int = BUFFER_BYTES_DEFAULT
     tls: TlsOptions | None = None
+    tls_only: bool = False  # TLS has become another's to end: who is here in plain is cut
     auth: AuthOptions | None = None
     admitted: tuple[str, ...] | None = None  # networks that clients may come from; None: any
     readonly: bool = False  # READONLY is said to the backend for the client, first of all
@@ -132,7 +133,10 @@ class RouteOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """One endpoint: the addresses it listens on and the backends that may serve it."""
+    """One endpoint: the addresses it listens on and the backends that may serve it.
+
+    One that listens nowhere takes no more clients, and goes on serving those that it has.
+    """
 
     name: str
     listen: tuple[Address, ...]
@@ -269,9 +273,7 @@ def _route(value: object, where: str) -> Route:
         raise IllegalRoutes(f"{where}.kind: {members['kind']!r} is none of {sorted(kinds)}")
     route = Route(
         name=name,
-        listen=_list(
-            members["listen"], f"{where}.listen", count_max=LISTEN_MAX, item=_pair, count_min=1
-        ),
+        listen=_list(members["listen"], f"{where}.listen", count_max=LISTEN_MAX, item=_pair),
         kind=kinds[members["kind"]],
         backends=_backends(members, "backends", where),
         fallback=_backends(members, "fallback", where),
@@ -306,11 +308,13 @@ def _options(value: object, where: str) -> RouteOptions:
         raise IllegalRoutes(f"{where}.connect_timeout_s: {timeout_s!r} is not 0.01 to 60 seconds")
     if type(members["cut_on_change"]) is not bool:
         raise IllegalRoutes(f"{where}.cut_on_change: not true or false")
-    if type(members["readonly"]) is not bool:
-        raise IllegalRoutes(f"{where}.readonly: not true or false")
+    for name in ("readonly", "tls_only"):
+        if type(members[name]) is not bool:
+            raise IllegalRoutes(f"{where}.{name}: not true or false")
     return RouteOptions(
         cut_on_change=members["cut_on_change"],
         readonly=members["readonly"],
+        tls_only=members["tls_only"],
         bind_source=None
         if members["bind_source"] is None
         else _host(members["bind_source"], f"{where}.bind_source"),

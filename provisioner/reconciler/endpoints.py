@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,7 +34,13 @@ from cachefleet.engine.gateway.routes import (
 from cachefleet.engine.pki import Identity
 from cachefleet.engine.types import Endpoint, Engine, NodeRole
 from cachefleet.provisioner.drivers.base import LaunchFailed, ProcessSpec
-from cachefleet.provisioner.planning.routes import RoutedNode, RoutedSubject, plan_routes
+from cachefleet.provisioner.planning.routes import (
+    OpenRoute,
+    RoutedNode,
+    RoutedSubject,
+    plan_remains,
+    plan_routes,
+)
 from cachefleet.provisioner.planning.transit import endpoint_identity
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.iam import KEYS_FILE, iam_options, keys_text
@@ -216,7 +222,29 @@ class Endpoints:
             )
         ]
         routes = plan_routes(subjects, endpoints_are_bound=self._fleet.settings.endpoints_are_bound)
-        return routes, sockets
+        served = {route.name for route in routes}
+        remains = plan_remains(await self._open_routes(served), subjects, served=served)
+        return [*routes, *remains], sockets
+
+    async def _open_routes(self, served: Collection[str]) -> list[OpenRoute]:
+        """Return the routes that the gateway has, beside those to be *served*.
+
+        It is only asked where there may be such: it had them when it was last told, or we do not
+        know what it was told. One that listens counts without clients, who may be about to come.
+        """
+        known = self._served
+        if known is not None and all(route.name in served for route in known[0]):
+            return []
+        status = await self.status()
+        return [
+            OpenRoute(
+                name=route.name,
+                kind=route.kind,
+                backends=tuple(one.address for one in route.backends),
+            )
+            for route in (status.routes if status is not None else ())
+            if route.connections or route.listening
+        ]
 
     def _serials(self, routes: Sequence[Route]) -> list[int]:
         """Return which certificates the gateway has to have read."""
@@ -233,7 +261,8 @@ class Endpoints:
         fronted = bool(subject.fronted) or subject.discovery is not None
         passed_on = settings.engine == Engine.MEMCACHED and subject.discovery is None
         if not fronted or passed_on:
-            return subject  # the engines speak TLS themselves
+            # The engines speak TLS themselves.
+            return replace(subject, tls_only=mode is TlsMode.REQUIRED)
         tls = {}
         for kind, endpoint in (
             ("primary", subject.primary_endpoint),
@@ -349,18 +378,16 @@ def _subject(
         primary_endpoint=kinds.get("primary"),
         reader_endpoint=kinds.get("reader"),
         configuration_endpoint=kinds.get("configuration"),
-        fronted=tuple(
-            RoutedNode(
-                uid=node.uid,
-                listen=Endpoint(node.host or "", node.port or 0),
-                engine=at[node.uid],
-            )
-            for node in nodes
-            if _is_fronted(node)
-        ),
+        fronted=tuple(_routed(node, at) for node in nodes if _is_fronted(node)),
+        unfronted=tuple(_routed(node, at) for node in nodes if not _is_fronted(node)),
         # Only groups on their way into cluster mode have both.
         compatible="reader" in kinds and "configuration" in kinds,
     )
+
+
+def _routed(node: CacheNode, at: Mapping[str, Endpoint]) -> RoutedNode:
+    listen = Endpoint(node.host or "", node.port or 0)
+    return RoutedNode(uid=node.uid, listen=listen, engine=at[node.uid])
 
 
 def _is_fronted(node: CacheNode) -> bool:

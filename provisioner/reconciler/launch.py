@@ -144,6 +144,7 @@ def valkey_config(
         binary=binary,
         renamed_commands=hidden_renames(command_prefix(node)),
         secret_prefix=command_prefix(node),
+        replication_user=REPLICATION_USER,
         acl_lines=acl_lines(record, fleet, binary),
     )
 

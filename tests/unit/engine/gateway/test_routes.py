@@ -41,6 +41,7 @@ def tables(draw: st.DrawFn) -> RouteTable:
         config = "3\na|1.2.3.4|1 b||2\n" if kind is RouteKind.MEMCACHED_DISCOVERY else None
         options = RouteOptions(
             cut_on_change=draw(st.booleans()),
+            tls_only=draw(st.booleans()),
             bind_source=draw(st.none() | HOSTS),
             connect_timeout_s=draw(st.sampled_from([0.01, 2, 59.5])),
             connections_max=draw(st.integers(1, 1_000_000)),
@@ -117,9 +118,9 @@ def test_the_base_document_is_legal() -> None:
         pytest.param({"name": "a" * 201}, r"routes\[0\].name", id="endless-name"),
         pytest.param({"name": 7}, r"routes\[0\].name", id="name-is-a-number"),
         pytest.param({"kind": "udp"}, r"routes\[0\].kind: 'udp'", id="unknown-kind"),
-        pytest.param({"listen": []}, r"listen: not a list of 1 to 16", id="listens-nowhere"),
+        pytest.param({"listen": None}, r"listen: not a list of 0 to 16", id="listens-to-nothing"),
         pytest.param(
-            {"listen": [["127.0.0.1", n] for n in range(1, 18)]}, "1 to 16", id="listens-too-much"
+            {"listen": [["127.0.0.1", n] for n in range(1, 18)]}, "0 to 16", id="listens-too-much"
         ),
         pytest.param({"listen": [["127.0.0.1"]]}, r"listen\[0\]: not a", id="half-a-pair"),
         pytest.param({"listen": [["127.0.0.1", 0]]}, r"listen\[0\]: 0", id="port-zero"),
