@@ -55,9 +55,10 @@ async def create_user_group(ctx: RequestContext, params: Params) -> Result:
         if await tx.count(UserGroup) > groups_max:
             raise Fault("UserGroupQuotaExceededFault", f"A region can have {groups_max} groups.")
         await tags.put(tx, UserGroup.arn_kind, group_id, wanted_tags)
-        await users.file_change(tx, _change(group), group_ids=[], token=ctx.request_id)
         events.record(tx, ctx.catalog, EVENT, group_id, user_group=group_id, what="created")
-        return user_group_view(group, members=members, cache_ids=[])
+        view = user_group_view(group, members=members, cache_ids=[])
+        await users.rest_unknown(tx, _change(group), ())
+        return view
 
 
 @action("DescribeUserGroups")
@@ -116,7 +117,9 @@ async def modify_user_group(ctx: RequestContext, params: Params) -> Result:
             _show_modifying(cache)
         events.record(tx, ctx.catalog, EVENT, group.name, user_group=group.name, what="modified")
         cache_ids = [cache.name for cache in caches]
-        return user_group_view(group, members=after, cache_ids=cache_ids)
+        view = user_group_view(group, members=after, cache_ids=cache_ids)
+        await users.rest_unknown(tx, change, caches)
+        return view
 
 
 @action("DeleteUserGroup")
@@ -132,10 +135,11 @@ async def delete_user_group(ctx: RequestContext, params: Params) -> Result:
                 f"User group {group.name} is attached to {caches[0].name} and cannot be deleted.",
             )
         lifecycle.fire(group, lifecycle.Event.DELETE)
-        await users.file_change(tx, _change(group), group_ids=[], token=ctx.request_id)
         events.record(tx, ctx.catalog, EVENT, group.name, user_group=group.name, what="deleted")
         members = await users.members(tx, group.user_ids)
-        return user_group_view(group, members=members, cache_ids=[])
+        view = user_group_view(group, members=members, cache_ids=[])
+        await users.rest_unknown(tx, _change(group), ())
+        return view
 
 
 def _change(group: UserGroup, severed: Collection[str] = ()) -> Change:

@@ -63,6 +63,11 @@ class MemcachedAdapter:
             raise NodeUnreachable(f"version on {self._where}: {line[:60]!r} is no version")
         return version
 
+    async def build(self) -> str:
+        """Read which build of the bundled server runs; empty where it is too old to say."""
+        word, _, build = (await self._line("cachefleet build")).partition(" ")
+        return build if word == "BUILD" else ""
+
     async def stats(self, group: str = "") -> dict[str, str]:
         """Read ``stats``, or one group of it (``settings``, ``items``, ``slabs``)."""
         command = f"stats {group}".strip()

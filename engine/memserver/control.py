@@ -2,14 +2,18 @@
 
 ``cachefleet listen <host:port>`` and ``unlisten <host:port> [drop]`` move an endpoint's
 address here and away; ``cachefleet listeners`` says which are held; ``cachefleet save``
-writes the memory file; ``cachefleet logins`` reads the file of logins again.
+writes the memory file; ``cachefleet build`` says which build of the server runs; ``cachefleet
+logins`` reads the file of logins again.
 """
 
 from __future__ import annotations
 
 from cachefleet.engine.memserver import wire
+from cachefleet.engine.memserver.build import fingerprint
 from cachefleet.engine.memserver.commands import MANY
 from cachefleet.engine.memserver.session import CommandTable, Session
+
+_STARTED_AS = fingerprint()  # at the start: the files may be others later
 
 
 def cachefleet(session: Session, words: list[bytes]) -> None:
@@ -27,6 +31,9 @@ def cachefleet(session: Session, words: list[bytes]) -> None:
             return
         case [b"logins"]:
             failure = host.reload_logins()
+        case [b"build"]:
+            session.out.append(b"BUILD %b\r\n" % _STARTED_AS.encode())
+            return
         case [b"save"]:
             failure = host.save()
         case _:

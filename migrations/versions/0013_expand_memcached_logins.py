@@ -8,7 +8,7 @@ from alembic import op
 import cachefleet.provisioner.state.tables
 
 revision = "0013_expand_memcached_logins"
-down_revision = "0009_expand_global_groups"
+down_revision = "0012_expand_service_updates"
 branch_labels = None
 depends_on = None
 

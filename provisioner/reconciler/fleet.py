@@ -13,12 +13,12 @@ from typing import Protocol
 from cachefleet.engine.catalog import Catalog
 from cachefleet.engine.discovery import Inventory
 from cachefleet.engine.memcached.adapter import MemcachedAdapter
-from cachefleet.engine.types import Endpoint, Engine
+from cachefleet.engine.types import Build, Endpoint, Engine
 from cachefleet.engine.valkey.adapter import ValkeyAdapter
 from cachefleet.engine.valkey.config import hidden_renames
 from cachefleet.provisioner.clock import Clock
 from cachefleet.provisioner.destinations.directory import Destinations
-from cachefleet.provisioner.drivers.base import Driver
+from cachefleet.provisioner.drivers.base import Driver, ProcessHandle
 from cachefleet.provisioner.reconciler.certificates import Certificates
 from cachefleet.provisioner.reconciler.records import SubjectRecord, engine_endpoint
 from cachefleet.provisioner.settings import ProvisionerSettings
@@ -94,6 +94,10 @@ class Fleet:
     trusted_until_s: dict[str, float] = field(default_factory=dict)
     # Processes that a pass is ending itself: their exits are no news.
     ending: set[str] = field(default_factory=set)
+    # Which authorities each engine trusts (Certificates.trust_stamp), and what each process says
+    # that it is: known for as long as it runs.
+    trusts: dict[str, int] = field(default_factory=dict)
+    builds: dict[str, tuple[ProcessHandle, Build]] = field(default_factory=dict)
     # Where logs are delivered.
     destinations: Destinations = field(init=False)
     _valkey: dict[str, ValkeyAdapter] = field(default_factory=dict)
@@ -221,6 +225,8 @@ class Fleet:
 
     async def forget(self, uid: str) -> None:
         """Close what is open to a node whose process is gone."""
+        self.trusts.pop(uid, None)
+        self.builds.pop(uid, None)
         for adapter in (self._valkey.pop(uid, None), self._memcached.pop(uid, None)):
             if adapter is not None:
                 await adapter.aclose()

@@ -81,6 +81,12 @@ class SubjectRecord:
             self.group.pending.get("ClusterMode") == self.group.cluster_mode == "compatible"
         )
 
+    @property
+    def shard_ids(self) -> dict[str, str]:
+        """Return the ids of the shards by their uid; none where it is no group."""
+        shards = self.group.node_groups if self.group is not None else ()
+        return {shard.uid: shard.node_group_id for shard in shards}
+
     def shard_primary(self, node: CacheNode) -> CacheNode | None:
         """Return the node that the record wants as primary of *node*'s shard."""
         for other in self.live_nodes:

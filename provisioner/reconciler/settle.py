@@ -50,7 +50,11 @@ from cachefleet.provisioner.reconciler.reconfigure import ValuesRefused, reconfi
 from cachefleet.provisioner.reconciler.records import SubjectRecord, behind_port, load_subject
 from cachefleet.provisioner.reconciler.renew import end_rebooting, renew
 from cachefleet.provisioner.reconciler.sealing import SealedData, ensure_key
-from cachefleet.provisioner.reconciler.secure import cut_plain, refresh_certificates
+from cachefleet.provisioner.reconciler.secure import (
+    cut_plain,
+    refresh_certificates,
+    refresh_trust,
+)
 from cachefleet.provisioner.reconciler.transit import gateway_name
 from cachefleet.provisioner.state import lifecycle
 from cachefleet.provisioner.state.errors import AddressesExhausted
@@ -147,6 +151,7 @@ async def converge(record: SubjectRecord, fleet: Fleet) -> SubjectRecord:
     await cut_plain(record, fleet)
     record = await ensure_primaries(record, fleet)
     for _ in range(STEPS_PER_CLAIM_MAX):
+        await refresh_trust(record, fleet)
         steps = await plan(record, fleet)
         if not steps:
             return record

@@ -13,6 +13,7 @@ from cachefleet.provisioner.state import (
     reservation_tables,
     snapshot_tables,
     tables,
+    update_tables,
 )
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "reservation_tables",
     "snapshot_tables",
     "tables",
+    "update_tables",
 ]

@@ -2,18 +2,20 @@
 
 Every scope has the user ``default``, which has no row and never changes. A change is recorded at
 once and filed as work on every cache that it concerns (:func:`file_change`); who is ``modifying``
-or ``deleting`` comes to rest when the last of them has it (:func:`conclude_change`). What concerns
-no cache is work on a subject of the scope's own, which has no processes.
+or ``deleting`` comes to rest when the last of them has it (:func:`conclude_change`), for which
+they take turns on a subject of the scope's own, which has no processes. What concerns no cache is
+at rest at once (:func:`rest_unknown`), with nothing filed.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import String, cast, select
 
 from cachefleet.engine.types import Engine
 from cachefleet.engine.valkey.access_strings import parse_access_string
@@ -142,7 +144,14 @@ async def groups(tx: Transaction) -> Sequence[UserGroup]:
 
 async def groups_with(tx: Transaction, user_id: str) -> list[UserGroup]:
     """Return the groups that a user is in."""
-    return [group for group in await groups(tx) if user_id in group.user_ids]
+    query = select(UserGroup).where(
+        UserGroup.account == tx.scope.account,
+        UserGroup.region == tx.scope.region,
+        # The list is JSON: what merely has the id somewhere in it is sorted out below.
+        cast(UserGroup.user_ids, String).contains(json.dumps(user_id), autoescape=True),
+    )
+    rows = (await tx.session.scalars(query.order_by(UserGroup.name))).all()
+    return [group for group in rows if user_id in group.user_ids]
 
 
 async def attached(tx: Transaction, group_ids: Collection[str]) -> list[ReplicationGroup]:
@@ -200,13 +209,17 @@ async def users_of(tx: Transaction, group_ids: Collection[str]) -> list[User]:
 async def file_change(
     tx: Transaction, change: Change, *, group_ids: Collection[str], token: str
 ) -> list[ReplicationGroup]:
-    """File *change* with every cache that *group_ids* are attached to; return those caches."""
-    own = await _own_subject(tx)
-    caches = await attached(tx, group_ids)
-    uids = [cache.uid for cache in caches] or [own]
-    for uid in uids:
+    """File *change* with every cache that *group_ids* are attached to; return those caches.
+
+    Where there is none, nothing waits for the change: the caller brings it to rest
+    (:func:`rest_unknown`) once it knows what it answers.
+    """
+    caches = await attached(tx, group_ids) if group_ids else []
+    if caches:
+        await _require_own_subject(tx)
+    for cache in caches:
         tx.enqueue(
-            OperationKind.APPLY_ACCESS, subject_uid=uid, payload=change.payload(), token=token
+            OperationKind.APPLY_ACCESS, subject_uid=cache.uid, payload=change.payload(), token=token
         )
     return caches
 
@@ -244,6 +257,12 @@ async def conclude_change(tx: Transaction, operation_id: int, change: Change) ->
     await rest(tx, change.user_ids - busy_users, change.group_ids - busy_groups)
 
 
+async def rest_unknown(tx: Transaction, change: Change, caches: Collection[object]) -> None:
+    """Bring to rest at once what :func:`file_change` found no cache for."""
+    if not caches:
+        await rest(tx, change.user_ids, change.group_ids)
+
+
 async def rest(tx: Transaction, user_ids: Collection[str], group_ids: Collection[str]) -> None:
     """Bring users and groups to rest: active, or gone."""
     for user_id in sorted(user_ids):
@@ -275,9 +294,8 @@ def subject_uid_of(scope: Scope) -> str:
     return hashlib.blake2b(text.encode()).hexdigest()[:UID_DIGITS]
 
 
-async def _own_subject(tx: Transaction) -> str:
+async def _require_own_subject(tx: Transaction) -> None:
     uid = subject_uid_of(tx.scope)
     if await tx.session.get(Subject, uid) is None:
         # Where two make it at once, one of the transactions is refused and may be repeated.
         await tx.new_subject(SUBJECT_KIND, uid)
-    return uid

@@ -53,6 +53,7 @@ from cachefleet.provisioner.maintenance.certificates import CertificateWatch
 from cachefleet.provisioner.maintenance.names import NameDirectory
 from cachefleet.provisioner.maintenance.notifier import Notifier, publisher_of
 from cachefleet.provisioner.maintenance.scheduler import Maintenance
+from cachefleet.provisioner.maintenance.updates import UpdateWatch
 from cachefleet.provisioner.reconciler.ec2 import Ec2Rules
 from cachefleet.provisioner.reconciler.endpoints import GATEWAY_UID, Endpoints
 from cachefleet.provisioner.reconciler.fleet import Fleet
@@ -232,6 +233,9 @@ async def _running_provisioner(
 
     provisioner = Provisioner(fleet, after_work=after_work)
     maintenance = Maintenance(store, clock, holder=fleet.holder, held=lambda: provisioner.leases)
+    update_watch = UpdateWatch(
+        fleet, held=lambda: provisioner.leases, days=settings.service_update_days
+    )
     monitor = Monitor(fleet, provisioner, endpoints)
     gateway_counts = GatewayCollector()
     cloudwatch = CloudWatch(
@@ -262,6 +266,7 @@ async def _running_provisioner(
         asyncio.create_task(ReaderWatch(fleet, provisioner, endpoints).run()),
         asyncio.create_task(LogDelivery(fleet, held=lambda: provisioner.leases).run()),
         asyncio.create_task(maintenance.run()),
+        asyncio.create_task(update_watch.run()),
         asyncio.create_task(CertificateWatch(fleet, held=lambda: provisioner.leases).run()),
         asyncio.create_task(Notifier(store, clock, publisher_of(settings.sns_endpoint_url)).run()),
     ]
@@ -283,7 +288,7 @@ async def _running_provisioner(
             resetter=FleetReset(fleet, provisioner, endpoints),
             node_visits=NodeVisits(fleet),
             camera=FilmMaker(fleet, clock),
-            inventory=fleet.inventory,
+            inventory=lambda: fleet.inventory,
             collectors=(
                 NodeCollector(sampler),
                 ProvisionerCollector(provisioner, fleet),

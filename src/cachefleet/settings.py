@@ -83,6 +83,7 @@ class Settings(BaseSettings):
     )
     failover_timeout_s: Annotated[float, Field(ge=0.1, le=600)] = 1.0
     log_endpoint: str = "folder"
+    service_update_days: Annotated[int, Field(ge=0, le=3650)] | None = None
 
     @classmethod
     def settings_customise_sources(

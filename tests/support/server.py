@@ -33,6 +33,7 @@ from cachefleet.provisioner.reconciler.fleet import ADMIN_USER, command_prefix
 from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.store import Store
 from cachefleet.provisioner.state.tables import CacheNode
+from tests.support.forks import Process, start
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class Server:
         self.command = "serve"
         self.program: Sequence[str] = ("-m", "cachefleet")  # what Python is told to run
         self.url = ""
-        self._process: subprocess.Popen[str] | None = None
+        self._process: Process | None = None
         self._clients: list[Any] = []
 
     def __enter__(self) -> Self:
@@ -153,14 +154,11 @@ class Server:
         if self.command != "provisioner":
             words[1:1] = ["--port", "0"]
         with self._log_path.open("a") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, *self.program, *words],
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                env=environment,
-                cwd=self.data_dir.parent,  # where no settings file of a developer lies
-                start_new_session=True,
+            self._process = start(
+                [*self.program, *words],
+                folder=self.data_dir.parent,  # where no settings file of a developer lies
+                environment=environment,
+                err=log,
             )
 
     def stop(self) -> int:
