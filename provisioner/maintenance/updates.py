@@ -1,8 +1,9 @@
 """Finds service updates in what is there, offers them, and files those whose time has come.
 
 What is looked at: the engines on this machine (one may have been upgraded in its place), the
-processes of the nodes, the certificates. A look costs a few calls of the system; caches are judged
-anew only where one of these has changed since, or an action waits for a date or a window.
+processes of the nodes, the certificates. A look costs a few calls of the system; records are read
+once something has been done to a cache, and caches are judged anew only where one of these has
+changed since, or an action waits for a date or a window.
 """
 
 from __future__ import annotations
@@ -36,7 +37,12 @@ log = structlog.get_logger(__name__)
 LOOK_EVERY_S = 2.0  # at what has changed outside
 JUDGE_EVERY_S = 30.0  # dates and windows; these have 60 minutes at least
 KINDS = (ENGINE, AUTHORITY)
-SETTLED = (lifecycle.AVAILABLE,)
+ENDED = (
+    lifecycle.CREATE_FAILED,
+    lifecycle.INCOMPATIBLE_NETWORK,
+    lifecycle.RESTORE_FAILED,
+    lifecycle.DELETING,
+)
 EVERYTHING = Scope("", "")
 
 Held = Callable[[], Mapping[str, Lease]]
@@ -54,6 +60,9 @@ class UpdateWatch:
         self._traces = traces(fleet.settings.engines)
         self._candidate = self._traces
         self._hastens = False  # the next look has to be a whole one
+        self._stirred: Seen = ()  # what was when records were last read
+        self._work = 0
+        self._pending = False  # some cache could not be judged yet
 
     async def run(self) -> None:
         """Look again and again. A database that is away is asked at the next look."""
@@ -69,9 +78,20 @@ class UpdateWatch:
                 log.warning("updates_postponed", reason=str(error.orig))
             await asyncio.sleep(LOOK_EVERY_S)
 
+    def note_work(self) -> None:
+        """Take note that something was done to a cache, by which it may have other processes."""
+        self._work += 1
+
     async def look(self, *, whole: bool = True) -> None:
         """Look once; with *whole*, also at what depends on the time."""
         await self.refresh_inventory()
+        stirred = (self._work, self._traces, self._fleet.certificates.trust_stamp())
+        if not whole and stirred == self._stirred and not self._pending:
+            return
+        self._stirred = stirred
+        await self._look(whole=whole)
+
+    async def _look(self, *, whole: bool) -> None:
         held = dict(self._held())
         async with self._fleet.store.read(EVERYTHING) as tx:
             rows = (await tx.session.execute(select(CacheNode.subject_uid, CacheNode.uid))).all()
@@ -79,12 +99,17 @@ class UpdateWatch:
         nodes: dict[str, list[str]] = {}
         for subject, node in rows:
             nodes.setdefault(subject, []).append(node)
+        self._pending = False
         for uid in [uid for uid in self._seen if uid not in held]:
             del self._seen[uid]
         for uid, lease in held.items():
             seen = await self._evidence(sorted(nodes.get(uid, ())))
-            if (uid in open_ or self._seen.get(uid) != seen) and await self._judge(lease):
+            if uid not in open_ and self._seen.get(uid) == seen:
+                continue
+            if await self._judge(lease):
                 self._seen[uid] = seen
+            else:
+                self._pending = True
 
     async def refresh_inventory(self) -> None:
         """Find out anew what can be run here, once files have changed and then stood still.
@@ -113,7 +138,9 @@ class UpdateWatch:
         """Bring one subject's actions up to date; tell whether that is done with."""
         async with self._fleet.store.read(lease.scope) as tx:
             record = await load_subject(tx, lease)
-        if record is None or record.settings.status not in SETTLED:
+        if record is None or record.settings.status in ENDED:
+            return True
+        if record.settings.status != lifecycle.AVAILABLE:
             return False
         offers = {kind: await find_offer(kind, record, self._fleet) for kind in KINDS}
         try:

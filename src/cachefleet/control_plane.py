@@ -230,6 +230,7 @@ async def _running_provisioner(
     async def after_work() -> None:
         await endpoints.sync()
         maintenance.look()
+        update_watch.note_work()
 
     provisioner = Provisioner(fleet, after_work=after_work)
     maintenance = Maintenance(store, clock, holder=fleet.holder, held=lambda: provisioner.leases)

@@ -9,7 +9,6 @@ lifecycle tables. What an option is for is said here, because the settings only 
 from __future__ import annotations
 
 import argparse
-import enum
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -185,7 +184,7 @@ def update_action() -> str:
     return _diagram(table, first=updates.Status.NOT_APPLIED.value, last=None)
 
 
-def _diagram(table: Mapping[tuple[str, enum.StrEnum], str], *, first: str, last: str | None) -> str:
+def _diagram(table: Mapping[Any, str], *, first: str, last: str | None) -> str:
     states = list(
         dict.fromkeys(state for (start, _), end in table.items() for state in (start, end))
     )
