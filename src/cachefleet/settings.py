@@ -188,6 +188,7 @@ class Settings(BaseSettings):
         return ApiSettings(
             host=self.host,
             auth=self.auth,
+            master_key_path=self.master_key_path,
             enforce_security_groups=self.enforce_security_groups,
             account_id=self.account_id,
             default_region=self.default_region,

@@ -54,7 +54,7 @@ OPTIONS: Mapping[str, str] = {
     "tests of what happens at a limit.",
     "master_key_file": "The key that secrets are sealed with, instead of `master.key` in the data "
     "directory; made where there is none. Halves on several machines need the same one.",
-    "enforce_security_groups": "Let clients of Valkey and Redis OSS caches in only from where a "
+    "enforce_security_groups": "Let clients of caches in only from where a "
     "rule of their VPC security groups says so; see security.md.",
     "ec2_endpoint_url": "Where the rules of VPC security groups are read, in addition to those "
     "defined through `/v1`.",
