@@ -183,7 +183,7 @@ async def _copy(snapshot: Snapshot, original: Snapshot | None, lease: Lease, fle
 
 async def _export(snapshot: Snapshot, lease: Lease, fleet: Fleet) -> None:
     """Upload a shard after the other. What arrived before we died, or S3 did, is not sent again."""
-    place, handle = fleet.s3(lease.scope.region), CopyHandle()
+    place, handle = fleet.s3(lease.scope.home.region), CopyHandle()
     progress = Progress(snapshot.bytes_total)
 
     def work() -> None:
@@ -210,7 +210,7 @@ async def _export(snapshot: Snapshot, lease: Lease, fleet: Fleet) -> None:
 
 def withdraw_export(snapshot: Snapshot, fleet: Fleet) -> None:
     """Take back what was exported so far: one shard without the others is nobody's backup."""
-    place = fleet.s3(snapshot.region)
+    place = fleet.s3(snapshot.scope.home.region)
     for target in _targets(snapshot):
         withdraw(place, target, _mark(snapshot))
 

@@ -53,6 +53,7 @@ from cachefleet.provisioner.maintenance.certificates import CertificateWatch
 from cachefleet.provisioner.maintenance.names import NameDirectory
 from cachefleet.provisioner.maintenance.notifier import Notifier, publisher_of
 from cachefleet.provisioner.maintenance.scheduler import Maintenance
+from cachefleet.provisioner.maintenance.serverless import ServerlessGrowth
 from cachefleet.provisioner.maintenance.updates import UpdateWatch
 from cachefleet.provisioner.reconciler.ec2 import Ec2Rules
 from cachefleet.provisioner.reconciler.endpoints import GATEWAY_UID, Endpoints
@@ -267,6 +268,7 @@ async def _running_provisioner(
         asyncio.create_task(ReaderWatch(fleet, provisioner, endpoints).run()),
         asyncio.create_task(LogDelivery(fleet, held=lambda: provisioner.leases).run()),
         asyncio.create_task(maintenance.run()),
+        asyncio.create_task(ServerlessGrowth(fleet, held=lambda: provisioner.leases).run()),
         asyncio.create_task(update_watch.run()),
         asyncio.create_task(CertificateWatch(fleet, held=lambda: provisioner.leases).run()),
         asyncio.create_task(Notifier(store, clock, publisher_of(settings.sns_endpoint_url)).run()),
