@@ -156,6 +156,7 @@ class EngineBinary:
     detail: str
     directives: frozenset[str] = field(default=frozenset(), repr=False)
     commands: frozenset[str] = field(default=frozenset(), repr=False)
+    write_commands: frozenset[str] = field(default=frozenset(), repr=False)
 
     @property
     def version_text(self) -> str:

@@ -33,10 +33,13 @@ async def create_global_replication_group(ctx: RequestContext, params: Params) -
     async with ctx.begin() as tx:
         group = await tx.get(ReplicationGroup, params["PrimaryReplicationGroupId"], lock=True)
         checks.check_primary(ctx.catalog, group)
-        if group.cluster_enabled:
-            raise not_built("Global datastores with cluster mode enabled are not built yet.")
-        if group.transit_encryption_enabled:
-            raise not_built("Global datastores with encryption in transit are not built yet.")
+        if group.cluster_mode == "compatible":
+            raise wrong_value("Global replication group is not supported in compatible mode.")
+        if group.transit_encryption_enabled and not group.cluster_enabled:
+            raise not_built(
+                "Global datastores with encryption in transit and without cluster mode are not "
+                "built yet."
+            )
         row = GlobalGroup(
             uid=ids.new_uid(),
             account=ctx.account,

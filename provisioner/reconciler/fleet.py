@@ -12,6 +12,7 @@ from typing import Protocol
 
 from cachefleet.engine.catalog import Catalog
 from cachefleet.engine.discovery import Inventory
+from cachefleet.engine.feed.control import LinkStatus
 from cachefleet.engine.memcached.adapter import MemcachedAdapter
 from cachefleet.engine.types import Endpoint, Engine
 from cachefleet.engine.valkey.adapter import ValkeyAdapter
@@ -56,6 +57,28 @@ def command_prefix(node: CacheNode) -> str:
     return hashlib.sha256(f"commands:{node.admin_secret}".encode()).hexdigest()[:16]
 
 
+class FeedPort(Protocol):
+    """Has the shards of secondaries in cluster mode fed."""
+
+    async def sync(self) -> None:
+        """Make what is fed agree with the record."""
+        ...
+
+    async def status(self) -> dict[str, LinkStatus]:
+        """Return what each link is at, by token; empty where nothing answers."""
+        ...
+
+
+class NoFeeds:
+    """Feeds nothing: for fleets without global datastores."""
+
+    async def sync(self) -> None:
+        return
+
+    async def status(self) -> dict[str, LinkStatus]:
+        return {}
+
+
 class AdmissionRules(Protocol):
     """Says from where each cache may be reached."""
 
@@ -77,6 +100,7 @@ class Fleet:
     holder: str
     # Makes the gateway agree with the record; called with a subject that has just settled.
     sync_endpoints: SyncEndpoints = field(default=no_endpoints)
+    feeds: FeedPort = field(default_factory=NoFeeds)
     # Set where security groups are enforced: all clients come through the gateway then.
     security_groups: AdmissionRules | None = None
     # The nodes that serve as far as we know: whose silence or end is news.

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -21,8 +22,17 @@ from cachefleet.engine.errors import CommandRefused, NodeUnreachable
 from cachefleet.engine.types import NodeRole
 from cachefleet.provisioner.planning.global_groups import MemberView, stand
 from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.global_failover import (
+    Starts,
+    caught_up,
+    give_rights,
+    primaries_of,
+    standing,
+    writes_held,
+)
 from cachefleet.provisioner.reconciler.modify import COLUMNS, GROUP_COLUMNS
 from cachefleet.provisioner.reconciler.outcomes import Done, Outcome, Requeue
+from cachefleet.provisioner.reconciler.records import is_fed
 from cachefleet.provisioner.state import global_groups, leases, lifecycle
 from cachefleet.provisioner.state.global_tables import GlobalGroup, GlobalMember
 from cachefleet.provisioner.state.leases import Lease
@@ -50,6 +60,7 @@ POLL_S = 0.005  # clients of the old primary wait for what is polled
 HELD_MS_MAX = 10_000
 CATCH_UP_TIMEOUT_S = 4.0
 TAKE_OVER_TIMEOUT_S = 5.0
+PATIENCE_S = 10.0  # with a region that is to lead and has not caught up
 
 FAILOVER, DISASSOCIATE, DELETE, MODIFY = "failover", "disassociate", "delete", "modify"
 
@@ -61,6 +72,11 @@ class World:
     lease: Lease
     row: GlobalGroup
     groups: Mapping[str, ReplicationGroup]
+    asked_at: datetime
+
+    def is_due(self, fleet: Fleet) -> bool:
+        """Tell whether what was asked for has waited long enough for others to catch up."""
+        return (fleet.clock.now() - self.asked_at).total_seconds() > PATIENCE_S
 
     @property
     def members(self) -> list[GlobalMember]:
@@ -69,7 +85,7 @@ class World:
 
 async def settle_global(operation: Operation, lease: Lease, fleet: Fleet) -> Outcome:
     """Do the next thing that is pending; available again once nothing is on its way."""
-    world = await _load(lease, fleet)
+    world = await _load(lease, fleet, operation.created_at)
     if world is None:
         return Done("it is gone")
     act = ACTS.get(world.row.pending.get("action", ""))
@@ -79,20 +95,20 @@ async def settle_global(operation: Operation, lease: Lease, fleet: Fleet) -> Out
         return Requeue(after_s=LOOK_EVERY_S, reason=str(error))
     if waiting is not None:
         return Requeue(after_s=LOOK_EVERY_S, reason=waiting)
-    return await _conclude(lease, fleet)
+    return await _conclude(lease, fleet, operation.created_at)
 
 
-async def _load(lease: Lease, fleet: Fleet) -> World | None:
+async def _load(lease: Lease, fleet: Fleet, asked_at: datetime) -> World | None:
     async with fleet.store.read(lease.scope) as tx:
         row = await tx.session.get(GlobalGroup, lease.subject_uid)
         if row is None:
             return None
-        return World(lease, row, await global_groups.groups_of(tx, row))
+        return World(lease, row, await global_groups.groups_of(tx, row), asked_at)
 
 
-async def _conclude(lease: Lease, fleet: Fleet) -> Outcome:
+async def _conclude(lease: Lease, fleet: Fleet, asked_at: datetime) -> Outcome:
     """Write the status that the members make, if none of them is on its way."""
-    world = await _load(lease, fleet)
+    world = await _load(lease, fleet, asked_at)
     if world is None:
         return Done("it is gone")
     standing = stand(
@@ -110,6 +126,8 @@ async def _conclude(lease: Lease, fleet: Fleet) -> Outcome:
     )
     if standing.status is None:
         return Requeue(after_s=LOOK_EVERY_S, reason="a member is on its way")
+    if (behind := await _behind(world, fleet)) is not None:
+        return Requeue(after_s=LOOK_EVERY_S, reason=f"{behind} is yet to get its data")
     for uid in standing.left & world.groups.keys():
         await _change(world.groups[uid], fleet, _let_go, settles=False)
     async with fleet.store.begin(lease.scope) as tx:
@@ -124,6 +142,27 @@ async def _conclude(lease: Lease, fleet: Fleet) -> Outcome:
     return Done("it agrees with its record")
 
 
+async def _behind(world: World, fleet: Fleet) -> str | None:
+    """Return who is not brought what is new, while the region that leads is there to bring it."""
+    for group in world.groups.values():
+        if is_fed(group) and group.status == lifecycle.AVAILABLE:
+            status = await fleet.feeds.status()
+            tokens = [s.feed["token"] for s in group.node_groups if s.feed is not None]
+            if not all(token in status and status[token].streaming for token in tokens):
+                source = next((s.feed for s in group.node_groups if s.feed), None)
+                leads = world.groups.get(source["group"]) if source else None
+                if await _is_there(leads, fleet):
+                    return group.name
+    return None
+
+
+async def _is_there(group: ReplicationGroup | None, fleet: Fleet) -> bool:
+    """Tell whether every shard of *group* has a primary that runs."""
+    nodes = primaries_of(group)
+    running = [await fleet.driver.find(node.uid) is not None for node in nodes.values()]
+    return group is not None and len(nodes) == len(group.node_groups) and all(running)
+
+
 # -- acts: each returns what it waits for, or None when it is done -------------------------------
 
 
@@ -133,6 +172,59 @@ async def _fail_over(world: World, fleet: Fleet) -> str | None:
         return None
     others = [group for uid, group in world.groups.items() if uid != target.uid]
     old = next((g for g in others if g.global_role == global_groups.PRIMARY), None)
+    if target.cluster_enabled:
+        waiting = await _fail_over_fed(world, target, others, old, fleet)
+        if waiting is not None:
+            return waiting
+    else:
+        await _fail_over_chained(target, others, old, fleet)
+    async with fleet.store.begin(world.lease.scope) as tx:
+        row = await _row(tx, world.lease, fleet)
+        for member in row.members:
+            leads = member.group_uid == target.uid
+            member.role = global_groups.PRIMARY if leads else global_groups.SECONDARY
+    log.warning("global_failover_ended", name=world.row.name, primary=target.region)
+    return None
+
+
+async def _fail_over_fed(
+    world: World,
+    target: ReplicationGroup,
+    others: Sequence[ReplicationGroup],
+    old: ReplicationGroup | None,
+    fleet: Fleet,
+) -> str | None:
+    followers = [group for group in others if group is not old]
+    async with writes_held(old, fleet) as offsets:
+        starts: Starts = {}
+        whole: frozenset[str] = frozenset()
+        if offsets:
+            whole = await caught_up([target, *followers], offsets, fleet)
+            if target.uid not in whole and not world.is_due(fleet):
+                return "the region that is to lead has not caught up"
+        if len(offsets) == len(primaries_of(target)) and target.uid in whole:
+            # All of the old region has been brought: it goes on from here.
+            starts = await standing(target, fleet)
+        for group in others:
+            source = group.node_groups[0].feed
+            if source is None or source["group"] != target.uid:
+                begins = starts if group is old or group.uid in whole else {}
+                await _change(group, fleet, lambda g, b=begins: _be_fed(g, target, b))  # type: ignore[misc]
+        if old is not None:
+            await give_rights(old, fleet, lost_is_fine=True)
+        if target.global_role != global_groups.PRIMARY:
+            await _change(target, fleet, _take_lead)
+        await fleet.feeds.sync()
+        await give_rights(target, fleet, lost_is_fine=False)
+    return None
+
+
+async def _fail_over_chained(
+    target: ReplicationGroup,
+    others: Sequence[ReplicationGroup],
+    old: ReplicationGroup | None,
+    fleet: Fleet,
+) -> None:
     async with _held_back(old, target, fleet):
         if _follows(target):
             await _change(target, fleet, _take_lead)
@@ -149,13 +241,6 @@ async def _fail_over(world: World, fleet: Fleet) -> str | None:
                 await _change(group, fleet, lambda fresh: _follow(fresh, endpoint))
         if old is not None:
             await _until_follows(old, fleet)
-    async with fleet.store.begin(world.lease.scope) as tx:
-        row = await _row(tx, world.lease, fleet)
-        for member in row.members:
-            leads = member.group_uid == target.uid
-            member.role = global_groups.PRIMARY if leads else global_groups.SECONDARY
-    log.warning("global_failover_ended", name=world.row.name, primary=target.region)
-    return None
 
 
 async def _disassociate(world: World, fleet: Fleet) -> str | None:
@@ -260,6 +345,13 @@ def _take_lead(group: ReplicationGroup) -> None:
 
 def _follow(group: ReplicationGroup, endpoint: tuple[str, int]) -> None:
     global_groups.follow(group, endpoint)
+    group.global_role = global_groups.SECONDARY
+
+
+def _be_fed(
+    group: ReplicationGroup, primary: ReplicationGroup, starts: global_groups.Starts
+) -> None:
+    global_groups.follow_by_feed(group, primary, starts)
     group.global_role = global_groups.SECONDARY
 
 

@@ -147,8 +147,26 @@ def follow(group: ReplicationGroup, endpoint: tuple[str, int]) -> None:
         shard.upstream = {"host": endpoint[0], "port": endpoint[1], "outside": False}
 
 
+Starts = Mapping[str, Mapping[str, Any]]  # by NodeGroupId: {"replication_id", "offset"}
+
+
+def follow_by_feed(
+    group: ReplicationGroup, primary: ReplicationGroup, starts: Starts = MappingProxyType({})
+) -> None:
+    """Have every shard of *group*, in cluster mode, be fed from the one of *primary* that has its
+    slots. *starts* are places of those streams whose data *group* has already.
+    """
+    for shard in group.node_groups:
+        shard.feed = {
+            "group": primary.uid,
+            "shard": shard.node_group_id,
+            "token": new_uid(),
+            "start": dict(starts[shard.node_group_id]) if shard.node_group_id in starts else None,
+        }
+
+
 def lead(group: ReplicationGroup) -> None:
     """Have every shard of *group* lead, from its next settling on."""
     shards: list[NodeGroup] = group.node_groups
     for shard in shards:
-        shard.upstream = None
+        shard.upstream = shard.feed = None
