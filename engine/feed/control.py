@@ -81,8 +81,8 @@ class ControlServer:
                     return
                 writer.write(json.dumps(await self._answer(line)).encode() + b"\n")
                 await writer.drain()
-        except (OSError, ValueError, TimeoutError):
-            return  # they left, or said nothing that is a request
+        except (OSError, ValueError, TimeoutError, asyncio.CancelledError):
+            return  # they left, or said nothing that is a request; or we end
         finally:
             self._clients -= 1
             writer.close()
