@@ -63,6 +63,7 @@ TAKE_OVER_TIMEOUT_S = 5.0
 PATIENCE_S = 10.0  # with a region that is to lead and has not caught up
 
 FAILOVER, DISASSOCIATE, DELETE, MODIFY = "failover", "disassociate", "delete", "modify"
+RESHARD = "reshard"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,10 @@ class World:
     def is_due(self, fleet: Fleet) -> bool:
         """Tell whether what was asked for has waited long enough for others to catch up."""
         return (fleet.clock.now() - self.asked_at).total_seconds() > PATIENCE_S
+
+    @property
+    def primary(self) -> ReplicationGroup | None:
+        return self.groups.get(global_groups.primary_of(self.row).group_uid)
 
     @property
     def members(self) -> list[GlobalMember]:
@@ -147,12 +152,10 @@ async def _behind(world: World, fleet: Fleet) -> str | None:
     for group in world.groups.values():
         if is_fed(group) and group.status == lifecycle.AVAILABLE:
             status = await fleet.feeds.status()
-            tokens = [s.feed["token"] for s in group.node_groups if s.feed is not None]
-            if not all(token in status and status[token].streaming for token in tokens):
-                source = next((s.feed for s in group.node_groups if s.feed), None)
-                leads = world.groups.get(source["group"]) if source else None
-                if await _is_there(leads, fleet):
-                    return group.name
+            tokens = [s.feed["token"] if s.feed else "" for s in group.node_groups]
+            whole = all(token in status and status[token].streaming for token in tokens)
+            if not whole and await _is_there(world.primary, fleet):
+                return group.name
     return None
 
 
@@ -301,11 +304,93 @@ async def _modify(world: World, fleet: Fleet) -> str | None:
     return None
 
 
+async def _reshard(world: World, fleet: Fleet) -> str | None:
+    """Give the primary other shards, then the others the same, slot for slot.
+
+    No feed runs meanwhile: what it brought to a shard could belong to another by then. The regions
+    that follow stay behind until it is done, and get a new copy.
+    """
+    primary = world.primary
+    if primary is None:
+        return None
+    followers = [group for group in world.groups.values() if group is not primary]
+    if not world.row.pending.get("suspended"):
+        for group in followers:
+            await _change(group, fleet, global_groups.suspend_feeds, settles=False)
+        await fleet.feeds.sync()
+        await _note(world, fleet, {"suspended": True})
+        return "feeds are suspended"
+    filed = int(world.row.pending.get("filed", 0))
+    if not filed:
+        pending = world.row.pending
+        await _file_reshard(world, primary, fleet, remove=pending["remove"], layout=None)
+        return "the primary's shards are to be changed"
+    for group in (primary, *followers):
+        if group.status != lifecycle.AVAILABLE:
+            return f"{group.name} in {group.region} is being changed"
+    layout = {shard.node_group_id: shard.slots for shard in primary.node_groups}
+    for group in followers:
+        has = {shard.node_group_id: shard.slots for shard in group.node_groups}
+        if has != layout:
+            await _file_reshard(
+                world, group, fleet, remove=sorted(has.keys() - layout.keys()), layout=layout
+            )
+            return f"the shards of {group.name} in {group.region} are to be changed"
+    for group in followers:
+        if any(shard.feed is None for shard in group.node_groups):
+            await _change(
+                group, fleet, lambda g: global_groups.follow_by_feed(g, primary), settles=False
+            )
+    await fleet.feeds.sync()
+    return None
+
+
+async def _file_reshard(
+    world: World,
+    group: ReplicationGroup,
+    fleet: Fleet,
+    *,
+    remove: Sequence[str],
+    layout: Mapping[str, str] | None,
+) -> None:
+    """Add the shards that *group* lacks and file the move of slots, once for each time it is due.
+
+    A layout is what to end with; without one the shards get equal shares, and all that were planned
+    are added.
+    """
+    async with fleet.store.begin(group.scope) as tx:
+        row = await _row(tx, world.lease, fleet)
+        fresh = await tx.session.get(ReplicationGroup, group.uid, with_for_update=True)
+        if fresh is None:
+            return
+        plans = row.pending["plans"].get(group.uid, ())
+        added = global_groups.add_shards(
+            fresh, plans, only=None if layout is None else layout.keys(), now=tx.now
+        )
+        lifecycle.fire(fresh, Event.MODIFY)
+        fresh.pending = {
+            **fresh.pending,
+            "Resharding": {"SlotMigration": {"ProgressPercentage": 0.0}},
+        }
+        payload: dict[str, Any] = {"remove": list(remove), "add": added}
+        if layout is not None:
+            payload["layout"] = dict(layout)
+        tx.enqueue(OperationKind.RESHARD, subject_uid=fresh.uid, payload=payload)
+        row.pending = {**row.pending, "filed": int(row.pending.get("filed", 0)) + 1}
+
+
+async def _note(world: World, fleet: Fleet, progress: Mapping[str, Any]) -> None:
+    async with fleet.store.begin(world.lease.scope) as tx:
+        row = await _row(tx, world.lease, fleet)
+        row.pending = {**row.pending, **progress}
+
+
 ACTS: Mapping[str, Callable[[World, Fleet], Awaitable[str | None]]] = {
     FAILOVER: _fail_over,
     DISASSOCIATE: _disassociate,
     DELETE: _delete,
     MODIFY: _modify,
+    RESHARD: _reshard,
 }
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import select
 
+from cachefleet.engine.types import NodeRole
 from cachefleet.provisioner.state.errors import NotFound
 from cachefleet.provisioner.state.global_tables import GlobalGroup, GlobalMember
 from cachefleet.provisioner.state.ids import new_uid
+from cachefleet.provisioner.state.layout import NodePlan, ShardPlan
+from cachefleet.provisioner.state.members import add_member, new_node_group
 from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.store import Transaction
 from cachefleet.provisioner.state.tables import (
@@ -163,6 +167,38 @@ def follow_by_feed(
             "token": new_uid(),
             "start": dict(starts[shard.node_group_id]) if shard.node_group_id in starts else None,
         }
+
+
+def suspend_feeds(group: ReplicationGroup) -> None:
+    """Have no shard of a secondary fed; it stays one, and nobody may write to it."""
+    for shard in group.node_groups:
+        shard.feed = None
+
+
+def add_shards(
+    group: ReplicationGroup,
+    plans: Sequence[Mapping[str, Any]],
+    *,
+    only: Collection[str] | None,
+    now: datetime,
+) -> list[str]:
+    """Add the planned shards that *group* lacks, of those *only*; return which were added."""
+    present = {shard.node_group_id for shard in group.node_groups}
+    added = []
+    for plan in plans:
+        name = plan["node_group_id"]
+        if name in present or (only is not None and name not in only):
+            continue
+        nodes = tuple(
+            NodePlan(member_name=n["member_name"], role=NodeRole(n["role"]), zone=n["zone"])
+            for n in plan["nodes"]
+        )
+        shard = new_node_group(ShardPlan(node_group_id=name, slots="", nodes=nodes))
+        group.node_groups.append(shard)
+        for node in nodes:
+            add_member(group, shard, node, now=now)
+        added.append(name)
+    return added
 
 
 def lead(group: ReplicationGroup) -> None:

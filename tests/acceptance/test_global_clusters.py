@@ -144,6 +144,11 @@ class Counter(threading.Thread):
         return {f"n:{number}": str(number) for number in self.taken}
 
 
+def writes_on(counter: Counter) -> None:
+    before = len(counter.taken)
+    wait_until(lambda: len(counter.taken) > before + 50, what="it writes on")
+
+
 def refuses_writes(pair: Pair, region: str) -> None:
     with pair.cluster(region) as client:
         with pytest.raises(redis.ReadOnlyError, match="against a read only replica"):
@@ -179,8 +184,7 @@ def test_a_region_is_fed_leads_and_leaves(server: Server) -> None:
     wait_until(lambda: len(counter.taken) > 100, what="it writes")
     pair.fail_over(THERE)
     pair.becomes("available")
-    before = len(counter.taken)
-    wait_until(lambda: len(counter.taken) > before + 100, what="it writes on")
+    writes_on(counter)
     taken = counter.stop()
     assert pair.roles() == {HERE: "SECONDARY", THERE: "PRIMARY"}
     assert pair.values(THERE, [*taken]) == taken
@@ -212,11 +216,9 @@ def test_losses_anywhere_are_survived(server: Server) -> None:
     killed = [f"{pair.near_name}-0001-001", f"{pair.far_name}-0002-001"]
     for member in killed:
         os.kill(pid_of(server, member), signal.SIGKILL)
-        before = len(counter.taken)
-        wait_until(lambda b=before: len(counter.taken) > b + 50, what="it writes on")
+        writes_on(counter)
     os.kill(feed_pid(server), signal.SIGKILL)
-    before = len(counter.taken)
-    wait_until(lambda: len(counter.taken) > before + 50, what="it writes on")
+    writes_on(counter)
     taken = counter.stop()
     with pair.cluster(HERE) as client:
         # What a lost primary took and its replica had not is lost as within any region.
@@ -236,3 +238,40 @@ def test_losses_anywhere_are_survived(server: Server) -> None:
 def sum_of(client: RedisCluster) -> int:
     found: Any = client.dbsize(target_nodes=RedisCluster.PRIMARIES)
     return int(found)
+
+
+def shards_of(pair: Pair, region: str) -> dict[str, str]:
+    """Return the slots of each shard as the engines have them."""
+    client, name = (pair.near, pair.near_name) if region == HERE else (pair.far, pair.far_name)
+    return {shard["NodeGroupId"]: shard["Slots"] for shard in group_of(client, name)["NodeGroups"]}
+
+
+def test_regions_are_resharded_alike(server: Server) -> None:
+    pair = Pair(server, "shards")
+    pair.join()
+    first = {f"k:{number}": str(number) for number in range(KEYS)}
+    with pair.cluster(HERE) as client:
+        client.mset_nonatomic(first)
+    counter = Counter(pair)
+    counter.start()
+    pair.far.increase_node_groups_in_global_replication_group(
+        GlobalReplicationGroupId=pair.name, NodeGroupCount=3, ApplyImmediately=True
+    )
+    assert len(pair.becomes("available")["GlobalNodeGroups"]) == 3
+    assert shards_of(pair, HERE) == shards_of(pair, THERE)
+    writes_on(counter)
+    pair.near.decrease_node_groups_in_global_replication_group(
+        GlobalReplicationGroupId=pair.name,
+        NodeGroupCount=2,
+        GlobalNodeGroupsToRemove=[f"{pair.name}-0001"],
+        ApplyImmediately=True,
+    )
+    shown = pair.becomes("available")["GlobalNodeGroups"]
+    assert [one["GlobalNodeGroupId"][-4:] for one in shown] == ["0002", "0003"]
+    assert shards_of(pair, HERE) == shards_of(pair, THERE)
+    writes_on(counter)
+    taken = counter.stop()
+    assert pair.values(HERE, [*taken]) == taken
+    pair.arrives(THERE, taken)
+    pair.arrives(THERE, first)
+    refuses_writes(pair, THERE)
