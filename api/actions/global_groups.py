@@ -15,7 +15,7 @@ from cachefleet.api.context import RequestContext
 from cachefleet.api.pagination import window
 from cachefleet.api.registry import Params, Result, action
 from cachefleet.api.validation import global_groups as checks
-from cachefleet.api.validation.refusals import not_built, wrong_value
+from cachefleet.api.validation.refusals import wrong_value
 from cachefleet.api.views.global_groups import global_group_view
 from cachefleet.provisioner.state import global_groups, ids, lifecycle, parameter_groups
 from cachefleet.provisioner.state.global_tables import GlobalGroup, GlobalMember
@@ -35,11 +35,6 @@ async def create_global_replication_group(ctx: RequestContext, params: Params) -
         checks.check_primary(ctx.catalog, group)
         if group.cluster_mode == "compatible":
             raise wrong_value("Global replication group is not supported in compatible mode.")
-        if group.transit_encryption_enabled and not group.cluster_enabled:
-            raise not_built(
-                "Global datastores with encryption in transit and without cluster mode are not "
-                "built yet."
-            )
         row = GlobalGroup(
             uid=ids.new_uid(),
             account=ctx.account,

@@ -46,7 +46,7 @@ async def inherit(ctx: RequestContext, params: Params) -> tuple[dict[str, Any], 
         checks.check_room(ctx.catalog, row, ctx.region)
         groups = await global_groups.groups_of(tx, row)
         primary = groups[global_groups.primary_of(row).group_uid]
-        endpoint = await global_groups.primary_endpoint(tx, primary)
+        endpoint = await global_groups.lead_address(tx, primary)
         if endpoint is None and not primary.cluster_enabled:
             raise IllegalTransition(row.resource, row.name, row.status, "join")
     parameters = await _parameters(ctx, primary)

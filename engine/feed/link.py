@@ -37,6 +37,7 @@ IN_FLIGHT_BYTES_MAX = 8 << 20
 REPLY_TIMEOUT_S = 30.0  # a target that owes a reply for this long hangs
 ACK_EVERY_S = 1.0
 MARK_EVERY_S = 0.2
+PEAKS_S = 15  # as long as from one measurement of the fleet to the next
 RETRY_S_MIN, RETRY_S_MAX = 0.02, 2.0
 SOURCE_SILENCE_S_MAX = 60.0  # a primary says something every ten seconds
 # The target has taken nothing of what it answers so: it is to be another node, or not yet.
@@ -87,7 +88,7 @@ class FeedLink:
         self._history: str | None = None  # the source's, of which ``applied`` is a place
         self.applied = -1
         self._run_id: str | None = None  # of the target that is certainly at ``applied``
-        self._lag_max_s = 0.0
+        self._peaks_s: dict[int, float] = {}  # the longest lag, by second
         self._behind_since_s = clock()
         self._stream: CommandStream | None = None
         self._database = 0
@@ -105,10 +106,16 @@ class FeedLink:
             return 0.0
         return self._clock() - self._in_flight[0].received_at_s
 
-    def take_lag_max_s(self) -> float:
-        """Return the longest lag since the last call."""
-        found, self._lag_max_s = max(self._lag_max_s, self.lag_s()), 0.0
-        return found
+    def lag_max_s(self) -> float:
+        """Return the longest lag of the last quarter of a minute."""
+        return max([self.lag_s(), *self._peaks_s.values()])
+
+    def _note_lag(self, now_s: float, lag_s: float) -> None:
+        second = int(now_s)
+        if second not in self._peaks_s:
+            for old in [one for one in self._peaks_s if one <= second - PEAKS_S]:
+                del self._peaks_s[old]
+        self._peaks_s[second] = max(self._peaks_s.get(second, 0.0), lag_s)
 
     # -- the loop ------------------------------------------------------------------------------
 
@@ -290,7 +297,7 @@ class FeedLink:
             self.applied = done.sending.end
             self.commands += done.sending.replies
             self._in_flight_bytes -= len(done.sending.raw)
-            self._lag_max_s = max(self._lag_max_s, now_s - done.received_at_s)
+            self._note_lag(now_s, now_s - done.received_at_s)
         if self._in_flight_bytes <= IN_FLIGHT_BYTES_MAX:
             self._room.set()
 

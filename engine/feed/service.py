@@ -69,7 +69,7 @@ class FeedService:
             await asyncio.gather(task, return_exceptions=True)
 
     def status(self) -> list[dict[str, Any]]:
-        """Return what each link is at; the longest lag is that since the last call."""
+        """Return what each link is at; the longest lag is that of the last 15 seconds."""
         return [
             {
                 "token": link.link.token,
@@ -80,7 +80,7 @@ class FeedService:
                 "commands": link.commands,
                 "copies": link.copies,
                 "lag_s": round(link.lag_s(), 6),
-                "lag_max_s": round(link.take_lag_max_s(), 6),
+                "lag_max_s": round(link.lag_max_s(), 6),
             }
             for link in self._links.values()
         ]

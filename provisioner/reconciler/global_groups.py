@@ -233,7 +233,7 @@ async def _fail_over_chained(
             await _change(target, fleet, _take_lead)
         await _until_leads(target, fleet)
         async with fleet.store.read(target.scope) as tx:
-            endpoint = await global_groups.primary_endpoint(tx, target)
+            endpoint = await global_groups.lead_address(tx, target)
         assert endpoint is not None, "a group that leads has an endpoint"
         for group in others:
             if (

@@ -47,6 +47,7 @@ from cachefleet.provisioner.reconciler.outcomes import Done, GiveUp, Outcome, Re
 from cachefleet.provisioner.reconciler.places import NoMemoryDirectory, forget_sealed
 from cachefleet.provisioner.reconciler.reconfigure import ValuesRefused, reconfigure
 from cachefleet.provisioner.reconciler.records import SubjectRecord, load_subject
+from cachefleet.provisioner.reconciler.regions import lead_followers
 from cachefleet.provisioner.reconciler.renew import end_rebooting, renew
 from cachefleet.provisioner.reconciler.sealing import SealedData, ensure_key
 from cachefleet.provisioner.reconciler.secure import cut_plain, refresh_certificates
@@ -122,6 +123,7 @@ async def settle(
     await fleet.sync_endpoints(lease.subject_uid)
     await _retire(record.retiring_nodes, fleet)
     await conclude(record, fleet, operation_id=operation_id)
+    await lead_followers(record, fleet)
     drop_files(record, fleet)
     if any(node.recovering for node in record.nodes):
         reached(Milestone.CONCLUDED)

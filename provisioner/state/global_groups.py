@@ -110,8 +110,18 @@ async def groups_of(tx: Transaction, row: GlobalGroup) -> dict[str, ReplicationG
     return {group.uid: group for group in (await tx.session.scalars(query)).unique().all()}
 
 
-async def primary_endpoint(tx: Transaction, group: ReplicationGroup) -> tuple[str, int] | None:
-    """Return where the group's primary is reached, whichever node that is."""
+async def lead_address(tx: Transaction, group: ReplicationGroup) -> tuple[str, int] | None:
+    """Return where other regions follow a group without cluster mode.
+
+    That is its primary endpoint, whichever node is behind it; where the gateway has that, the
+    engine of the node that is primary now. None where there is nothing to follow so.
+    """
+    if group.cluster_enabled:
+        return None
+    for shard in group.node_groups:
+        for node in shard.nodes:
+            if node.role == NodeRole.PRIMARY and node.engine_port is not None and node.host:
+                return node.host, node.replication_port or node.engine_port
     query = select(EndpointAddress).where(
         EndpointAddress.subject_uid == group.uid, EndpointAddress.kind == "primary"
     )
