@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import hashlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -116,6 +117,7 @@ class Fleet:
     ending: set[str] = field(default_factory=set)
     # Where logs are delivered.
     destinations: Destinations = field(init=False)
+    _rights: dict[str, asyncio.Lock] = field(default_factory=dict)
     _valkey: dict[str, ValkeyAdapter] = field(default_factory=dict)
     _memcached: dict[str, MemcachedAdapter] = field(default_factory=dict)
 
@@ -123,6 +125,13 @@ class Fleet:
         self.destinations = Destinations(
             endpoint=self.settings.log_endpoint, folder=self.settings.data_dir / LOGS_FOLDER
         )
+
+    @contextlib.asynccontextmanager
+    async def giving_rights(self, subject_uid: str) -> AsyncIterator[None]:
+        """Be the only one, while the block lasts, who gives users of a subject their rights."""
+        lock = self._rights.setdefault(subject_uid, asyncio.Lock())
+        async with lock:
+            yield
 
     @functools.cached_property
     def certificates(self) -> Certificates:

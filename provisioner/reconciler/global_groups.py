@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -30,22 +29,21 @@ from cachefleet.provisioner.reconciler.global_failover import (
     standing,
     writes_held,
 )
+from cachefleet.provisioner.reconciler.global_resharding import reshard_regions
+from cachefleet.provisioner.reconciler.global_world import World, change, load_world, row_of
+from cachefleet.provisioner.reconciler.milestones import Milestone, reached
 from cachefleet.provisioner.reconciler.modify import COLUMNS, GROUP_COLUMNS
 from cachefleet.provisioner.reconciler.outcomes import Done, Outcome, Requeue
 from cachefleet.provisioner.reconciler.records import is_fed
-from cachefleet.provisioner.state import global_groups, leases, lifecycle
-from cachefleet.provisioner.state.global_tables import GlobalGroup, GlobalMember
+from cachefleet.provisioner.state import global_groups, lifecycle
 from cachefleet.provisioner.state.leases import Lease
-from cachefleet.provisioner.state.lifecycle import Event
 from cachefleet.provisioner.state.operations import (
     OperationKind,
     OperationState,
     finish,
     open_operations,
 )
-from cachefleet.provisioner.state.store import Transaction
 from cachefleet.provisioner.state.tables import (
-    CacheCluster,
     CacheNode,
     Operation,
     ReplicationGroup,
@@ -60,37 +58,14 @@ POLL_S = 0.005  # clients of the old primary wait for what is polled
 HELD_MS_MAX = 10_000
 CATCH_UP_TIMEOUT_S = 4.0
 TAKE_OVER_TIMEOUT_S = 5.0
-PATIENCE_S = 10.0  # with a region that is to lead and has not caught up
 
 FAILOVER, DISASSOCIATE, DELETE, MODIFY = "failover", "disassociate", "delete", "modify"
 RESHARD = "reshard"
 
 
-@dataclass(frozen=True, slots=True)
-class World:
-    """A global datastore as it is recorded now, with the groups of its members by uid."""
-
-    lease: Lease
-    row: GlobalGroup
-    groups: Mapping[str, ReplicationGroup]
-    asked_at: datetime
-
-    def is_due(self, fleet: Fleet) -> bool:
-        """Tell whether what was asked for has waited long enough for others to catch up."""
-        return (fleet.clock.now() - self.asked_at).total_seconds() > PATIENCE_S
-
-    @property
-    def primary(self) -> ReplicationGroup | None:
-        return self.groups.get(global_groups.primary_of(self.row).group_uid)
-
-    @property
-    def members(self) -> list[GlobalMember]:
-        return self.row.members
-
-
 async def settle_global(operation: Operation, lease: Lease, fleet: Fleet) -> Outcome:
     """Do the next thing that is pending; available again once nothing is on its way."""
-    world = await _load(lease, fleet, operation.created_at)
+    world = await load_world(lease, fleet, operation.created_at)
     if world is None:
         return Done("it is gone")
     act = ACTS.get(world.row.pending.get("action", ""))
@@ -103,17 +78,9 @@ async def settle_global(operation: Operation, lease: Lease, fleet: Fleet) -> Out
     return await _conclude(lease, fleet, operation.created_at)
 
 
-async def _load(lease: Lease, fleet: Fleet, asked_at: datetime) -> World | None:
-    async with fleet.store.read(lease.scope) as tx:
-        row = await tx.session.get(GlobalGroup, lease.subject_uid)
-        if row is None:
-            return None
-        return World(lease, row, await global_groups.groups_of(tx, row), asked_at)
-
-
 async def _conclude(lease: Lease, fleet: Fleet, asked_at: datetime) -> Outcome:
     """Write the status that the members make, if none of them is on its way."""
-    world = await _load(lease, fleet, asked_at)
+    world = await load_world(lease, fleet, asked_at)
     if world is None:
         return Done("it is gone")
     standing = stand(
@@ -134,9 +101,9 @@ async def _conclude(lease: Lease, fleet: Fleet, asked_at: datetime) -> Outcome:
     if (behind := await _behind(world, fleet)) is not None:
         return Requeue(after_s=LOOK_EVERY_S, reason=f"{behind} is yet to get its data")
     for uid in standing.left & world.groups.keys():
-        await _change(world.groups[uid], fleet, _let_go, settles=False)
+        await change(world.groups[uid], fleet, _let_go, settles=False)
     async with fleet.store.begin(lease.scope) as tx:
-        row = await _row(tx, lease, fleet)
+        row = await row_of(tx, lease, fleet)
         for member in list(row.members):
             if member.group_uid in standing.left:
                 row.members.remove(member)
@@ -182,7 +149,7 @@ async def _fail_over(world: World, fleet: Fleet) -> str | None:
     else:
         await _fail_over_chained(target, others, old, fleet)
     async with fleet.store.begin(world.lease.scope) as tx:
-        row = await _row(tx, world.lease, fleet)
+        row = await row_of(tx, world.lease, fleet)
         for member in row.members:
             leads = member.group_uid == target.uid
             member.role = global_groups.PRIMARY if leads else global_groups.SECONDARY
@@ -199,6 +166,7 @@ async def _fail_over_fed(
 ) -> str | None:
     followers = [group for group in others if group is not old]
     async with writes_held(old, fleet) as offsets:
+        reached(Milestone.REGION_HELD)
         starts: Starts = {}
         whole: frozenset[str] = frozenset()
         if offsets:
@@ -212,12 +180,15 @@ async def _fail_over_fed(
             source = group.node_groups[0].feed
             if source is None or source["group"] != target.uid:
                 begins = starts if group is old or group.uid in whole else {}
-                await _change(group, fleet, lambda g, b=begins: _be_fed(g, target, b))  # type: ignore[misc]
+                await change(group, fleet, lambda g, b=begins: _be_fed(g, target, b))  # type: ignore[misc]
         if old is not None:
             await give_rights(old, fleet, lost_is_fine=True)
+            reached(Milestone.REGION_FENCED)
         if target.global_role != global_groups.PRIMARY:
-            await _change(target, fleet, _take_lead)
+            await change(target, fleet, _take_lead)
+            reached(Milestone.REGION_LEADS)
         await fleet.feeds.sync()
+        reached(Milestone.FEEDS_TURNED)
         await give_rights(target, fleet, lost_is_fine=False)
     return None
 
@@ -230,7 +201,7 @@ async def _fail_over_chained(
 ) -> None:
     async with _held_back(old, target, fleet):
         if _follows(target):
-            await _change(target, fleet, _take_lead)
+            await change(target, fleet, _take_lead)
         await _until_leads(target, fleet)
         async with fleet.store.read(target.scope) as tx:
             endpoint = await global_groups.lead_address(tx, target)
@@ -241,7 +212,7 @@ async def _fail_over_chained(
                 or group.global_role == global_groups.PRIMARY
                 or _endpoint_of(group) != endpoint
             ):
-                await _change(group, fleet, lambda fresh: _follow(fresh, endpoint))
+                await change(group, fleet, lambda fresh: _follow(fresh, endpoint))
         if old is not None:
             await _until_follows(old, fleet)
 
@@ -250,12 +221,12 @@ async def _disassociate(world: World, fleet: Fleet) -> str | None:
     uid = world.row.pending["group_uid"]
     group = world.groups.get(uid)
     if group is not None and group.global_name is not None:
-        await _change(group, fleet, _let_go)
+        await change(group, fleet, _let_go)
         return "the group is to lead"
     if group is not None and group.status != lifecycle.AVAILABLE:
         return "the group has yet to lead"
     async with fleet.store.begin(world.lease.scope) as tx:
-        row = await _row(tx, world.lease, fleet)
+        row = await row_of(tx, world.lease, fleet)
         for member in list(row.members):
             if member.group_uid == uid:
                 row.members.remove(member)
@@ -266,14 +237,14 @@ async def _delete(world: World, fleet: Fleet) -> str | None:
     retains = bool(world.row.pending["retain"])
     for group in world.groups.values():
         if group.global_name is not None:
-            await _change(group, fleet, _let_go if retains else _delete_group)
+            await change(group, fleet, _let_go if retains else _delete_group)
             return "its group is let go"
         if retains and group.status != lifecycle.AVAILABLE:
             return "its group is on its way"
     if world.groups and not retains:
         return "its group is being deleted"
     async with fleet.store.begin(world.lease.scope) as tx:
-        row = await _row(tx, world.lease, fleet)
+        row = await row_of(tx, world.lease, fleet)
         await tx.session.delete(row)
         await tx.session.flush()
         for operation in await open_operations(tx, world.lease.subject_uid):
@@ -295,94 +266,13 @@ async def _modify(world: World, fleet: Fleet) -> str | None:
             return f"{group.name} in {group.region} is being changed"
         if member.group_uid in tried or not _differs(group, changes):
             continue
-        await _change(group, fleet, lambda fresh: _ask(fresh, changes), OperationKind.MODIFY)
+        await change(group, fleet, lambda fresh: _ask(fresh, changes), OperationKind.MODIFY)
         async with fleet.store.begin(world.lease.scope) as tx:
-            row = await _row(tx, world.lease, fleet)
+            row = await row_of(tx, world.lease, fleet)
             # Once each: what a group's data does not allow is dropped there, with an event.
             row.pending = {**row.pending, "tried": [*tried, member.group_uid]}
         return f"{group.name} in {group.region} is to be changed"
     return None
-
-
-async def _reshard(world: World, fleet: Fleet) -> str | None:
-    """Give the primary other shards, then the others the same, slot for slot.
-
-    No feed runs meanwhile: what it brought to a shard could belong to another by then. The regions
-    that follow stay behind until it is done, and get a new copy.
-    """
-    primary = world.primary
-    if primary is None:
-        return None
-    followers = [group for group in world.groups.values() if group is not primary]
-    if not world.row.pending.get("suspended"):
-        for group in followers:
-            await _change(group, fleet, global_groups.suspend_feeds, settles=False)
-        await fleet.feeds.sync()
-        await _note(world, fleet, {"suspended": True})
-        return "feeds are suspended"
-    filed = int(world.row.pending.get("filed", 0))
-    if not filed:
-        pending = world.row.pending
-        await _file_reshard(world, primary, fleet, remove=pending["remove"], layout=None)
-        return "the primary's shards are to be changed"
-    for group in (primary, *followers):
-        if group.status != lifecycle.AVAILABLE:
-            return f"{group.name} in {group.region} is being changed"
-    layout = {shard.node_group_id: shard.slots for shard in primary.node_groups}
-    for group in followers:
-        has = {shard.node_group_id: shard.slots for shard in group.node_groups}
-        if has != layout:
-            await _file_reshard(
-                world, group, fleet, remove=sorted(has.keys() - layout.keys()), layout=layout
-            )
-            return f"the shards of {group.name} in {group.region} are to be changed"
-    for group in followers:
-        if any(shard.feed is None for shard in group.node_groups):
-            await _change(
-                group, fleet, lambda g: global_groups.follow_by_feed(g, primary), settles=False
-            )
-    await fleet.feeds.sync()
-    return None
-
-
-async def _file_reshard(
-    world: World,
-    group: ReplicationGroup,
-    fleet: Fleet,
-    *,
-    remove: Sequence[str],
-    layout: Mapping[str, str] | None,
-) -> None:
-    """Add the shards that *group* lacks and file the move of slots, once for each time it is due.
-
-    A layout is what to end with; without one the shards get equal shares, and all that were planned
-    are added.
-    """
-    async with fleet.store.begin(group.scope) as tx:
-        row = await _row(tx, world.lease, fleet)
-        fresh = await tx.session.get(ReplicationGroup, group.uid, with_for_update=True)
-        if fresh is None:
-            return
-        plans = row.pending["plans"].get(group.uid, ())
-        added = global_groups.add_shards(
-            fresh, plans, only=None if layout is None else layout.keys(), now=tx.now
-        )
-        lifecycle.fire(fresh, Event.MODIFY)
-        fresh.pending = {
-            **fresh.pending,
-            "Resharding": {"SlotMigration": {"ProgressPercentage": 0.0}},
-        }
-        payload: dict[str, Any] = {"remove": list(remove), "add": added}
-        if layout is not None:
-            payload["layout"] = dict(layout)
-        tx.enqueue(OperationKind.RESHARD, subject_uid=fresh.uid, payload=payload)
-        row.pending = {**row.pending, "filed": int(row.pending.get("filed", 0)) + 1}
-
-
-async def _note(world: World, fleet: Fleet, progress: Mapping[str, Any]) -> None:
-    async with fleet.store.begin(world.lease.scope) as tx:
-        row = await _row(tx, world.lease, fleet)
-        row.pending = {**row.pending, **progress}
 
 
 ACTS: Mapping[str, Callable[[World, Fleet], Awaitable[str | None]]] = {
@@ -390,37 +280,11 @@ ACTS: Mapping[str, Callable[[World, Fleet], Awaitable[str | None]]] = {
     DISASSOCIATE: _disassociate,
     DELETE: _delete,
     MODIFY: _modify,
-    RESHARD: _reshard,
+    RESHARD: reshard_regions,
 }
 
 
 # -- what is written to a region's group ---------------------------------------------------------
-
-
-async def _change(
-    group: ReplicationGroup,
-    fleet: Fleet,
-    change: Callable[[ReplicationGroup], None],
-    kind: OperationKind = OperationKind.SETTLE,
-    *,
-    settles: bool = True,
-) -> None:
-    """Change a group's record in its own scope, and file what makes it so."""
-    async with fleet.store.begin(group.scope) as tx:
-        fresh = await tx.session.get(ReplicationGroup, group.uid, with_for_update=True)
-        if fresh is None:
-            return
-        change(fresh)
-        if settles:
-            _mark(fresh)
-            tx.enqueue(kind, subject_uid=fresh.uid)
-
-
-def _mark(group: ReplicationGroup) -> None:
-    rows: list[ReplicationGroup | CacheCluster] = [group, *group.members]
-    for row in rows:
-        if lifecycle.target(row.resource, row.status, Event.MODIFY) is not None:
-            lifecycle.fire(row, Event.MODIFY)
 
 
 def _take_lead(group: ReplicationGroup) -> None:
@@ -463,13 +327,6 @@ def _ask(group: ReplicationGroup, changes: Mapping[str, Any]) -> None:
 def _differs(group: ReplicationGroup, changes: Mapping[str, Any]) -> bool:
     columns = {**COLUMNS, **GROUP_COLUMNS}
     return any(getattr(group, columns[name]) != value for name, value in changes.items())
-
-
-async def _row(tx: Transaction, lease: Lease, fleet: Fleet) -> GlobalGroup:
-    await leases.require(tx, lease, holder=fleet.holder)
-    row = await tx.session.get(GlobalGroup, lease.subject_uid)
-    assert row is not None, "the lease is held, so the global datastore is there"
-    return row
 
 
 # -- nodes ---------------------------------------------------------------------------------------

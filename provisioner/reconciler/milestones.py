@@ -1,4 +1,4 @@
-"""The instants of a failover and of a resharding between which a crash makes a difference.
+"""The instants of a failover or a resharding between which a crash makes a difference.
 
 Passes say when they have come to one; nobody listens but tests, which end the process there, at
 each of them in turn. A new step that changes something outside belongs into this list.
@@ -31,6 +31,11 @@ class Milestone(enum.StrEnum):
     TARGET_OWNS = "resharding.target_owns"
     SOURCE_GAVE_UP = "resharding.source_gave_up"
     LAYOUT_WRITTEN = "resharding.layout_written"
+
+    REGION_HELD = "regions.held"  # the old region takes no writes, for a while
+    REGION_FENCED = "regions.fenced"  # nor ever after
+    REGION_LEADS = "regions.leads"  # the other one is to, by its record
+    FEEDS_TURNED = "regions.feeds_turned"
 
 
 Listener = Callable[[Milestone], None]
