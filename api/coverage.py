@@ -48,9 +48,9 @@ EFFECTS: Mapping[str, str] = MappingProxyType(
         "CreateReplicationGroup": "Starts a process for each node of each shard. Available means: "
         "replicas in sync, all slots served, endpoints answering. With `PrimaryClusterId`, the "
         "existing node becomes the primary and keeps its data. With `GlobalReplicationGroupId`, "
-        "the primary follows another region's, or each shard is fed from there. With `SnapshotName` or "
-        "`SnapshotArns`, the primaries load the data before they serve, sorted by slot where the "
-        "shards are others.",
+        "the primary follows another region's, or each shard is fed from there. With "
+        "`SnapshotName` or `SnapshotArns`, the primaries load the data before they serve, sorted "
+        "by slot where the shards are others.",
         "CopySnapshot": "None: files are copied, and read back. With `TargetBucket`: an RDB of "
         "each shard is uploaded to S3.",
         "CreateSnapshot": "A replica of each shard, or its primary where there is none, sends a "
