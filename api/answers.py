@@ -2,13 +2,15 @@
 
 A page of groups costs a few milliseconds to read and nothing to know: waiters and consoles ask the
 same again and again. A result is good for as long as the scope's revision stands, which every
-write raises (:meth:`Store.revision`). What depends on the time of asking is never kept.
+write raises (:meth:`Store.revision`). What depends on the time of asking is never kept. The text
+that a result was written as is kept with it.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from cachefleet.api.registry import Params, Result
@@ -18,10 +20,23 @@ KEPT_MAX = 256  # a page of 100 groups is some 200 kB
 QUESTIONS = ("Describe", "List")
 # Those that depend on more than their scope's records: on the time, or on other regions.
 TIME_DEPENDENT = frozenset(
-    {"DescribeEvents", "DescribeGlobalReplicationGroups", "DescribeReservedCacheNodes"}
+    {
+        "DescribeEvents",
+        "DescribeGlobalReplicationGroups",
+        "DescribeReservedCacheNodes",
+        "DescribeServiceUpdates",
+        "DescribeUpdateActions",
+    }
 )
 
 Key = tuple[str, Scope, Hashable]
+
+
+@dataclass(slots=True)
+class _Kept:
+    revision: int
+    result: Result
+    text: bytes | None = None
 
 
 class AnswerCache:
@@ -29,7 +44,9 @@ class AnswerCache:
 
     def __init__(self, *, kept_max: int = KEPT_MAX) -> None:
         self._kept_max = kept_max
-        self._kept: OrderedDict[Key, tuple[int, Result]] = OrderedDict()
+        self._kept: OrderedDict[Key, _Kept] = OrderedDict()
+        # By operation and identity: two operations may answer one and the same object.
+        self._by_result: dict[tuple[str, int], _Kept] = {}
 
     def key(self, operation: str, scope: Scope, params: Params) -> Key | None:
         """Return what the result is kept under, or None where it must not be kept."""
@@ -40,17 +57,29 @@ class AnswerCache:
     def find(self, key: Key, revision: int) -> tuple[bool, Result]:
         """Return whether there is a result of this revision, and the result."""
         kept = self._kept.get(key)
-        if kept is None or kept[0] != revision:
+        if kept is None or kept.revision != revision:
             return False, None
         self._kept.move_to_end(key)
-        return True, kept[1]
+        return True, kept.result
 
     def keep(self, key: Key, revision: int, result: Result) -> None:
         """Keep a result that was read at *revision* or later."""
-        self._kept[key] = (revision, result)
-        self._kept.move_to_end(key)
+        former = self._kept.pop(key, None)
+        if former is not None:
+            self._by_result.pop((key[0], id(former.result)), None)
+        self._kept[key] = self._by_result[key[0], id(result)] = _Kept(revision, result)
         while len(self._kept) > self._kept_max:
-            self._kept.popitem(last=False)
+            (operation, *_), oldest = self._kept.popitem(last=False)
+            self._by_result.pop((operation, id(oldest.result)), None)
+
+    def text_of(self, operation: str, result: Result, write: Callable[[], bytes]) -> bytes:
+        """Return *result* as *write* writes it; for one that is kept, it is asked only once."""
+        kept = self._by_result.get((operation, id(result)))
+        if kept is None:
+            return write()
+        if kept.text is None:
+            kept.text = write()
+        return kept.text
 
 
 def _frozen(value: Any) -> Hashable:

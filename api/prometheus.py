@@ -40,6 +40,7 @@ class ServedCounts:
             buckets=DURATION_BUCKETS_S,
             registry=self.registry,
         )
+        self._found: dict[tuple[str, ...], tuple[Counter, Histogram]] = {}
         about = Gauge(
             "cachefleet_build_info", "The build that runs; 1.", ("version",), registry=self.registry
         )
@@ -49,9 +50,16 @@ class ServedCounts:
 
     def note(self, served: Served) -> None:
         """Count one request."""
-        operation = served.operation or NONE
-        self._requests.labels(served.door, operation, str(served.status), served.code or NONE).inc()
-        self._duration.labels(served.door, operation).observe(served.duration_s)
+        key = (served.door, served.operation or NONE, str(served.status), served.code or NONE)
+        found = self._found.get(key)
+        if found is None:  # looking a child up by its labels is dearer than counting
+            found = self._found[key] = (
+                self._requests.labels(*key),
+                self._duration.labels(*key[:2]),
+            )
+        counter, histogram = found
+        counter.inc()
+        histogram.observe(served.duration_s)
 
     def text(self) -> bytes:
         """Return everything in the text format."""

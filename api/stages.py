@@ -243,10 +243,13 @@ def _not_implemented(action: str) -> Fault:
 
 def serialize(exchange: Exchange, services: Services) -> None:
     """Write the success document."""
-    assert exchange.operation is not None
-    exchange.document = services.serializer.response(
-        exchange.operation, exchange.result, exchange.request_id
+    operation, result = exchange.operation, exchange.result
+    assert operation is not None
+    serializer = services.serializer
+    text = services.answers.text_of(
+        operation.name, result, lambda: serializer.opening(operation, result)
     )
+    exchange.document = text + serializer.closing(operation, exchange.request_id)
 
 
 STAGES: tuple[Stage, ...] = (

@@ -155,7 +155,8 @@ class Load:
             began = time.perf_counter()
             try:
                 self._call(cluster, number, writes=dice.random() < 0.5)
-            except (RedisError, OSError):
+            # redis-py raises AttributeError where its map of the slots changes under a call.
+            except (RedisError, OSError, AttributeError):
                 self._failed += 1
             self._latencies_ms.append((time.perf_counter() - began) * 1000)
 

@@ -55,9 +55,10 @@ async def create_user_group(ctx: RequestContext, params: Params) -> Result:
         if await tx.count(UserGroup) > groups_max:
             raise Fault("UserGroupQuotaExceededFault", f"A region can have {groups_max} groups.")
         await tags.put(tx, UserGroup.arn_kind, group_id, wanted_tags)
-        await users.file_change(tx, _change(group), group_ids=[], token=ctx.request_id)
         events.record(tx, ctx.catalog, EVENT, group_id, user_group=group_id, what="created")
-        return user_group_view(group, members=members, cache_ids=[])
+        view = user_group_view(group, members=members, cache_ids=[])
+        await users.rest_unknown(tx, _change(group), ())
+        return view
 
 
 @action("DescribeUserGroups")
@@ -80,6 +81,7 @@ async def describe_user_groups(ctx: RequestContext, params: Params) -> Result:
                 group,
                 members=[found[one] for one in group.user_ids if one in found],
                 cache_ids=membership.caches_of.get(group.name, []),
+                serverless_ids=membership.serverless_of.get(group.name, []),
             )
             for group in shown
         ],
@@ -115,8 +117,14 @@ async def modify_user_group(ctx: RequestContext, params: Params) -> Result:
         for cache in caches:
             _show_modifying(cache)
         events.record(tx, ctx.catalog, EVENT, group.name, user_group=group.name, what="modified")
-        cache_ids = [cache.name for cache in caches]
-        return user_group_view(group, members=after, cache_ids=cache_ids)
+        view = user_group_view(
+            group,
+            members=after,
+            cache_ids=[cache.name for cache in caches if cache.serverless_uid is None],
+            serverless_ids=[cache.name for cache in caches if cache.serverless_uid is not None],
+        )
+        await users.rest_unknown(tx, change, caches)
+        return view
 
 
 @action("DeleteUserGroup")
@@ -132,10 +140,11 @@ async def delete_user_group(ctx: RequestContext, params: Params) -> Result:
                 f"User group {group.name} is attached to {caches[0].name} and cannot be deleted.",
             )
         lifecycle.fire(group, lifecycle.Event.DELETE)
-        await users.file_change(tx, _change(group), group_ids=[], token=ctx.request_id)
         events.record(tx, ctx.catalog, EVENT, group.name, user_group=group.name, what="deleted")
         members = await users.members(tx, group.user_ids)
-        return user_group_view(group, members=members, cache_ids=[])
+        view = user_group_view(group, members=members, cache_ids=[])
+        await users.rest_unknown(tx, _change(group), ())
+        return view
 
 
 def _change(group: UserGroup, severed: Collection[str] = ()) -> Change:

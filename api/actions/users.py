@@ -143,9 +143,11 @@ async def modify_user(ctx: RequestContext, params: Params) -> Result:
             user_ids=frozenset({user.name}),
             reroutes=was_iam != (user.authentication_type == users.IAM),
         )
-        await users.file_change(tx, change, group_ids=group_ids, token=ctx.request_id)
+        caches = await users.file_change(tx, change, group_ids=group_ids, token=ctx.request_id)
         events.record(tx, ctx.catalog, EVENT, user.name, user=user.name, what="modified")
-        return user_view(user, group_ids=group_ids)
+        view = user_view(user, group_ids=group_ids)
+        await users.rest_unknown(tx, change, caches)
+        return view
 
 
 @action("DeleteUser")
@@ -170,9 +172,11 @@ async def delete_user(ctx: RequestContext, params: Params) -> Result:
             severed=frozenset({user.user_name} if groups else ()),
             reroutes=user.authentication_type == users.IAM,
         )
-        await users.file_change(tx, change, group_ids=group_ids, token=ctx.request_id)
+        caches = await users.file_change(tx, change, group_ids=group_ids, token=ctx.request_id)
         events.record(tx, ctx.catalog, EVENT, user.name, user=user.name, what="deleted")
-        return user_view(user, group_ids=group_ids)
+        view = user_view(user, group_ids=group_ids)
+        await users.rest_unknown(tx, change, caches)
+        return view
 
 
 def _refuse_default(user_id: str) -> None:

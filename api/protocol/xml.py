@@ -74,6 +74,14 @@ class ResponseSerializer:
         Raises:
             BadResult: *result* does not fit the output shape.
         """
+        return self.opening(operation, result) + self.closing(operation, request_id)
+
+    def opening(self, operation: Operation, result: Mapping[str, Any] | None) -> bytes:
+        """Return the part of a success document that depends on the result.
+
+        Raises:
+            BadResult: *result* does not fit the output shape.
+        """
         name = operation.name
         out = [f'<{name}Response xmlns="{self._namespace}">']
         write = self._outputs.get(name)
@@ -81,11 +89,14 @@ class ResponseSerializer:
             write(out.append, result or {})
         elif result:
             raise BadResult(f"{name} has no result in the model, yet was given one")
-        out.append(
-            f"<ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata>"
-            f"</{name}Response>"
-        )
         return "".join(out).encode("ascii", "xmlcharrefreplace")
+
+    def closing(self, operation: Operation, request_id: str) -> bytes:
+        """Return the rest of it."""
+        return (
+            f"<ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata>"
+            f"</{operation.name}Response>"
+        ).encode("ascii")
 
     def error(self, *, code: str, message: str, status: int, request_id: str) -> bytes:
         """Return the error document; below status 500 the sender is at fault."""

@@ -25,6 +25,7 @@ from cachefleet.engine.gateway.readonly import ReadOnly
 from cachefleet.engine.gateway.refused_writes import Both, RefusedWrites
 from cachefleet.engine.gateway.reports import BackendStatus, ListenFailure, RouteStatus
 from cachefleet.engine.gateway.routes import Address, Route, RouteKind, TlsMode
+from cachefleet.engine.gateway.serverless.memcached import ServerlessMemcached
 
 # All attempts of one client together: a client's own connect timeout has run out by then.
 ATTEMPTS_S_MAX = 10.0
@@ -102,7 +103,8 @@ class RouteService:
         if route.kind is not old.kind:
             return self.cut(None)
         count = sum(self.cut(address) for address in gone) if route.options.cut_on_change else 0
-        if route.options.tls is not None and route.options.tls.mode is TlsMode.REQUIRED:
+        tls = route.options.tls
+        if route.options.tls_only or (tls is not None and tls.mode is TlsMode.REQUIRED):
             count += self._cut_plain()
         return count
 
@@ -281,6 +283,8 @@ class RouteService:
     def _first_interceptor(self, link: Link) -> Interceptor | None:
         if self.route.kind is RouteKind.MEMCACHED_DISCOVERY:
             return Discovery(self._cluster_config)
+        if self.route.kind is RouteKind.SERVERLESS_MEMCACHED:
+            return ServerlessMemcached()
         if self.route.options.readonly:
             return ReadOnly()
         auth = self.route.options.auth

@@ -44,6 +44,7 @@ class Monitor:
         self._feeds = feeds
         self._pulses: dict[str, Pulse] = {}
         self._connecting: set[str] = set()
+        self._rounds = 0
         self._cpu_at_silence_s: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         fleet.driver.listen(self._process_ended)
@@ -129,11 +130,9 @@ class Monitor:
 
     def _round(self) -> None:
         now_s = self._fleet.clock.monotonic_s()
-        watched = {
-            uid
-            for uid, node in self._fleet.watched.items()
-            if node.subject_uid in self._provisioner.leases
-        }
+        held = self._provisioner.leases
+        watched = {uid for uid, node in self._fleet.watched.items() if node.subject_uid in held}
+        self._rounds += 1
         for uid in self._pulses.keys() - watched:
             self._drop(uid)
         for uid in watched:
@@ -149,7 +148,9 @@ class Monitor:
     def _look(self, uid: str, pulse: Pulse, now_s: float) -> None:
         if pulse.owed_since_s is None:
             self._cpu_at_silence_s.pop(uid, None)
-            pulse.ask(now_s)
+            # Nobody waits to write to a replica that hangs: it is asked half as often.
+            if self._rounds % 2 == 0 or uid not in self._fleet.replicas:
+                pulse.ask(now_s)
             return
         cpu_s = self._cpu_s(uid)
         at_silence_s = self._cpu_at_silence_s.setdefault(uid, cpu_s)

@@ -78,7 +78,9 @@ class ReaderWatch:
         )
         shards: dict[str | None, list[CacheNode]] = {}
         async with self._fleet.store.read(SYSTEM_SCOPE) as tx:
-            for node in (await tx.session.scalars(query)).all():
+            nodes = (await tx.session.scalars(query)).all()
+            self._fleet.replicas = {node.uid for node in nodes if node.role == NodeRole.REPLICA}
+            for node in nodes:
                 if node.subject_uid in held and node.node_group_uid is not None:
                     shards.setdefault(node.node_group_uid, []).append(node)
         return [shard for shard in shards.values() if len(shard) > 1]

@@ -30,10 +30,10 @@ from cachefleet.engine.rdb.reader import (
 )
 from cachefleet.engine.types import NodeRole
 from cachefleet.engine.valkey.cluster import parse_slots
-from cachefleet.engine.valkey.config import effective_maxmemory_bytes
 from cachefleet.engine.valkey.copying import CopyHandle
 from cachefleet.provisioner.reconciler.binaries import RESTORE_FILE, can_read
 from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.memory import usable_bytes
 from cachefleet.provisioner.reconciler.places import node_directory, scratch_directory
 from cachefleet.provisioner.reconciler.records import SubjectRecord
 from cachefleet.provisioner.reconciler.snapshot_work import Progress, in_thread, progress_shown
@@ -158,7 +158,7 @@ def _sources(restore: Restore, record: SubjectRecord, fleet: Fleet) -> list[_Sou
             )
             for shard in manifest.shards
         ]
-    place = fleet.s3(record.lease.scope.region)
+    place = fleet.s3(record.lease.scope.home.region)
     names = [parse_object_arn(arn) for arn in restore.arns]
     return [
         _Source(lambda name=name: download(place, name), "", check_object(place, name))  # type: ignore[misc]
@@ -276,17 +276,20 @@ async def require_room(record: SubjectRecord, fleet: Fleet) -> None:
         CannotRestore: there is more data than memory.
         NodeUnreachable, CommandRefused: a node did not answer.
     """
-    node_type = fleet.catalog.node_type(record.settings.node_type)
-    assert node_type is not None, record.settings.node_type
-    limit = effective_maxmemory_bytes(node_type.maxmemory_bytes, fleet.effective_parameters(record))
+    limit = usable_bytes(record, fleet)
     for node in _primaries(record):
         info = await fleet.valkey(node).info("memory")
         used = int(info.get("used_memory", "0"))
         if used > limit:
             raise CannotRestore(
-                f"its data takes {_amount(used)}, and {node_type.name} has {_amount(limit)}"
+                f"its data takes {_amount(used)}, and {_holder(record)} has {_amount(limit)}"
             )
         await fleet.valkey(node).configure({"maxmemory": str(limit)})
+
+
+def _holder(record: SubjectRecord) -> str:
+    serverless = record.settings.serverless_uid is not None
+    return "the cache's limit" if serverless else record.settings.node_type
 
 
 def drop_files(record: SubjectRecord, fleet: Fleet) -> None:

@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 
 from cachefleet.provisioner.reconciler.apply_access import apply_access
 from cachefleet.provisioner.reconciler.apply_parameters import apply_parameters
+from cachefleet.provisioner.reconciler.apply_update import apply_update
 from cachefleet.provisioner.reconciler.change_primary import change_primary, end_primary
 from cachefleet.provisioner.reconciler.cluster_mode import change_cluster_mode
 from cachefleet.provisioner.reconciler.fleet import Fleet
@@ -32,6 +33,7 @@ from cachefleet.provisioner.reconciler.migration import (
 from cachefleet.provisioner.reconciler.modify import modify
 from cachefleet.provisioner.reconciler.outcomes import Done, GiveUp, Outcome, Requeue
 from cachefleet.provisioner.reconciler.reshard import reshard
+from cachefleet.provisioner.reconciler.serverless import settle_serverless
 from cachefleet.provisioner.reconciler.settle import settle
 from cachefleet.provisioner.reconciler.settle_snapshot import settle_snapshot
 from cachefleet.provisioner.reconciler.take_snapshot import take_snapshot
@@ -40,6 +42,7 @@ from cachefleet.provisioner.state.errors import Stale
 from cachefleet.provisioner.state.leases import Lease
 from cachefleet.provisioner.state.operations import OperationKind, OperationState
 from cachefleet.provisioner.state.scope import Scope
+from cachefleet.provisioner.state.serverless_tables import ServerlessCache
 from cachefleet.provisioner.state.snapshot_tables import Snapshot
 from cachefleet.provisioner.state.tables import Operation
 
@@ -57,6 +60,8 @@ AfterWork = Callable[[], Awaitable[None]]
 async def _settle(operation: Operation, lease: Lease, fleet: Fleet) -> Outcome:
     if lease.kind == Snapshot.resource:
         return await settle_snapshot(operation, lease, fleet)
+    if lease.kind == ServerlessCache.resource:
+        return await settle_serverless(lease, fleet)
     return await settle(lease, fleet, operation_id=operation.id)
 
 
@@ -75,6 +80,7 @@ HANDLERS: Mapping[str, Handler] = {
     OperationKind.TEST_MIGRATION: test_migration,
     OperationKind.START_MIGRATION: start_migration,
     OperationKind.COMPLETE_MIGRATION: complete_migration,
+    OperationKind.APPLY_UPDATE: apply_update,
 }
 
 
@@ -224,9 +230,8 @@ class Provisioner:
     async def _claim(self, now_s: float) -> None:
         fleet = self._fleet
         async with fleet.store.read(SYSTEM_SCOPE) as tx:
-            free = await leases.count_free(tx)
-            due = await operations.due_subjects(tx)
-        if not free and not due:
+            work = await operations.is_anything_to_claim(tx)
+        if not work:
             self._note_adopted(())
             self._note_idle()
             return

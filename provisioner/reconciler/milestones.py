@@ -1,4 +1,4 @@
-"""The instants of a failover or a resharding between which a crash makes a difference.
+"""The instants of a failover, a resharding and a service update at which a crash matters.
 
 Passes say when they have come to one; nobody listens but tests, which end the process there, at
 each of them in turn. A new step that changes something outside belongs into this list.
@@ -36,6 +36,9 @@ class Milestone(enum.StrEnum):
     REGION_FENCED = "regions.fenced"  # nor ever after
     REGION_LEADS = "regions.leads"  # the other one is to, by its record
     FEEDS_TURNED = "regions.feeds_turned"
+    UPDATE_NODE_MARKED = "update.node_marked"  # it is shown as in progress
+    UPDATE_PRIMARY_MOVED = "update.primary_moved"
+    UPDATE_NODE_DONE = "update.node_done"  # and not written down yet
 
 
 Listener = Callable[[Milestone], None]

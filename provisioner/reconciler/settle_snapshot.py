@@ -168,7 +168,7 @@ async def _copy(snapshot: Snapshot, original: Snapshot | None, lease: Lease, fle
 
 async def _export(snapshot: Snapshot, lease: Lease, fleet: Fleet) -> None:
     bucket, name = snapshot.export["bucket"], snapshot.export["name"]
-    place, handle = fleet.s3(lease.scope.region), CopyHandle()
+    place, handle = fleet.s3(lease.scope.home.region), CopyHandle()
     progress = Progress(snapshot.bytes_total)
 
     def work() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import or_, select, update
 
 from cachefleet.provisioner.state.errors import Stale
 from cachefleet.provisioner.state.scope import Scope
@@ -31,16 +31,6 @@ class Lease:
     kind: str
     scope: Scope
     epoch: int
-
-
-async def count_free(tx: Transaction) -> int:
-    """Return how many subjects nobody holds, over all scopes."""
-    query = (
-        select(func.count())
-        .select_from(Subject)
-        .where(or_(Subject.lease_expires_at.is_(None), Subject.lease_expires_at < tx.now))
-    )
-    return int(await tx.session.scalar(query) or 0)
 
 
 async def acquire_free(tx: Transaction, *, holder: str) -> Sequence[Lease]:

@@ -86,6 +86,16 @@ TABLES: Mapping[str, Table] = {
         (AVAILABLE, Event.REBOOT): REBOOTING,
         (REBOOTING, Event.REBOOTED): AVAILABLE,
     },
+    "serverless_cache": {
+        (CREATING, Event.PROVISIONED): AVAILABLE,
+        (CREATING, Event.PROVISION_FAILED): CREATE_FAILED,
+        (AVAILABLE, Event.MODIFY): MODIFYING,
+        (MODIFYING, Event.MODIFIED): AVAILABLE,
+        (AVAILABLE, Event.DELETE): DELETING,
+        (CREATE_FAILED, Event.DELETE): DELETING,
+        # Its last snapshot could not be taken: it stays.
+        (DELETING, Event.FAILED): AVAILABLE,
+    },
     "user": {
         (ACTIVE, Event.MODIFY): MODIFYING,
         (MODIFYING, Event.MODIFIED): ACTIVE,

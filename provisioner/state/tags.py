@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import ColumnElement, delete, select
 
 from cachefleet.provisioner.state.errors import InvalidValue, NotFound, TagQuotaExceeded
 from cachefleet.provisioner.state.store import Transaction
@@ -60,6 +60,8 @@ async def put(tx: Transaction, arn_kind: str, name: str, tags: Mapping[str, str]
         TagQuotaExceeded: the resource would have too many.
     """
     require_legal(tags)
+    if not tags:
+        return
     rows = {row.key: row for row in await _rows(tx, arn_kind, name)}
     _require_quota({*rows, *tags})
     for key, value in tags.items():
@@ -100,7 +102,7 @@ async def discard(tx: Transaction, arn_kind: str, name: str, keys: Collection[st
 
 async def forget(tx: Transaction, arn_kind: str, name: str) -> None:
     """Take all tags from a resource, for when it goes."""
-    await _delete([row.id for row in await _rows(tx, arn_kind, name)], tx)
+    await tx.session.execute(delete(Tag).where(*_of(tx, arn_kind, name)))
 
 
 async def listed(tx: Transaction, arn_kind: str, name: str) -> dict[str, str]:
@@ -109,14 +111,18 @@ async def listed(tx: Transaction, arn_kind: str, name: str) -> dict[str, str]:
 
 
 async def _rows(tx: Transaction, arn_kind: str, name: str) -> Sequence[Tag]:
-    query = select(Tag).where(
+    query = select(Tag).where(*_of(tx, arn_kind, name))
+    # Sorted here: databases differ in how they order upper and lower case.
+    return sorted((await tx.session.scalars(query)).all(), key=lambda row: row.key)
+
+
+def _of(tx: Transaction, arn_kind: str, name: str) -> tuple[ColumnElement[bool], ...]:
+    return (
         Tag.account == tx.scope.account,
         Tag.region == tx.scope.region,
         Tag.arn_kind == arn_kind,
         Tag.resource_name == name.lower(),
     )
-    # Sorted here: databases differ in how they order upper and lower case.
-    return sorted((await tx.session.scalars(query)).all(), key=lambda row: row.key)
 
 
 async def _delete(ids: Collection[int], tx: Transaction) -> None:

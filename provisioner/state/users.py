@@ -2,18 +2,20 @@
 
 Every scope has the user ``default``, which has no row and never changes. A change is recorded at
 once and filed as work on every cache that it concerns (:func:`file_change`); who is ``modifying``
-or ``deleting`` comes to rest when the last of them has it (:func:`conclude_change`). What concerns
-no cache is work on a subject of the scope's own, which has no processes.
+or ``deleting`` comes to rest when the last of them has it (:func:`conclude_change`), for which
+they take turns on a subject of the scope's own, which has no processes. What concerns no cache is
+at rest at once (:func:`rest_unknown`), with nothing filed.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, String, and_, cast, select
 
 from cachefleet.engine.types import Engine
 from cachefleet.engine.valkey.access_strings import parse_access_string
@@ -74,6 +76,7 @@ class Membership:
 
     groups_of: Mapping[str, list[str]] = field(default_factory=dict)
     caches_of: Mapping[str, list[str]] = field(default_factory=dict)
+    serverless_of: Mapping[str, list[str]] = field(default_factory=dict)
 
 
 def default_user(scope: Scope) -> User:
@@ -123,33 +126,41 @@ async def get(tx: Transaction, user_id: str, *, lock: bool = False) -> User:
 
 async def members(tx: Transaction, ids: Collection[str]) -> list[User]:
     """Return the users with *ids*, in order of id; one that is gone is left out."""
+    scope = tx.scope.home
     query = select(User).where(
-        User.account == tx.scope.account, User.region == tx.scope.region, User.name.in_(ids)
+        User.account == scope.account, User.region == scope.region, User.name.in_(ids)
     )
     found = list((await tx.session.scalars(query)).all())
     if DEFAULT_USER in ids and not any(user.name == DEFAULT_USER for user in found):
-        found.append(default_user(tx.scope))
+        found.append(default_user(scope))
     return sorted(found, key=lambda user: user.name)
 
 
 async def groups(tx: Transaction) -> Sequence[UserGroup]:
     """Return all groups of this scope."""
+    scope = tx.scope.home
     query = select(UserGroup).where(
-        UserGroup.account == tx.scope.account, UserGroup.region == tx.scope.region
+        UserGroup.account == scope.account, UserGroup.region == scope.region
     )
     return (await tx.session.scalars(query.order_by(UserGroup.name))).all()
 
 
 async def groups_with(tx: Transaction, user_id: str) -> list[UserGroup]:
     """Return the groups that a user is in."""
-    return [group for group in await groups(tx) if user_id in group.user_ids]
+    query = select(UserGroup).where(
+        UserGroup.account == tx.scope.account,
+        UserGroup.region == tx.scope.region,
+        # The list is JSON: what merely has the id somewhere in it is sorted out below.
+        cast(UserGroup.user_ids, String).contains(json.dumps(user_id), autoescape=True),
+    )
+    rows = (await tx.session.scalars(query.order_by(UserGroup.name))).all()
+    return [group for group in rows if user_id in group.user_ids]
 
 
 async def attached(tx: Transaction, group_ids: Collection[str]) -> list[ReplicationGroup]:
-    """Return the replication groups that any of *group_ids* is attached to."""
-    query = select(ReplicationGroup).where(
-        ReplicationGroup.account == tx.scope.account, ReplicationGroup.region == tx.scope.region
-    )
+    """Return the replication groups that any of *group_ids* is attached to, those that stand
+    behind serverless caches among them."""
+    query = select(ReplicationGroup).where(_in_scope(tx.scope, ReplicationGroup))
     wanted = set(group_ids)
     rows = (await tx.session.scalars(query.order_by(ReplicationGroup.name))).all()
     return [row for row in rows if wanted & set(row.user_group_ids)]
@@ -161,14 +172,24 @@ async def membership(tx: Transaction) -> Membership:
     for group in await groups(tx):
         for user_id in shown_user_ids(group):
             groups_of.setdefault(user_id, []).append(group.name)
-    query = select(ReplicationGroup.name, ReplicationGroup.user_group_ids).where(
-        ReplicationGroup.account == tx.scope.account, ReplicationGroup.region == tx.scope.region
-    )
+    query = select(
+        ReplicationGroup.name, ReplicationGroup.user_group_ids, ReplicationGroup.serverless_uid
+    ).where(_in_scope(tx.scope, ReplicationGroup))
     caches_of: dict[str, list[str]] = {}
-    for name, group_ids in (await tx.session.execute(query.order_by(ReplicationGroup.name))).all():
+    serverless_of: dict[str, list[str]] = {}
+    rows = (await tx.session.execute(query.order_by(ReplicationGroup.name))).all()
+    for name, group_ids, serverless_uid in rows:
+        kind = caches_of if serverless_uid is None else serverless_of
         for group_id in group_ids:
-            caches_of.setdefault(group_id, []).append(name)
-    return Membership(groups_of=groups_of, caches_of=caches_of)
+            kind.setdefault(group_id, []).append(name)
+    return Membership(groups_of=groups_of, caches_of=caches_of, serverless_of=serverless_of)
+
+
+def _in_scope(scope: Scope, table: type[ReplicationGroup] | type[Operation]) -> ColumnElement[bool]:
+    """Meet what is in a scope, and what stands behind its serverless caches."""
+    home = scope.home
+    regions = (home.region, home.shadow.region)
+    return and_(table.account == home.account, table.region.in_(regions))
 
 
 def shown_user_ids(group: UserGroup) -> list[str]:
@@ -200,13 +221,17 @@ async def users_of(tx: Transaction, group_ids: Collection[str]) -> list[User]:
 async def file_change(
     tx: Transaction, change: Change, *, group_ids: Collection[str], token: str
 ) -> list[ReplicationGroup]:
-    """File *change* with every cache that *group_ids* are attached to; return those caches."""
-    own = await _own_subject(tx)
-    caches = await attached(tx, group_ids)
-    uids = [cache.uid for cache in caches] or [own]
-    for uid in uids:
+    """File *change* with every cache that *group_ids* are attached to; return those caches.
+
+    Where there is none, nothing waits for the change: the caller brings it to rest
+    (:func:`rest_unknown`) once it knows what it answers.
+    """
+    caches = await attached(tx, group_ids) if group_ids else []
+    if caches:
+        await _require_own_subject(tx)
+    for cache in caches:
         tx.enqueue(
-            OperationKind.APPLY_ACCESS, subject_uid=uid, payload=change.payload(), token=token
+            OperationKind.APPLY_ACCESS, subject_uid=cache.uid, payload=change.payload(), token=token
         )
     return caches
 
@@ -221,14 +246,14 @@ def file_attachment(
 
 async def conclude_change(tx: Transaction, operation_id: int, change: Change) -> None:
     """Note that one subject has *change*; bring to rest what no other subject still waits for."""
+    tx = tx.within(tx.scope.home)
     # Two subjects that end at once must not each take the other for the one that is still busy.
     own = await tx.session.get(
         Subject, subject_uid_of(tx.scope), with_for_update=True, populate_existing=True
     )
     assert own is not None or not (change.user_ids or change.group_ids), "filed with the change"
     query = select(Operation).where(
-        Operation.account == tx.scope.account,
-        Operation.region == tx.scope.region,
+        _in_scope(tx.scope, Operation),
         Operation.kind == OperationKind.APPLY_ACCESS,
         Operation.state.in_(OPEN_STATES),
     )
@@ -242,6 +267,12 @@ async def conclude_change(tx: Transaction, operation_id: int, change: Change) ->
             busy_users |= other.user_ids
             busy_groups |= other.group_ids
     await rest(tx, change.user_ids - busy_users, change.group_ids - busy_groups)
+
+
+async def rest_unknown(tx: Transaction, change: Change, caches: Collection[object]) -> None:
+    """Bring to rest at once what :func:`file_change` found no cache for."""
+    if not caches:
+        await rest(tx, change.user_ids, change.group_ids)
 
 
 async def rest(tx: Transaction, user_ids: Collection[str], group_ids: Collection[str]) -> None:
@@ -275,9 +306,8 @@ def subject_uid_of(scope: Scope) -> str:
     return hashlib.blake2b(text.encode()).hexdigest()[:UID_DIGITS]
 
 
-async def _own_subject(tx: Transaction) -> str:
+async def _require_own_subject(tx: Transaction) -> None:
     uid = subject_uid_of(tx.scope)
     if await tx.session.get(Subject, uid) is None:
         # Where two make it at once, one of the transactions is refused and may be repeated.
         await tx.new_subject(SUBJECT_KIND, uid)
-    return uid

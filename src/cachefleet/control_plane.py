@@ -53,6 +53,8 @@ from cachefleet.provisioner.maintenance.certificates import CertificateWatch
 from cachefleet.provisioner.maintenance.names import NameDirectory
 from cachefleet.provisioner.maintenance.notifier import Notifier, publisher_of
 from cachefleet.provisioner.maintenance.scheduler import Maintenance
+from cachefleet.provisioner.maintenance.serverless import ServerlessGrowth
+from cachefleet.provisioner.maintenance.updates import UpdateWatch
 from cachefleet.provisioner.reconciler.ec2 import Ec2Rules
 from cachefleet.provisioner.reconciler.endpoints import GATEWAY_UID, Endpoints
 from cachefleet.provisioner.reconciler.feeds import FEED_UID, Feeds
@@ -232,9 +234,13 @@ async def _running_provisioner(
         await endpoints.sync()
         await feeds.sync()
         maintenance.look()
+        update_watch.note_work()
 
     provisioner = Provisioner(fleet, after_work=after_work)
     maintenance = Maintenance(store, clock, holder=fleet.holder, held=lambda: provisioner.leases)
+    update_watch = UpdateWatch(
+        fleet, held=lambda: provisioner.leases, days=settings.service_update_days
+    )
     monitor = Monitor(fleet, provisioner, endpoints, feeds)
     gateway_counts = GatewayCollector()
     cloudwatch = CloudWatch(
@@ -265,6 +271,8 @@ async def _running_provisioner(
         asyncio.create_task(ReaderWatch(fleet, provisioner, endpoints).run()),
         asyncio.create_task(LogDelivery(fleet, held=lambda: provisioner.leases).run()),
         asyncio.create_task(maintenance.run()),
+        asyncio.create_task(ServerlessGrowth(fleet, held=lambda: provisioner.leases).run()),
+        asyncio.create_task(update_watch.run()),
         asyncio.create_task(CertificateWatch(fleet, held=lambda: provisioner.leases).run()),
         asyncio.create_task(Notifier(store, clock, publisher_of(settings.sns_endpoint_url)).run()),
     ]
@@ -286,7 +294,7 @@ async def _running_provisioner(
             resetter=FleetReset(fleet, provisioner, endpoints),
             node_visits=NodeVisits(fleet),
             camera=FilmMaker(fleet, clock),
-            inventory=fleet.inventory,
+            inventory=lambda: fleet.inventory,
             collectors=(
                 NodeCollector(sampler),
                 ProvisionerCollector(provisioner, fleet),
@@ -508,6 +516,7 @@ class _Server(uvicorn.Server):
                 ws="none",
                 lifespan="off",
                 access_log=False,
+                proxy_headers=False,  # nobody's word is taken for where he comes from
                 log_config=None,
                 server_header=False,
                 timeout_graceful_shutdown=STOP_TIMEOUT_S,

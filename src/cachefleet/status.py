@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -313,15 +314,20 @@ async def open_watcher(settings: Settings) -> AsyncIterator[Watcher]:
 
 
 async def show_live(watcher: Watcher, console: Console) -> None:
-    """Show the table and keep it up to date until interrupted."""
+    """Show the table and keep it up to date; returns once interrupted (SIGINT)."""
+    # A look that is cancelled halfway may leave a thread of the database behind, or take the
+    # interruption for a node that does not answer: so it is let finish, which is soon.
+    interrupted = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupted.set)
     with Live(render(await watcher.look()), console=console, auto_refresh=False) as live:
-        task = asyncio.current_task()
-        assert task is not None, "a coroutine runs in a task"
-        # An interruption amid a look may be taken for a node that did not answer.
-        while not task.cancelling():
-            await asyncio.sleep(REFRESH_S)
+        while not await _is_set_within(interrupted, REFRESH_S):
             live.update(render(await watcher.look()), refresh=True)
-        raise asyncio.CancelledError
+
+
+async def _is_set_within(event: asyncio.Event, timeout_s: float) -> bool:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), timeout_s)
+    return event.is_set()
 
 
 def render(fleet: FleetStatus) -> Group:

@@ -118,7 +118,7 @@ async def test_a_new_lease_gives_back_what_was_running(store: Store, clock: Step
 async def test_due_work_is_seen_over_all_scopes(store: Store, clock: SteppedClock) -> None:
     async def due() -> bool:
         async with store.read(SYSTEM) as tx:
-            return await operations.due_subjects(tx)
+            return await operations.is_anything_to_claim(tx)
 
     assert not await due()
     await file(store, A, due_in_s=5)

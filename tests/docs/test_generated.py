@@ -54,6 +54,17 @@ def test_scan_reads_every_fault() -> None:
     assert all(sentence.isprintable() for sentence in raisable.unbuilt)
 
 
+def test_every_fault_is_provoked_or_cannot_occur() -> None:
+    modelled = {shape.name for shape in load_model().faults.values()}
+    found, raisable = coverage.provoked(ROOT / coverage.TESTS), coverage.scan_sources().faults
+    for name in sorted(modelled):
+        reason = coverage.why_impossible(name)
+        assert (name in found) or reason, f"{name}: no test provokes it, and nothing says why not"
+        if name in found and reason is None:
+            assert name in raisable, f"{name} is named in {found[name]}, and nothing raises it"
+    assert set(coverage.IMPOSSIBLE) <= modelled
+
+
 def test_operations_page_names_every_command_and_setting() -> None:
     text = (ROOT / "docs/operations.md").read_text()
     for name in (*Settings.model_fields, *ApiSettings.model_fields):

@@ -16,10 +16,12 @@ PAGES = [
     "docs/configuration.md",
     "docs/patterns.md",
     "docs/global-datastores.md",
+    "docs/serverless.md",
     "docs/guides/aws-cli.md",
     "docs/guides/boto3.md",
     "docs/guides/cdk.md",
     "docs/guides/ci.md",
+    "docs/service-updates.md",  # last: it gives the server that all share a new authority
 ]
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]

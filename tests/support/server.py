@@ -15,7 +15,6 @@ import itertools
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -33,6 +32,7 @@ from cachefleet.provisioner.reconciler.fleet import ADMIN_USER, command_prefix
 from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.store import Store
 from cachefleet.provisioner.state.tables import CacheNode
+from tests.support.forks import Process, run, start
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -62,14 +62,11 @@ def own_account() -> str:
 
 def command(*words: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run ``cachefleet`` to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "cachefleet", *words],
-        capture_output=True,
-        text=True,
-        timeout=COMMAND_TIMEOUT_S,
-        check=False,
-        stdin=subprocess.DEVNULL,
-        env=clean_environment(**(env or {})),
+    return run(
+        ["-m", "cachefleet", *words],
+        folder=Path.cwd(),
+        environment=clean_environment(**(env or {})),
+        timeout_s=COMMAND_TIMEOUT_S,
     )
 
 
@@ -96,7 +93,7 @@ class Server:
         self.command = "serve"
         self.program: Sequence[str] = ("-m", "cachefleet")  # what Python is told to run
         self.url = ""
-        self._process: subprocess.Popen[str] | None = None
+        self._process: Process | None = None
         self._clients: list[Any] = []
 
     def __enter__(self) -> Self:
@@ -153,14 +150,11 @@ class Server:
         if self.command != "provisioner":
             words[1:1] = ["--port", "0"]
         with self._log_path.open("a") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, *self.program, *words],
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                env=environment,
-                cwd=self.data_dir.parent,  # where no settings file of a developer lies
-                start_new_session=True,
+            self._process = start(
+                [*self.program, *words],
+                folder=self.data_dir.parent,  # where no settings file of a developer lies
+                environment=environment,
+                err=log,
             )
 
     def stop(self) -> int:

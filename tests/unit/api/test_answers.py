@@ -50,3 +50,26 @@ def test_forgets_what_was_asked_for_longest_ago() -> None:
     cache.keep(third, 1, {})
     assert cache.find(first, 1)[0]
     assert not cache.find(second, 1)[0]
+
+
+def test_writes_a_kept_result_once_and_what_it_forgot_anew() -> None:
+    cache = AnswerCache(kept_max=1)
+    written: list[object] = []
+
+    def text_of(operation: str, result: dict[str, str]) -> bytes:
+        def write() -> bytes:
+            written.append(result)
+            return f"{operation}{len(written)}".encode()
+
+        return cache.text_of(operation, result, write)
+
+    kept, other = {"Name": "kept"}, {"Name": "kept"}
+    key = cache.key(OPERATION, HERE, {})
+    assert key is not None
+    cache.keep(key, 1, kept)
+    assert [text_of(OPERATION, kept), text_of(OPERATION, kept)] == [f"{OPERATION}1".encode()] * 2
+    assert text_of("DescribeUsers", kept) == b"DescribeUsers2"  # the same object, another document
+    assert text_of(OPERATION, other) == f"{OPERATION}3".encode()
+    cache.keep(key, 2, other)
+    assert text_of(OPERATION, other) == f"{OPERATION}4".encode()
+    assert text_of(OPERATION, kept) == f"{OPERATION}5".encode()

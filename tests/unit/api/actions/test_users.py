@@ -121,13 +121,39 @@ async def test_users_are_filtered_and_paged(api: Api) -> None:
     assert [one["UserId"] for one in some["Users"]] == ["u1"]
 
 
-async def test_a_change_is_shown_at_once_and_takes_until_nodes_have_it(api: Api) -> None:
+async def attach(api: Api, *group_ids: str) -> str:
+    """Have a cache that groups are attached to; returns its uid."""
+    async with api.store.begin(SCOPE) as tx:
+        return (await groups.replication_group(tx, user_group_ids=list(group_ids), **TLS)).uid
+
+
+async def test_what_no_cache_knows_rests_at_once(api: Api) -> None:
     await create(api)
     changed = await api("ModifyUser", UserId="app", AccessString="on +@all")
     assert (changed["Status"], changed["AccessString"]) == ("modifying", "on +@all")
-    [(subject, change)] = await work(api)
-    assert subject == users.subject_uid_of(SCOPE)  # in no group, so no cache has to know
-    assert change == Change(user_ids=frozenset({"app"}))
+    (shown,) = (await api("DescribeUsers", UserId="app"))["Users"]
+    assert shown == {**changed, "Status": "active"}
+    made = await api("CreateUserGroup", UserGroupId="team", Engine="redis", UserIds=["default"])
+    assert made["Status"] == "creating"
+    changed = await api("ModifyUserGroup", UserGroupId="team", UserIdsToAdd=["app"])
+    assert changed["Status"] == "modifying"
+    (group,) = (await api("DescribeUserGroups"))["UserGroups"]
+    assert (group["Status"], group["UserIds"]) == ("active", ["default", "app"])
+    assert (await api("DeleteUser", UserId="app"))["Status"] == "deleting"
+    with pytest.raises(Refused, match="UserNotFound"):
+        await api("DescribeUsers", UserId="app")
+    assert (await api("DeleteUserGroup", UserGroupId="team"))["Status"] == "deleting"
+    assert (await api("DescribeUserGroups"))["UserGroups"] == []
+    assert await work(api) == []
+
+
+async def test_a_change_is_shown_at_once_and_takes_until_nodes_have_it(api: Api) -> None:
+    await create(api)
+    await api("CreateUserGroup", UserGroupId="team", Engine="redis", UserIds=["default", "app"])
+    uid = await attach(api, "team")
+    changed = await api("ModifyUser", UserId="app", AccessString="on +@all")
+    assert (changed["Status"], changed["AccessString"]) == ("modifying", "on +@all")
+    assert await work(api) == [(uid, Change(user_ids=frozenset({"app"})))]
     with pytest.raises(Refused, match="Only active users can be modified"):
         await api("ModifyUser", UserId="app", AccessString="on +get")
     await settle(api)
@@ -191,28 +217,28 @@ async def test_a_group_from_its_creation_to_its_end(api: Api) -> None:
         "ServerlessCaches": [],
         "ARN": f"{ARN}:usergroup:team",
     }
-    await settle(api)
+    await attach(api, "team")
     changed = await api("ModifyUserGroup", UserGroupId="team", UserIdsToAdd=["APP"])
     assert changed == {
         **made,
         "Status": "modifying",
+        "ReplicationGroups": ["rg"],
         "PendingChanges": {"UserIdsToAdd": ["app"]},
     }
     (shown,) = (await api("DescribeUserGroups"))["UserGroups"]
     assert shown == changed
     await settle(api)
     (shown,) = (await api("DescribeUserGroups"))["UserGroups"]
-    assert shown == {**made, "Status": "active", "UserIds": ["default", "app"]}
-    gone = await api("DeleteUserGroup", UserGroupId="team")
-    assert gone["Status"] == "deleting"
-    await settle(api)
-    assert (await api("DescribeUserGroups"))["UserGroups"] == []
+    ended = {"Status": "active", "UserIds": ["default", "app"], "ReplicationGroups": ["rg"]}
+    assert shown == {**made, **ended}
+    with pytest.raises(Refused, match="InvalidUserGroupState"):
+        await api("DeleteUserGroup", UserGroupId="team")
 
 
 async def test_a_default_user_is_swapped_for_another_in_one_call(api: Api) -> None:
     await create(api, "own", UserName="default")
     await api("CreateUserGroup", UserGroupId="team", Engine="redis", UserIds=["default"])
-    await settle(api)
+    await attach(api, "team")
     await api(
         "ModifyUserGroup", UserGroupId="team", UserIdsToAdd=["own"], UserIdsToRemove=["default"]
     )
