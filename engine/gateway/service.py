@@ -17,7 +17,7 @@ from cachefleet.engine.gateway.discovery import Discovery
 from cachefleet.engine.gateway.handshake import IamHandshake
 from cachefleet.engine.gateway.iam_keys import KeyRing
 from cachefleet.engine.gateway.iam_login import check_login
-from cachefleet.engine.gateway.interception import Interceptor, WireViolation
+from cachefleet.engine.gateway.interception import Chain, Interceptor, WireViolation
 from cachefleet.engine.gateway.opening import Opening
 from cachefleet.engine.gateway.optional_token import rewriting
 from cachefleet.engine.gateway.pump import Link, Side, peer_address
@@ -274,8 +274,12 @@ class RouteService:
     def _interceptor(self, link: Link) -> Interceptor | None:
         if self.route.kind is RouteKind.MEMCACHED_DISCOVERY:
             return Discovery(self._cluster_config)
-        if self.route.options.readonly:
-            return ReadOnly()
+        login = self._login_interceptor(link)
+        if not self.route.options.readonly:
+            return login
+        return ReadOnly() if login is None else Chain(login, ReadOnly())
+
+    def _login_interceptor(self, link: Link) -> Interceptor | None:
         auth = self.route.options.auth
         if auth is not None and auth.iam is not None:
             return IamHandshake(
