@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 from cachefleet.engine.gateway.iam_keys import KeyRing, KeyRings
@@ -26,7 +27,7 @@ from cachefleet.engine.gateway.routes import (
     parse_routes,
 )
 from cachefleet.engine.gateway.saslauthd import SaslSocket
-from cachefleet.engine.gateway.service import RouteService
+from cachefleet.engine.gateway.service import RouteService, SessionTimer, loop_timer, utc_now
 from cachefleet.engine.gateway.tls import Contexts
 
 STOP_S_MAX = 2.0  # bytes on their way may leave within this
@@ -65,10 +66,18 @@ class Gateway:
     """Serves what the routes file says; every method runs on the event loop's thread."""
 
     def __init__(
-        self, routes_path: Path, *, connections_ceiling: int, clock: Callable[[], float]
+        self,
+        routes_path: Path,
+        *,
+        connections_ceiling: int,
+        clock: Callable[[], float],
+        now: Callable[[], datetime] = utc_now,
+        session_timer: SessionTimer = loop_timer,
     ) -> None:
         self._routes_path = routes_path
         self._clock = clock
+        self._now = now
+        self._session_timer = session_timer
         self._budget = _Budget(connections_ceiling)
         self._table = RouteTable(version=0)
         self._error: str | None = None
@@ -217,7 +226,11 @@ class Gateway:
                 self._services[route.name].change(route)
             else:
                 self._services[route.name] = RouteService(
-                    route, budget=self._budget, clock=self._clock
+                    route,
+                    budget=self._budget,
+                    clock=self._clock,
+                    now=self._now,
+                    session_timer=self._session_timer,
                 )
             self._services[route.name].tls_context = self._contexts.get(route.options.tls)
             iam = _iam_of(route)

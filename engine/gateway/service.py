@@ -36,6 +36,21 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+class Cancellable(Protocol):
+    """A call that is to come."""
+
+    def cancel(self) -> None: ...
+
+
+# (seconds from now, what to call then): the hours that a session may last.
+SessionTimer = Callable[[float, Callable[[], None]], Cancellable]
+
+
+def loop_timer(delay_s: float, callback: Callable[[], None]) -> Cancellable:
+    """Have the event loop call *callback*."""
+    return asyncio.get_running_loop().call_later(delay_s, callback)
+
+
 class Budget(Protocol):
     """How many connections all routes together may have."""
 
@@ -65,16 +80,18 @@ class RouteService:
         budget: Budget,
         clock: Callable[[], float],
         now: Callable[[], datetime] = utc_now,
+        session_timer: SessionTimer = loop_timer,
     ) -> None:
         self.route = route
         self.tls_context: ssl.SSLContext | None = None  # for the next handshake
         self.iam_keys = KeyRing()  # that tokens are checked with
         self._now = now
+        self._session_timer = session_timer
         self._budget = budget
         self._balancer = Balancer(clock=clock)
         self._links: dict[Link, Address | None] = {}  # None: no backend yet
         self._admission = Admission(route.options.admitted)
-        self._sessions: dict[Link, asyncio.TimerHandle] = {}  # that end unless they are renewed
+        self._sessions: dict[Link, Cancellable] = {}  # that end unless they are renewed
         self._attempts: dict[Link, asyncio.Task[None]] = {}
         self._tallies: dict[Address, _Tally] = {}
         self._refused_total = 0
@@ -307,7 +324,7 @@ class RouteService:
         assert auth.iam is not None, "somebody authenticated with IAM"
         if (session := self._sessions.get(link)) is not None:
             session.cancel()
-        self._sessions[link] = self.call_later(auth.iam.session_s_max, link.abort)
+        self._sessions[link] = self._session_timer(auth.iam.session_s_max, link.abort)
 
     def _cluster_config(self) -> bytes:
         return (self.route.options.cluster_config or "").encode()
