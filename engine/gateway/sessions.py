@@ -1,4 +1,4 @@
-"""When a token is good, and when the connection that it opened ends. Tests have their own clocks."""
+"""When a token is good, and when the connection that it opened ends; tests bring their clocks."""
 
 from __future__ import annotations
 
