@@ -108,6 +108,7 @@ async def settle(
             record = await converge(record, fleet)
             if record.is_filling:
                 await require_room(record, fleet)
+                reached(Milestone.RESTORE_LOADED)
             if may_restart:
                 record = await renew(record, fleet, converge)
             if record.cluster_enabled:

@@ -61,7 +61,7 @@ from cachefleet.provisioner.reconciler.feeds import FEED_UID, Feeds
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.iam import watch_keys
 from cachefleet.provisioner.reconciler.loop import SYSTEM_SCOPE, Provisioner
-from cachefleet.provisioner.reconciler.places import forget_unknown
+from cachefleet.provisioner.reconciler.places import forget_unknown, kept_uids
 from cachefleet.provisioner.reconciler.reset import FleetReset
 from cachefleet.provisioner.reconciler.security_groups import NoRules, SecurityGroups
 from cachefleet.provisioner.reconciler.stopping import stop_nodes
@@ -432,18 +432,18 @@ async def _require_own_directory(store: Store, data_dir: Path) -> None:
 async def _sweep(fleet: Fleet, driver: LocalDriver) -> None:
     """End processes and remove directories whose rows are gone."""
     # In this order: a row comes before its directory, and others may be making both right now.
-    known = await driver.known()
+    known, kept = await driver.known(), kept_uids(fleet)
     async with fleet.store.read(SYSTEM_SCOPE) as tx:
         recorded = set((await tx.session.scalars(select(CacheNode.uid))).all())
     for uid in known - recorded - {GATEWAY_UID, FEED_UID}:
         log.warning("orphan_removed", node=uid)
         await driver.remove(uid)
-    forget_unknown(recorded, fleet)
+    forget_unknown(kept, recorded, fleet)
     if fleet.settings.snapshot_store is None:  # elsewhere others may keep theirs beside ours
         found = await asyncio.to_thread(fleet.snapshots.known)  # first: rows come before files
         async with fleet.store.read(SYSTEM_SCOPE) as tx:
-            kept = set((await tx.session.scalars(select(Snapshot.uid))).all())
-        for uid in found - kept:
+            snapshots = set((await tx.session.scalars(select(Snapshot.uid))).all())
+        for uid in found - snapshots:
             log.warning("orphan_removed", snapshot=uid)
             await asyncio.to_thread(fleet.snapshots.remove, uid)
 
