@@ -72,8 +72,9 @@ async def delete_serverless_cache(ctx: RequestContext, params: Params) -> Result
         if name is not None and await inside.find(Snapshot, name) is not None:
             raise AlreadyExists("serverless_cache_snapshot", name)
         failed = cache.status == lifecycle.CREATE_FAILED
-        lifecycle.fire(cache, lifecycle.Event.DELETE)
-        if name is not None and isinstance(backing, ReplicationGroup) and not failed:
+        saved = name is not None and not failed
+        lifecycle.fire(cache, lifecycle.Event.SNAPSHOT if saved else lifecycle.Event.DELETE)
+        if name is not None and saved and isinstance(backing, ReplicationGroup):
             source = Source(group=backing, member=None)
             await snapshots.begin(inside, source, name=name, final=True, token=ctx.request_id)
         elif backing is not None:

@@ -15,6 +15,8 @@ from cachefleet.provisioner.state.snapshot_tables import Snapshot
 SNAPSHOT_ARN_KIND = "serverlesscachesnapshot"
 TYPES: Mapping[str, str] = {snapshots.MANUAL: "manual", snapshots.AUTOMATED: "automatic"}
 _WITHOUT_ENDPOINT = (lifecycle.CREATING, lifecycle.CREATE_FAILED)
+# It is on its way out while its last snapshot is taken.
+_STATUSES: Mapping[str, str] = {lifecycle.SNAPSHOTTING: lifecycle.DELETING}
 
 Address = tuple[str, int, int]  # host, port, port for reads
 
@@ -27,7 +29,7 @@ def serverless_cache_view(
         "ServerlessCacheName": cache.name,
         "Description": cache.description,
         "CreateTime": cache.created_at,
-        "Status": status or cache.status,
+        "Status": status or _STATUSES.get(cache.status, cache.status),
         "Engine": cache.engine,
         "MajorEngineVersion": cache.major_version,
         "FullEngineVersion": cache.engine_version,

@@ -65,8 +65,10 @@ async def _waits_for(tx: Transaction, cache: ServerlessCache) -> str | None:
     if cache.status == lifecycle.CREATING:
         ready = backing.status == lifecycle.AVAILABLE or backing.status in FAILED
         return None if ready else "its nodes have yet to serve"
-    if cache.status not in (lifecycle.MODIFYING, lifecycle.DELETING):
+    if cache.status not in (lifecycle.MODIFYING, lifecycle.SNAPSHOTTING, lifecycle.DELETING):
         return None
+    if cache.status == lifecycle.DELETING:
+        return "its nodes are being ended"
     work = await open_operations(tx, backing.uid)
     if any(operation.kind != OperationKind.SNAPSHOT for operation in work) or (
         backing.status != lifecycle.AVAILABLE
@@ -91,10 +93,13 @@ async def _conclude(tx: Transaction, cache: ServerlessCache, lease: Lease) -> No
             lifecycle.fire(cache, Event.MODIFIED)
             tx.emit(serverless.SOURCE, cache.name, f"Settings updated for the cache {cache.name}.")
         case lifecycle.DELETING:
+            await _forget(tx, cache, lease)
+        case lifecycle.SNAPSHOTTING:
             if backing is None:
+                lifecycle.fire(cache, Event.DELETE)
                 await _forget(tx, cache, lease)
             else:
-                lifecycle.fire(cache, Event.FAILED)
+                lifecycle.fire(cache, Event.SNAPSHOT_ENDED)
                 text = f"Failed to delete cache {cache.name}. Its snapshot could not be taken."
                 tx.emit(serverless.SOURCE, cache.name, text)
     log.info("serverless_cache_settled", name=cache.name, status=cache.status)

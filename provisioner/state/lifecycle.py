@@ -93,8 +93,10 @@ TABLES: Mapping[str, Table] = {
         (MODIFYING, Event.MODIFIED): AVAILABLE,
         (AVAILABLE, Event.DELETE): DELETING,
         (CREATE_FAILED, Event.DELETE): DELETING,
-        # Its last snapshot could not be taken: it stays.
-        (DELETING, Event.FAILED): AVAILABLE,
+        # While its last snapshot is taken, which customers see as deleting; it stays without.
+        (AVAILABLE, Event.SNAPSHOT): SNAPSHOTTING,
+        (SNAPSHOTTING, Event.SNAPSHOT_ENDED): AVAILABLE,
+        (SNAPSHOTTING, Event.DELETE): DELETING,
     },
     "user": {
         (ACTIVE, Event.MODIFY): MODIFYING,

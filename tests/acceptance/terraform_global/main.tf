@@ -52,8 +52,8 @@ provider "aws" {
 resource "aws_elasticache_replication_group" "near" {
   replication_group_id = "tf-near"
   description          = "leads"
-  engine               = "valkey"
-  engine_version       = "8.0"
+  engine               = "redis"
+  engine_version       = "7.1"
   node_type            = "cache.r7g.large"
   num_cache_clusters   = 1
 
@@ -79,13 +79,13 @@ resource "aws_elasticache_replication_group" "far" {
 resource "aws_elasticache_replication_group" "near_shards" {
   replication_group_id       = "tf-near-shards"
   description                = "leads, in shards"
-  engine                     = "valkey"
-  engine_version             = "8.0"
+  engine                     = "redis"
+  engine_version             = "7.1"
   node_type                  = "cache.r7g.large"
   num_node_groups            = 2
   replicas_per_node_group    = 0
   automatic_failover_enabled = true
-  parameter_group_name       = "default.valkey8.cluster.on"
+  parameter_group_name       = "default.redis7.cluster.on"
 
   lifecycle {
     ignore_changes = [parameter_group_name]
@@ -103,6 +103,10 @@ resource "aws_elasticache_replication_group" "far_shards" {
   description                 = "follows, in shards"
   global_replication_group_id = aws_elasticache_global_replication_group.shards.id
   replicas_per_node_group     = 0
+
+  lifecycle {
+    ignore_changes = [automatic_failover_enabled] # what the primary has, and the provider forgets
+  }
 }
 
 output "members" {

@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-from cachefleet.engine.gateway.interception import WireViolation
+from cachefleet.engine.gateway.interception import Chain, WireViolation
 from cachefleet.engine.gateway.readonly import ReadOnly
-from cachefleet.engine.gateway.refused_writes import READONLY, Both, RefusedWrites
+from cachefleet.engine.gateway.refused_writes import READONLY, RefusedWrites
 
 WRITES = ("set", "function|flush")
 REFUSED = b"-NOPERM User default has no permissions to run the 'set' command\r\n"
@@ -60,7 +60,7 @@ def test_what_is_no_reply_ends_the_connection(wire: bytes) -> None:
 
 
 def test_two_interceptors_are_one_behind_the_other() -> None:
-    both = Both(ReadOnly(), RefusedWrites(WRITES))
-    assert both.client_sent(b"SET a 1\r\n") == b"READONLY\r\nSET a 1\r\n"
-    assert both.backend_sent(b"+OK\r\n" + REFUSED) == READONLY + b"\r\n"
-    assert both.client_finished() == both.backend_finished() == b""
+    chain = Chain(ReadOnly(), RefusedWrites(WRITES))
+    assert chain.client_sent(b"SET a 1\r\n") == b"READONLY\r\nSET a 1\r\n"
+    assert chain.backend_sent(b"+OK\r\n" + REFUSED) == READONLY + b"\r\n"
+    assert chain.client_finished() == chain.backend_finished() == b""
