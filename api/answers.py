@@ -20,7 +20,13 @@ KEPT_MAX = 256  # a page of 100 groups is some 200 kB
 QUESTIONS = ("Describe", "List")
 # Those that depend on more than their scope's records: on the time, or on other regions.
 TIME_DEPENDENT = frozenset(
-    {"DescribeEvents", "DescribeGlobalReplicationGroups", "DescribeReservedCacheNodes"}
+    {
+        "DescribeEvents",
+        "DescribeGlobalReplicationGroups",
+        "DescribeReservedCacheNodes",
+        "DescribeServiceUpdates",
+        "DescribeUpdateActions",
+    }
 )
 
 Key = tuple[str, Scope, Hashable]

@@ -3,8 +3,9 @@
     python -m cachefleet.api.coverage [--check] [PATH]
 
 Nothing here is a list that somebody keeps: operations and faults come from the service model,
-handlers from the registry, and what can be raised is read from the sources of the front-end. Only
-the effects on engines are written down, because no source line says them.
+handlers from the registry, what can be raised is read from the sources of the front-end, and which
+test provokes it from the tests. Only the effects on engines are written down, because no source
+line says them, and why some faults never occur here.
 """
 
 from __future__ import annotations
@@ -32,9 +33,53 @@ REFUSED = "Refuse."  # the docstring of a handler that never accepts
 CODE_RAISERS = frozenset({"Fault", "SignatureRefused"})
 STATE_RAISERS = frozenset({"NotFound", "AlreadyExists"})
 
+TESTS = Path("tests")
+# Where tests make whole calls; the others name faults without provoking them.
+PROVOKING = ("parity", "acceptance", "conformance", "faults", "unit/api/actions")
+
+NO_SECURITY_GROUPS = (
+    "There are no cache security groups where accounts have a VPC: calls that make or change one "
+    "are refused with `InvalidParameterValue`, as on the service."
+)
+NO_SERVERLESS_MIGRATION = "Migration into a serverless cache is not built."
+IMPOSSIBLE: Mapping[str, str] = MappingProxyType(
+    {
+        "AuthorizationAlreadyExistsFault": NO_SECURITY_GROUPS,
+        "AuthorizationNotFoundFault": NO_SECURITY_GROUPS,
+        "CacheSecurityGroupAlreadyExistsFault": NO_SECURITY_GROUPS,
+        "CacheSecurityGroupQuotaExceededFault": NO_SECURITY_GROUPS,
+        "InvalidCacheSecurityGroupStateFault": NO_SECURITY_GROUPS,
+        "ClusterQuotaForCustomerExceededFault": "A cluster has a node at least, and the quota of "
+        "nodes is the same: `NodeQuotaForCustomerExceeded` comes first.",
+        "InsufficientCacheClusterCapacityFault": "Addresses and ports are given after the call. "
+        "Where none is left, the cache's status and an event say so.",
+        "InvalidCredentialsException": "Who calls is known before the operation is looked at: the "
+        "common errors of signatures and tokens say what is wrong.",
+        "InvalidKMSKeyFault": "No call asks KMS: nodes that are added, and those that take over, "
+        "use the key that the running ones have.",
+        "InvalidSubnet": "Every subnet id of the right form is one here; another form is "
+        "`InvalidParameterValue`.",
+        "InvalidVPCNetworkStateFault": "A VPC is a name here, and is in no state.",
+        "MigrationHealthFault": NO_SERVERLESS_MIGRATION,
+        "ServerlessCacheAlreadyUnderMigrationFault": NO_SERVERLESS_MIGRATION,
+        "ServerlessCacheNotUnderMigrationFault": NO_SERVERLESS_MIGRATION,
+        "ServiceLinkedRoleNotFoundFault": "No role has to be there for cachefleet to act.",
+        "SubnetNotAllowedFault": "There are no Local Zones and no Outposts whose subnets could be "
+        "mixed with others.",
+        "TestFailoverNotAvailableFault": "Every group that has a replica and automatic failover "
+        "can be failed over.",
+    }
+)
+
 EFFECTS: Mapping[str, str] = MappingProxyType(
     {
         "AddTagsToResource": "None. A group is `modifying` for a moment, as on the service.",
+        "BatchApplyUpdateAction": "A newer engine: replicas are restarted one at a time, back in "
+        "sync before the next; then the primary hands its role over without losing a write, and is "
+        "restarted. memcached nodes are restarted one at a time, empty. A new authority: nodes "
+        "show their new certificates one after the other, and connections stay.",
+        "BatchStopUpdateAction": "The node that is being updated is gone through with, the others "
+        "stay as they are.",
         "CompleteMigration": "The primary leads (`REPLICAOF NO ONE`) once it has every byte that "
         "the source had when it was asked.",
         "CreateCacheCluster": "Starts a process for each node. With a group named: starts a "
@@ -167,8 +212,6 @@ def _operations() -> list[str]:
 
 
 def _refusals(raisable: Raisable) -> list[str]:
-    modelled = {shape.name for shape in load_model().faults.values()}
-    shapes = [fault_shape(name) for name in sorted(raisable.faults & modelled)]
     common = sorted(raisable.faults & COMMON_FAULTS.keys())
     return [
         "## Requests that answer NotImplemented",
@@ -181,17 +224,7 @@ def _refusals(raisable: Raisable) -> list[str]:
         "",
         *(f"* {sentence}" for sentence in raisable.unbuilt),
         "",
-        "## Faults of the model that can come back",
-        "",
-        (
-            f"{len(shapes)} of the model's {len(modelled)}. Names, wire codes and statuses are "
-            "the model's."
-        ),
-        "",
-        "| Fault | Code on the wire | Status |",
-        "|---|---|---|",
-        *(f"| {shape.name} | {shape.code} | {shape.status} |" for shape in shapes),
-        "",
+        *_faults(raisable),
         "## Errors of the front door",
         "",
         "Authentication, form, size and method. They are in no service's model.",
@@ -201,6 +234,53 @@ def _refusals(raisable: Raisable) -> list[str]:
         *(f"| {name} | {COMMON_FAULTS[name]} |" for name in common),
         "",
     ]
+
+
+def _faults(raisable: Raisable) -> list[str]:
+    modelled = sorted({shape.name for shape in load_model().faults.values()})
+    found = provoked(TESTS)
+    rows = []
+    for name in modelled:
+        shape = fault_shape(name)
+        where = found.get(name)
+        told = f"`{where}`" if where else why_impossible(name) or "**not provoked by any test**"
+        rows.append(f"| {shape.name} | {shape.code} | {shape.status} | {told} |")
+    count = sum(name in found for name in modelled)
+    return [
+        "## Faults of the model",
+        "",
+        (
+            f"{len(modelled)}, of which tests provoke {count}. Names, wire codes and statuses are "
+            "the model's."
+        ),
+        "",
+        "| Fault | Code on the wire | Status | A test that provokes it, or why it cannot occur |",
+        "|---|---|---|---|",
+        *rows,
+        "",
+    ]
+
+
+def why_impossible(name: str) -> str | None:
+    """Return why a fault of the model never comes back; None where it should."""
+    return IMPOSSIBLE.get(name)
+
+
+def provoked(tests: Path) -> dict[str, str]:
+    """Return the faults that tests expect of calls, each with the first file that does."""
+    names = {shape.code: shape.name for shape in load_model().faults.values()}
+    names |= {shape.name: shape.name for shape in load_model().faults.values()}
+    found: dict[str, str] = {}
+    for folder in PROVOKING:
+        for path in sorted((tests / folder).rglob("test_*.py")):
+            if path.name.startswith("test_protocol"):
+                continue  # its handlers are made up
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Constant) and node.value in names:
+                    name = names[str(node.value)]
+                    if name not in IMPOSSIBLE:
+                        found.setdefault(name, path.as_posix())
+    return found
 
 
 def scan_sources() -> Raisable:

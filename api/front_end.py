@@ -8,7 +8,7 @@ front-end that runs by itself has none, and such requests say so.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -103,7 +103,7 @@ class Ports:
     resetter: Resetter | None = None
     node_visits: NodeVisits | None = None
     camera: Camera | None = None
-    inventory: Inventory | None = None
+    inventory: Callable[[], Inventory] | None = None
     # What Prometheus is told beside what the front-end counts itself.
     collectors: tuple[Collector, ...] = ()
 

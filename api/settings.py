@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
@@ -59,6 +60,9 @@ class ApiSettings(BaseSettings):
     )
     kms_endpoint_url: str | None = Field(
         default=None, description="Where KMS is, for encryption keys; none is AWS itself."
+    )
+    master_key_path: Path | None = Field(
+        default=None, description="Where the key is that secrets are sealed with; none keeps none."
     )
     allow_reset: bool = Field(
         default=False, description="Whether `POST /v1/reset` may remove every resource."

@@ -23,14 +23,17 @@ from pathlib import Path
 from typing import Literal
 
 from cachefleet.engine.errors import EngineError, NoEngineBinary
+from cachefleet.engine.memserver.build import fingerprint, sources
 from cachefleet.engine.memserver.launch import command
 from cachefleet.engine.types import Engine, EngineBinary
+from cachefleet.engine.valkey.guard import guard_module
 
 PROBE_TIMEOUT_S = 5.0
 PROBE_POLL_S = 0.002
 REPLY_BYTES_MAX = 1 << 20
 MEMSERVER_VERSION = (1, 6, 22)  # what the bundled server behaves as
 SERVER_LINE = re.compile(r"^(Valkey|Redis) server v=(\d+(?:\.\d+)*)")
+BUILD = re.compile(r"\bbuild=([0-9a-f]{1,16})\b")
 MEMCACHED_LINE = re.compile(r"^memcached (\d+(?:\.\d+)*)")
 KINDS = {"Valkey": Engine.VALKEY, "Redis": Engine.REDIS}
 
@@ -127,14 +130,30 @@ def discover(settings: EngineSettings | None = None) -> Inventory:
     )
 
 
+def traces(settings: EngineSettings) -> tuple[tuple[str, int, int], ...]:
+    """Return what tells, at the price of looking at some files, that others would be found now.
+
+    Each is a path, when it was changed, and its size. Two that are equal stand for one inventory.
+    """
+    paths = [os.path.realpath(path) for _, path, _ in _probes(settings)]
+    found = []
+    for path in (*paths, *sources()):
+        with contextlib.suppress(OSError):
+            told = os.stat(path)
+            found.append((path, told.st_mtime_ns, told.st_size))
+    return tuple(found)
+
+
 @dataclass(frozen=True, slots=True)
 class _Probed:
     kind: Engine
     version: tuple[int, ...]
     tls: bool
     first_line: str
+    build: str = ""
     directives: frozenset[str] = frozenset()
     commands: frozenset[str] = frozenset()
+    guard: str | None = None
 
 
 def _probes(settings: EngineSettings) -> list[tuple[str, str, Callable[[str], _Probed]]]:
@@ -180,6 +199,8 @@ def _found(probed: _Probed, source: str, path: str) -> EngineBinary:
         detail=f"{probed.first_line} at {path}",
         directives=probed.directives,
         commands=probed.commands,
+        guard=probed.guard,
+        build=probed.build,
     )
 
 
@@ -196,6 +217,7 @@ def _bundled_memcached() -> EngineBinary:
         tls=True,
         source="bundled",
         detail="the bundled memcached server",
+        build=fingerprint(),
     )
 
 
@@ -217,10 +239,27 @@ def _probe_server(path: str, changed_at: int) -> _Probed:
     match = SERVER_LINE.match(line)
     if match is None:
         raise NotAnEngine("it does not answer --version as a Valkey or Redis server does")
+    guard = guard_module()
     with tempfile.TemporaryDirectory(prefix="cachefleet-") as directory:
-        directives, commands = _ask_names(path, directory)
+        try:
+            directives, commands = _ask_names(path, directory, guard)
+        except NotAnEngine:
+            if guard is None:
+                raise
+            # It may be too old for the module, or cannot load any.
+            directives, commands = _ask_names(path, directory, None)
+            guard = None
+    build = BUILD.search(line)
     return _Probed(
-        KINDS[match[1]], _numbers(match[2]), _has_tls(path), line.strip(), directives, commands
+        kind=KINDS[match[1]],
+        version=_numbers(match[2]),
+        tls=_has_tls(path),
+        first_line=line.strip(),
+        # As INFO tells it: without the zeros that a number has in front.
+        build=build[1].lstrip("0") if build else "",
+        directives=directives,
+        commands=commands,
+        guard=guard,
     )
 
 
@@ -241,11 +280,14 @@ def _has_tls(path: str) -> bool:
     return "tls-cert-file" in _run([path, *words])
 
 
-def _ask_names(path: str, directory: str) -> tuple[frozenset[str], frozenset[str]]:
+def _ask_names(
+    path: str, directory: str, guard: str | None
+) -> tuple[frozenset[str], frozenset[str]]:
     """Start the server where nobody can reach it and let it list its directives and commands."""
     where = str(Path(directory, "s"))
     words = ["--port", "0", "--unixsocket", where, "--save", "", "--dir", directory]
     words += ["--daemonize", "no", "--logfile", str(Path(directory, "log"))]
+    words += [] if guard is None else ["--loadmodule", guard]
     process = subprocess.Popen(
         [path, *words],
         stdin=subprocess.DEVNULL,

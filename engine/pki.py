@@ -119,7 +119,7 @@ def issue(authority: Pair, identity: Identity, *, now: datetime) -> Pair:
         )
         .sign(issuer_key, hashes.SHA256())
     )
-    chain = certificate.public_bytes(serialization.Encoding.PEM) + authority.certificate
+    chain = certificate.public_bytes(serialization.Encoding.PEM) + split(authority.certificate)[0]
     return Pair(chain, _key_bytes(key))
 
 
@@ -163,15 +163,17 @@ def read(certificate: bytes) -> Facts:
 
 
 def why_due(pair: Pair, identity: Identity, authority: bytes, *, now: datetime) -> str | None:
-    """Return why the certificate has to be replaced, or None where it is good."""
+    """Return why the certificate has to be replaced, or None where it is good.
+
+    *authority* may be several, one after the other: any of them may have issued it.
+    """
     try:
-        certificate, _ = load(pair)
+        load(pair)
         facts = read(pair.certificate)
-        certificate.verify_directly_issued_by(_certificate(authority))
+        if not any(is_issued_by(pair.certificate, one) for one in split(authority)):
+            return "another authority issued it"
     except UnusableKeys as error:
         return str(error)
-    except (InvalidSignature, ValueError, TypeError):
-        return "another authority issued it"
     if missing := set(identity.addresses) - facts.addresses | set(identity.names) - facts.names:
         return f"it is not for {', '.join(sorted(missing))}"
     if now < facts.not_before:
@@ -179,6 +181,35 @@ def why_due(pair: Pair, identity: Identity, authority: bytes, *, now: datetime) 
     if now >= renewal_at(facts):
         return "it ends soon"
     return None
+
+
+def is_issued_by(certificate: bytes, authority: bytes) -> bool:
+    """Tell whether the first of *authority*'s certificates signed the first of *certificate*'s.
+
+    Raises:
+        UnusableKeys: one of them is no certificate.
+    """
+    issued, issuer = _certificate(certificate), _certificate(authority)
+    try:
+        issued.verify_directly_issued_by(issuer)
+    except (InvalidSignature, ValueError, TypeError):
+        return False
+    return True
+
+
+def split(certificates: bytes) -> list[bytes]:
+    """Return the certificates of a file one by one, in their order; never none.
+
+    Raises:
+        UnusableKeys: it has none, or something else beside them.
+    """
+    if len(certificates) > PEM_BYTES_MAX:
+        raise UnusableKeys("the certificate is too long")
+    try:
+        found = x509.load_pem_x509_certificates(certificates)
+    except ValueError as error:
+        raise UnusableKeys("the certificate cannot be read") from error
+    return [one.public_bytes(serialization.Encoding.PEM) for one in found]
 
 
 def renewal_at(facts: Facts) -> datetime:

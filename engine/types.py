@@ -140,12 +140,29 @@ class SlotMigrationView:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Build:
+    """What a program is, by its own account: *build* tells builds of one version apart.
+
+    An empty *build* is one that the program does not tell.
+    """
+
+    kind: Engine
+    version: tuple[int, ...]
+    build: str = ""
+
+    def __str__(self) -> str:
+        told = f" build {self.build}" if self.build else ""
+        return f"{self.kind.value} {'.'.join(map(str, self.version))}{told}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class EngineBinary:
     """Something that can run an engine: *argv* starts it, arguments follow.
 
     *source* says where it was found (``wheel``, ``path``, ``settings``, ``bundled``).
     *directives* are the configuration names that the binary itself listed; empty where it
     was not asked, and then the version decides. *commands* are the commands it listed, likewise.
+    *guard* is the module that it was tried with, and loaded (``valkey/guard.py``).
     """
 
     kind: Engine
@@ -156,6 +173,13 @@ class EngineBinary:
     detail: str
     directives: frozenset[str] = field(default=frozenset(), repr=False)
     commands: frozenset[str] = field(default=frozenset(), repr=False)
+    guard: str | None = None
+    build: str = ""
+
+    @property
+    def identity(self) -> Build:
+        """What a process says of itself that runs this."""
+        return Build(kind=self.kind, version=self.version, build=self.build)
 
     @property
     def version_text(self) -> str:

@@ -37,6 +37,8 @@ SESSION_S_MAX: Final = 12 * 3600  # how long a token opens a connection
 NETWORKS_MAX: Final = 4096  # of all rules of a subject's security groups
 IAM_USERS_MAX: Final = 100  # of a user group
 USER_NAME_CHARS_MAX: Final = 255
+LOGIN_SOCKETS_MAX: Final = 1024  # of stock memcached clusters with logins
+LOGIN_USERS_MAX: Final = 16
 CLUSTER_CONFIG_BYTES_MAX: Final = 64 * 1024  # 60 nodes of 300 bytes are 18 KiB
 VERSION_MAX: Final = 2**53 - 1  # exact in every JSON reader
 
@@ -153,6 +155,7 @@ class RouteOptions:
     connections_max: int = CONNECTIONS_MAX_DEFAULT
     buffer_bytes: int = BUFFER_BYTES_DEFAULT
     tls: TlsOptions | None = None
+    tls_only: bool = False  # TLS has become another's to end: who is here in plain is cut
     auth: AuthOptions | None = None
     admitted: tuple[str, ...] | None = None  # networks that clients may come from; None: any
     readonly: bool = False  # READONLY is said to the backend for the client, first of all
@@ -162,7 +165,10 @@ class RouteOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """One endpoint: the addresses it listens on and the backends that may serve it."""
+    """One endpoint: the addresses it listens on and the backends that may serve it.
+
+    One that listens nowhere takes no more clients, and goes on serving those that it has.
+    """
 
     name: str
     listen: tuple[Address, ...]
@@ -173,9 +179,26 @@ class Route:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LoginUser:
+    """A user of a memcached cluster, and the SHA-256 of what its passwords may be."""
+
+    user_name: str
+    sha256s: tuple[str, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoginSocket:
+    """Where the stock memcached servers of one cluster ask whether a login is good."""
+
+    socket_path: str
+    users: tuple[LoginUser, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class RouteTable:
     version: int
     routes: tuple[Route, ...] = ()
+    login_sockets: tuple[LoginSocket, ...] = ()
     connections_max: int = CONNECTIONS_MAX_DEFAULT  # over all routes
 
 
@@ -191,7 +214,7 @@ def parse_routes(text: str) -> RouteTable:
         document,
         "the file",
         required={"schema", "version", "routes"},
-        optional={"connections_max"},
+        optional={"connections_max", "login_sockets"},
     )
     if top["schema"] != SCHEMA or type(top["schema"]) is not int:
         raise IllegalRoutes(f"schema: {top['schema']!r} is not {SCHEMA}")
@@ -203,6 +226,12 @@ def parse_routes(text: str) -> RouteTable:
     return RouteTable(
         version=_int(top["version"], "version", low=0, high=VERSION_MAX),
         routes=routes,
+        login_sockets=_list(
+            top.get("login_sockets", []),
+            "login_sockets",
+            count_max=LOGIN_SOCKETS_MAX,
+            item=_login_socket,
+        ),
         connections_max=_int(
             top.get("connections_max", CONNECTIONS_MAX_DEFAULT),
             "connections_max",
@@ -223,6 +252,10 @@ def render_routes(table: RouteTable) -> str:
         "version": table.version,
         "connections_max": table.connections_max,
         "routes": [_rendered_route(route) for route in table.routes],
+        "login_sockets": [
+            {**vars(one), "users": [vars(user) for user in one.users]}
+            for one in table.login_sockets
+        ],
     }
     text = json.dumps(document, indent=1) + "\n"
     parse_routes(text)
@@ -284,9 +317,7 @@ def _route(value: object, where: str) -> Route:
         raise IllegalRoutes(f"{where}.kind: {members['kind']!r} is none of {sorted(kinds)}")
     route = Route(
         name=name,
-        listen=_list(
-            members["listen"], f"{where}.listen", count_max=LISTEN_MAX, item=_pair, count_min=1
-        ),
+        listen=_list(members["listen"], f"{where}.listen", count_max=LISTEN_MAX, item=_pair),
         kind=kinds[members["kind"]],
         backends=_backends(members, "backends", where),
         fallback=_backends(members, "fallback", where),
@@ -323,11 +354,13 @@ def _options(value: object, where: str) -> RouteOptions:
         raise IllegalRoutes(f"{where}.connect_timeout_s: {timeout_s!r} is not 0.01 to 60 seconds")
     if type(members["cut_on_change"]) is not bool:
         raise IllegalRoutes(f"{where}.cut_on_change: not true or false")
-    if type(members["readonly"]) is not bool:
-        raise IllegalRoutes(f"{where}.readonly: not true or false")
+    for name in ("readonly", "tls_only"):
+        if type(members[name]) is not bool:
+            raise IllegalRoutes(f"{where}.{name}: not true or false")
     return RouteOptions(
         cut_on_change=members["cut_on_change"],
         readonly=members["readonly"],
+        tls_only=members["tls_only"],
         bind_source=None
         if members["bind_source"] is None
         else _host(members["bind_source"], f"{where}.bind_source"),
@@ -426,6 +459,24 @@ def _iam_user(value: object, where: str) -> IamUser:
     return IamUser(
         user_name=_word(members["user_name"], f"{where}.user_name"),
         password=_word(members["password"], f"{where}.password"),
+    )
+
+
+def _login_socket(value: object, where: str) -> LoginSocket:
+    members = _members(value, where, required={"socket_path", "users"})
+    return LoginSocket(
+        socket_path=_path(members["socket_path"], f"{where}.socket_path"),
+        users=_list(
+            members["users"], f"{where}.users", count_max=LOGIN_USERS_MAX, item=_login_user
+        ),
+    )
+
+
+def _login_user(value: object, where: str) -> LoginUser:
+    members = _members(value, where, required={"user_name", "sha256s"})
+    return LoginUser(
+        user_name=_word(members["user_name"], f"{where}.user_name"),
+        sha256s=_list(members["sha256s"], f"{where}.sha256s", count_max=TOKENS_MAX, item=_sha256),
     )
 
 

@@ -26,6 +26,7 @@ from cachefleet.engine.gateway.routes import (
     RouteTable,
     parse_routes,
 )
+from cachefleet.engine.gateway.saslauthd import SaslSocket
 from cachefleet.engine.gateway.serverless.service import ServerlessService
 from cachefleet.engine.gateway.service import RouteService
 from cachefleet.engine.gateway.serving import Serving
@@ -80,6 +81,7 @@ class Gateway:
         self._contexts = Contexts()
         self._key_rings = KeyRings()
         self._failures: dict[Address, ListenFailure] = {}
+        self._login_sockets: dict[str, SaslSocket] = {}
         self._reloading = asyncio.Lock()
 
     async def reload(self) -> ReloadReport:
@@ -93,6 +95,7 @@ class Gateway:
                 raise
             self._error = None
             await self._apply(table)
+            await self._change_login_sockets(table)
             report = ReloadReport(version=table.version, failures=tuple(self._failures.values()))
         log.info("reloaded version=%d failures=%d", report.version, len(report.failures))
         return report
@@ -124,6 +127,7 @@ class Gateway:
             for listener in self._listeners.values():
                 await listener.close()
             self._listeners.clear()
+            await self._change_login_sockets(RouteTable(version=0))
             services = [*self._services.values(), *self._leaving]
             for service in services:
                 await service.ended()
@@ -186,6 +190,23 @@ class Gateway:
             log.warning("listen_failed address=%s reason=%s", address, reason)
         else:
             self._listeners[address] = listener
+
+    async def _change_login_sockets(self, table: RouteTable) -> None:
+        wanted = {one.socket_path: one for one in table.login_sockets}
+        for path in self._login_sockets.keys() - wanted.keys():
+            await self._login_sockets.pop(path).close()
+        for path, one in wanted.items():
+            if path in self._login_sockets:
+                self._login_sockets[path].wanted = one
+                continue
+            opened = SaslSocket(one)
+            try:
+                await opened.open()
+            except OSError as error:
+                # memcached refuses every login then.
+                log.warning("login_socket_failed path=%s reason=%s", path, error)
+            else:
+                self._login_sockets[path] = opened
 
     def _change_services(self, table: RouteTable) -> None:
         self._leaving = {service for service in self._leaving if service.connections}

@@ -102,7 +102,8 @@ class RouteService:
         if route.kind is not old.kind:
             return self.cut(None)
         count = sum(self.cut(address) for address in gone) if route.options.cut_on_change else 0
-        if route.options.tls is not None and route.options.tls.mode is TlsMode.REQUIRED:
+        tls = route.options.tls
+        if route.options.tls_only or (tls is not None and tls.mode is TlsMode.REQUIRED):
             count += self._cut_plain()
         return count
 

@@ -2,14 +2,18 @@
 
 ``cachefleet listen <host:port>`` and ``unlisten <host:port> [drop]`` move an endpoint's
 address here and away; ``cachefleet listeners`` says which are held; ``cachefleet save``
-writes the memory file.
+writes the memory file; ``cachefleet build`` says which build of the server runs; ``cachefleet
+logins`` reads the file of logins again.
 """
 
 from __future__ import annotations
 
 from cachefleet.engine.memserver import wire
+from cachefleet.engine.memserver.build import fingerprint
 from cachefleet.engine.memserver.commands import MANY
 from cachefleet.engine.memserver.session import CommandTable, Session
+
+_STARTED_AS = fingerprint()  # at the start: the files may be others later
 
 
 def cachefleet(session: Session, words: list[bytes]) -> None:
@@ -24,6 +28,11 @@ def cachefleet(session: Session, words: list[bytes]) -> None:
             failure = host.unlisten(address.decode("ascii", "replace"), drop=True)
         case [b"listeners"]:
             session.out.append(b"LISTENERS %b\r\n" % " ".join(host.addresses()).encode())
+            return
+        case [b"logins"]:
+            failure = host.reload_logins()
+        case [b"build"]:
+            session.out.append(b"BUILD %b\r\n" % _STARTED_AS.encode())
             return
         case [b"save"]:
             failure = host.save()

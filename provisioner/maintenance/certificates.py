@@ -14,6 +14,7 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
+from cachefleet.engine.pki import UnusableKeys
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.transit import gateway_name
 from cachefleet.provisioner.state import operations
@@ -45,7 +46,7 @@ class CertificateWatch:
             try:
                 if looks % SWEEP_EVERY_LOOKS == 0:
                     await self.sweep()
-                if self._fleet.certificates.anything_due():
+                if self._fleet.certificates.anything_due() or self._distrusting():
                     await self.file_due()
             except DBAPIError as error:
                 log.warning("certificates_postponed", reason=str(error.orig))
@@ -61,7 +62,7 @@ class CertificateWatch:
             subject
             for node, subject in rows
             if any(certificates.is_due(name) for name in names_of(node, subject))
-        }
+        } | {subject for node, subject in rows if node in self._distrusting()}
         filed = sorted(due & held.keys())
         for uid in filed:
             async with self._fleet.store.begin(held[uid].scope) as tx:
@@ -70,8 +71,13 @@ class CertificateWatch:
             log.info("certificates_due", subjects=filed)
         return filed
 
+    def _distrusting(self) -> set[str]:
+        """Return the nodes whose engines trust other authorities than they should by now."""
+        stamp = self._fleet.certificates.trust_stamp()
+        return {uid for uid, seen in self._fleet.trusts.items() if seen != stamp}
+
     async def sweep(self) -> None:
-        """Remove the certificates of nodes and subjects that are gone."""
+        """Remove the certificates of nodes and subjects that are gone, and trust in what is."""
         async with self._fleet.store.read(EVERYTHING) as tx:
             nodes = (await tx.session.scalars(select(CacheNode.uid))).all()
             subjects = (await tx.session.scalars(select(Subject.uid))).all()
@@ -79,6 +85,11 @@ class CertificateWatch:
         for name in self._fleet.certificates.names():
             if name.partition("-")[0] not in living:
                 self._fleet.certificates.forget(name)
+        if self._fleet.certificates.authority_path.exists():
+            try:
+                self._fleet.certificates.forget_former()
+            except UnusableKeys as error:
+                log.warning("authorities_kept", reason=str(error))
 
 
 def names_of(node_uid: str, subject_uid: str) -> tuple[str, ...]:

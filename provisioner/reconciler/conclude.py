@@ -35,6 +35,7 @@ from cachefleet.provisioner.state.tables import (
     Subject,
     Tag,
 )
+from cachefleet.provisioner.state.update_tables import UpdateAction
 from cachefleet.provisioner.state.users import Change
 
 # What is pending of a change of the number of nodes.
@@ -55,6 +56,7 @@ CONCLUDED_BY_THEMSELVES = (
     OperationKind.TEST_MIGRATION,
     OperationKind.START_MIGRATION,
     OperationKind.COMPLETE_MIGRATION,
+    OperationKind.APPLY_UPDATE,
 )
 
 
@@ -351,6 +353,7 @@ async def _forget_subject(tx: Transaction, uid: str) -> None:
     for statement in (
         delete(EndpointAddress).where(EndpointAddress.subject_uid == uid),
         delete(NodeGroup).where(NodeGroup.replication_group_uid == uid),
+        delete(UpdateAction).where(UpdateAction.subject_uid == uid),
         delete(Subject).where(Subject.uid == uid),
     ):
         await tx.session.execute(statement)

@@ -13,12 +13,12 @@ from typing import Protocol
 from cachefleet.engine.catalog import Catalog
 from cachefleet.engine.discovery import Inventory
 from cachefleet.engine.memcached.adapter import MemcachedAdapter
-from cachefleet.engine.types import Endpoint, Engine
+from cachefleet.engine.types import Build, Endpoint, Engine
 from cachefleet.engine.valkey.adapter import ValkeyAdapter
 from cachefleet.engine.valkey.config import hidden_renames
 from cachefleet.provisioner.clock import Clock
 from cachefleet.provisioner.destinations.directory import Destinations
-from cachefleet.provisioner.drivers.base import Driver
+from cachefleet.provisioner.drivers.base import Driver, ProcessHandle
 from cachefleet.provisioner.reconciler.certificates import Certificates
 from cachefleet.provisioner.reconciler.records import SubjectRecord, engine_endpoint
 from cachefleet.provisioner.settings import ProvisionerSettings
@@ -27,10 +27,12 @@ from cachefleet.provisioner.snapshots.s3 import S3Place, make_bucket_store
 from cachefleet.provisioner.snapshots.store import FolderStore, SnapshotStore
 from cachefleet.provisioner.state.errors import Stale
 from cachefleet.provisioner.state.leases import Lease
+from cachefleet.provisioner.state.master_key import MasterKey, ensure_master_key
 from cachefleet.provisioner.state.store import Store, Transaction
 from cachefleet.provisioner.state.tables import CacheNode
 
 ADMIN_USER = "cachefleet"
+MEMCACHED_USER = "cachefleet"  # ours on a stock memcached that asks for a login
 LOGS_FOLDER = "logs"
 SNAPSHOTS_FOLDER = "snapshots"
 
@@ -92,6 +94,10 @@ class Fleet:
     trusted_until_s: dict[str, float] = field(default_factory=dict)
     # Processes that a pass is ending itself: their exits are no news.
     ending: set[str] = field(default_factory=set)
+    # Which authorities each engine trusts (Certificates.trust_stamp), and what each process says
+    # that it is: known for as long as it runs.
+    trusts: dict[str, int] = field(default_factory=dict)
+    builds: dict[str, tuple[ProcessHandle, Build]] = field(default_factory=dict)
     # Where logs are delivered.
     destinations: Destinations = field(init=False)
     _valkey: dict[str, ValkeyAdapter] = field(default_factory=dict)
@@ -118,6 +124,15 @@ class Fleet:
         if told is not None and told.startswith("s3://"):
             return make_bucket_store(told, self.s3(self.settings.region))
         return FolderStore(Path(told) if told else self.settings.data_dir / SNAPSHOTS_FOLDER)
+
+    @functools.cached_property
+    def master_key(self) -> MasterKey:
+        """Return the key that small secrets are sealed with.
+
+        Raises:
+            UnusableMasterKey: it can neither be read nor made.
+        """
+        return ensure_master_key(self.settings.master_key_path)
 
     @functools.cached_property
     def keys(self) -> Keys:
@@ -160,6 +175,7 @@ class Fleet:
             adapter = MemcachedAdapter(
                 unix_socket=control,
                 endpoint=engine_endpoint(node),
+                login=(MEMCACHED_USER, node.admin_secret),
                 timeout_s=self.settings.command_timeout_s,
             )
             self._memcached[node.uid] = adapter
@@ -209,6 +225,8 @@ class Fleet:
 
     async def forget(self, uid: str) -> None:
         """Close what is open to a node whose process is gone."""
+        self.trusts.pop(uid, None)
+        self.builds.pop(uid, None)
         for adapter in (self._valkey.pop(uid, None), self._memcached.pop(uid, None)):
             if adapter is not None:
                 await adapter.aclose()

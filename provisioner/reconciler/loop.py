@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 
 from cachefleet.provisioner.reconciler.apply_access import apply_access
 from cachefleet.provisioner.reconciler.apply_parameters import apply_parameters
+from cachefleet.provisioner.reconciler.apply_update import apply_update
 from cachefleet.provisioner.reconciler.change_primary import change_primary, end_primary
 from cachefleet.provisioner.reconciler.cluster_mode import change_cluster_mode
 from cachefleet.provisioner.reconciler.fleet import Fleet
@@ -79,6 +80,7 @@ HANDLERS: Mapping[str, Handler] = {
     OperationKind.TEST_MIGRATION: test_migration,
     OperationKind.START_MIGRATION: start_migration,
     OperationKind.COMPLETE_MIGRATION: complete_migration,
+    OperationKind.APPLY_UPDATE: apply_update,
 }
 
 

@@ -7,6 +7,7 @@ from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.records import SubjectRecord
 
 MB = 1 << 20
+OVERHEAD = "memcached_connections_overhead"
 
 
 def memory_bytes(record: SubjectRecord, fleet: Fleet) -> int:
@@ -24,3 +25,14 @@ def usable_bytes(record: SubjectRecord, fleet: Fleet) -> int:
     return effective_maxmemory_bytes(
         memory_bytes(record, fleet), fleet.effective_parameters(record)
     )
+
+
+def max_cache_memory_mb(record: SubjectRecord, fleet: Fleet) -> int:
+    """Return what memcached has to share between items and connections."""
+    limit = record.settings.memory_limit_bytes
+    if limit is None:
+        node_type = fleet.catalog.node_type(record.settings.node_type)
+        assert node_type is not None, record.settings.node_type
+        return node_type.max_cache_memory_mb
+    # A serverless cache's limit is all for items.
+    return max(1, limit // MB) + int(fleet.effective_parameters(record).get(OVERHEAD, "0"))

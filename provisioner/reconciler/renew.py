@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 
 import structlog
 
@@ -20,7 +20,8 @@ from cachefleet.provisioner.planning.restarts import (
 )
 from cachefleet.provisioner.reconciler.binaries import binary_for
 from cachefleet.provisioner.reconciler.fleet import Fleet
-from cachefleet.provisioner.reconciler.launch import memcached_spec
+from cachefleet.provisioner.reconciler.memcached import memcached_spec
+from cachefleet.provisioner.reconciler.milestones import Milestone, reached
 from cachefleet.provisioner.reconciler.records import SubjectRecord, reload_subject
 from cachefleet.provisioner.reconciler.stopping import end_node
 from cachefleet.provisioner.reconciler.switchover import switch_over
@@ -56,15 +57,20 @@ async def renew(
             node=step.uid,
             reason=step.reason,
         )
-        await converge(await _take(step, record, fleet), fleet)
+        await converge(await take_restart(step, record, fleet), fleet)
         record = await reload_subject(record, fleet.store)
         taken += 1
     return record
 
 
-def next_restart(record: SubjectRecord, fleet: Fleet) -> RestartStep | None:
-    """Return the next restart that the subject needs."""
-    steps = (plan_restart([_view(n, record, fleet) for n in shard]) for shard in shards(record))
+def next_restart(
+    record: SubjectRecord, fleet: Fleet, *, stale: Container[str] | None = None
+) -> RestartStep | None:
+    """Return the next restart that the subject needs; *stale* are the nodes, where it is known."""
+    steps = (
+        plan_restart([_view(node, record, fleet, stale) for node in shard])
+        for shard in shards(record)
+    )
     return next((step for step in steps if step is not None), None)
 
 
@@ -78,12 +84,18 @@ def shards(record: SubjectRecord) -> list[list[CacheNode]]:
     return list(by_shard.values())
 
 
-async def _take(step: RestartStep, record: SubjectRecord, fleet: Fleet) -> SubjectRecord:
+async def take_restart(step: RestartStep, record: SubjectRecord, fleet: Fleet) -> SubjectRecord:
+    """End a node so that it begins anew; a primary hands its role over before that.
+
+    Raises:
+        NodeUnreachable, CommandRefused: the role was not handed over.
+    """
     node = next(node for node in record.live_nodes if node.uid == step.uid)
     if step.kind is Restart.HAND_OVER:
         primary = record.shard_primary(node)
         assert primary is not None, "a primary is what hands over"
         record = await switch_over(record, node, fleet)
+        reached(Milestone.UPDATE_PRIMARY_MOVED)
         # At once: what it runs may be too old to follow the new primary for long.
         node = next(node for node in record.live_nodes if node.uid == primary.uid)
     await end_node(node, record.engine, fleet, save=step.kind is Restart.SAVED)
@@ -105,12 +117,14 @@ async def _note_start(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> N
         row.parameter_group_status = IN_SYNC
 
 
-def _view(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> RestartView:
+def _view(
+    node: CacheNode, record: SubjectRecord, fleet: Fleet, stale: Container[str] | None
+) -> RestartView:
     return RestartView(
         uid=node.uid,
         name=node.member_name,
         role=None if node.role is None else NodeRole(node.role),
-        stale=_is_stale(node, record, fleet),
+        stale=_is_stale(node, record, fleet) if stale is None else node.uid in stale,
     )
 
 

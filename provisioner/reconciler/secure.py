@@ -32,16 +32,23 @@ HANDSHAKE_TIMEOUT_S = 5.0
 
 
 async def cut_plain(record: SubjectRecord, fleet: Fleet) -> None:
-    """End plain connections that began before TLS was required.
+    """End plain connections that began before TLS was required, and those that nobody admitted.
 
     While a node does not listen at the ports that clients know, whoever is connected through them
-    came before the gateway did, and so in plain. The gateway cuts its own.
+    came before the gateway did: in plain, before encryption was turned on, or in TLS, before access
+    was controlled. Which it was cannot be seen of a connection, but one comes before the other:
+    access is controlled only where TLS is required. The gateway cuts its own.
 
     Raises:
         NodeUnreachable, CommandRefused: a node did not do its part; the next pass sees to it.
     """
-    if record.transit_mode != TlsMode.REQUIRED.value or record.engine is Engine.MEMCACHED:
+    if record.engine is Engine.MEMCACHED:
         return
+    if fleet.security_groups is None:
+        group = record.group
+        controlled = bool(record.users is not None or (group and group.auth_token_sha256s))
+        if record.transit_mode != TlsMode.REQUIRED.value or controlled:
+            return
     endpoints = [Endpoint(row.host, row.port) for row in record.addresses if row.node_uid is None]
     for node in record.live_nodes:
         if node.host is None or await fleet.driver.find(node.uid) is None:
@@ -64,15 +71,15 @@ async def refresh_certificates(record: SubjectRecord, fleet: Fleet) -> None:
     Raises:
         NodeUnreachable, CommandRefused: a node did not take its new certificate.
     """
-    if record.transit_mode is None:
-        return
     if transit_of(record, fleet).engine_tls:
         settled = [
             node
             for node in record.live_nodes
             if node.status != lifecycle.NODE_CREATING and not await is_kept_down(node, fleet)
         ]
-        await asyncio.gather(*(_show_newest(node, record, fleet) for node in settled))
+        await asyncio.gather(*(show_newest(node, record, fleet) for node in settled))
+    if record.transit_mode is None:
+        return
     if record.fronted:
         await fleet.sync_endpoints(None)
     renewed = [node for node in record.live_nodes if _was_renewed(node, fleet)]
@@ -84,7 +91,38 @@ def _was_renewed(node: CacheNode, fleet: Fleet) -> bool:
     return bool(fleet.certificates.take_renewed((node.uid, gateway_name(node.uid))))
 
 
-async def _show_newest(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> None:
+async def refresh_trust(record: SubjectRecord, fleet: Fleet) -> None:
+    """Have running engines read anew which authorities they trust, where that has changed.
+
+    Before any node shows a certificate of a new authority, or the others would not talk to it.
+    """
+    stamp = fleet.certificates.trust_stamp()
+    if record.engine is Engine.MEMCACHED:  # its nodes talk to nobody
+        return
+    behind = [node for node in record.live_nodes if fleet.trusts.get(node.uid) != stamp]
+    if not behind or not transit_of(record, fleet).engine_tls:
+        return
+    authority = str(fleet.certificates.authority_path)
+    for node in behind:
+        if node.host is None or await fleet.driver.find(node.uid) is None:
+            continue  # it begins with them
+        if await is_kept_down(node, fleet):
+            continue
+        try:
+            # Setting a path to what it is makes the engine read the file again.
+            await fleet.valkey(node).configure({"tls-ca-cert-file": authority})
+        except (NodeUnreachable, CommandRefused) as error:
+            log.info("trust_not_refreshed", node=node.uid, reason=str(error))
+        else:
+            fleet.trusts[node.uid] = stamp
+
+
+async def show_newest(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> None:
+    """Have a node's engine show the certificate that is good for it.
+
+    Raises:
+        NodeUnreachable, CommandRefused: it does not.
+    """
     files = node_certificate(node, record, fleet)
     port = node.replication_port or own_endpoint(node).port
     where = Endpoint(own_endpoint(node).host, port)

@@ -6,7 +6,8 @@ binary has TLS, and whether the gateway has to look at connections for another r
 
 from __future__ import annotations
 
-from cachefleet.engine.types import Engine, EngineBinary
+from cachefleet.engine.memcached.config import BUNDLED
+from cachefleet.engine.types import EngineBinary
 from cachefleet.engine.valkey.config import Listening, TlsFiles
 from cachefleet.provisioner.planning.transit import (
     PLAIN,
@@ -33,7 +34,7 @@ def transit_of(record: SubjectRecord, fleet: Fleet) -> Transit:
     if record.settings.serverless_uid is not None:
         return PLAIN  # the endpoint's own gateway is in front, and ends TLS
     guarded = is_guarded(record) or fleet.security_groups is not None
-    if record.transit_mode is None and not guarded:
+    if record.transit_mode is None and not guarded and not record.logins:
         return PLAIN
     return _decide(record, binary_for(record, fleet), guarded=guarded)
 
@@ -56,8 +57,9 @@ def _decide(record: SubjectRecord, binary: EngineBinary, *, guarded: bool) -> Tr
         engine=record.engine,
         mode=record.transit_mode,
         binary_tls=binary.tls,
-        bundled=binary.source == "bundled",
-        guarded=guarded and record.engine is not Engine.MEMCACHED,
+        bundled=binary.source == BUNDLED,
+        guarded=guarded,
+        logins=bool(record.logins),
     )
 
 

@@ -7,12 +7,14 @@ from cachefleet.provisioner.state import (
     change_tables,
     fault_tables,
     global_tables,
+    login_tables,
     metric_tables,
     notification_tables,
     reservation_tables,
     serverless_tables,
     snapshot_tables,
     tables,
+    update_tables,
 )
 
 __all__ = [
@@ -20,10 +22,12 @@ __all__ = [
     "change_tables",
     "fault_tables",
     "global_tables",
+    "login_tables",
     "metric_tables",
     "notification_tables",
     "reservation_tables",
     "serverless_tables",
     "snapshot_tables",
     "tables",
+    "update_tables",
 ]

@@ -39,6 +39,7 @@ class OperationKind(enum.StrEnum):
     SETTLE_GLOBAL = "settle_global"  # do what is pending on a global datastore
     LOG_DELIVERY = "log_delivery"  # look where logs are to go, and say whether they can
     COMPLETE_MIGRATION = "complete_migration"  # lead again
+    APPLY_UPDATE = "apply_update"  # bring a service update to each node in turn
 
 
 class OperationState(enum.StrEnum):

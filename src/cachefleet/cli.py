@@ -303,15 +303,32 @@ def ca(
     renew: Annotated[
         bool, typer.Option("--renew", help="Have every certificate replaced by a new one.")
     ] = False,
+    rotate: Annotated[
+        bool,
+        typer.Option(
+            "--rotate",
+            help="Make a new authority; caches get its certificates by a service update.",
+        ),
+    ] = False,
 ) -> None:
     """Print the certificate of the local authority, which clients of TLS endpoints trust."""
-    from cachefleet.trust import NotUsable, authority_certificate, renew_certificates
+    from cachefleet.trust import (
+        NotUsable,
+        authority_certificate,
+        renew_certificates,
+        rotate_authority,
+    )
 
     settings = _settings(data_dir=data_dir)
     _configure_logging(settings)
     try:
+        if renew and rotate:
+            _fail("--renew and --rotate cannot be used together")
         if renew:
             renew_certificates(settings)
+            return
+        if rotate:
+            rotate_authority(settings)
             return
         certificate = authority_certificate(settings)
         if export is None:

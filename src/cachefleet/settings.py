@@ -84,6 +84,7 @@ class Settings(BaseSettings):
     )
     failover_timeout_s: Annotated[float, Field(ge=0.1, le=600)] = 1.0
     log_endpoint: str = "folder"
+    service_update_days: Annotated[int, Field(ge=0, le=3650)] | None = None
 
     @classmethod
     def settings_customise_sources(
@@ -187,6 +188,7 @@ class Settings(BaseSettings):
         return ApiSettings(
             host=self.host,
             auth=self.auth,
+            master_key_path=self.master_key_path,
             enforce_security_groups=self.enforce_security_groups,
             account_id=self.account_id,
             default_region=self.default_region,

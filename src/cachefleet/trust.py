@@ -36,5 +36,17 @@ def renew_certificates(settings: Settings) -> None:
         raise NotUsable(f"the order to renew cannot be written: {error}") from error
 
 
+def rotate_authority(settings: Settings) -> None:
+    """Make a new authority; what the present one issued is trusted until it is replaced.
+
+    Raises:
+        NotUsable: the present one cannot be used, or nothing can be written there.
+    """
+    try:
+        _certificates(settings).rotate()
+    except (UnusableKeys, OSError) as error:
+        raise NotUsable(f"the certificate authority cannot be replaced: {error}") from error
+
+
 def _certificates(settings: Settings) -> Certificates:
     return Certificates(settings.data_dir, SystemClock())

@@ -19,7 +19,7 @@ import typer
 
 from cachefleet import cli
 from cachefleet.api.settings import ApiSettings
-from cachefleet.provisioner.state import lifecycle
+from cachefleet.provisioner.state import lifecycle, updates
 from cachefleet.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -54,7 +54,7 @@ OPTIONS: Mapping[str, str] = {
     "tests of what happens at a limit.",
     "master_key_file": "The key that secrets are sealed with, instead of `master.key` in the data "
     "directory; made where there is none. Halves on several machines need the same one.",
-    "enforce_security_groups": "Let clients of Valkey and Redis OSS caches in only from where a "
+    "enforce_security_groups": "Let clients of caches in only from where a "
     "rule of their VPC security groups says so; see security.md.",
     "ec2_endpoint_url": "Where the rules of VPC security groups are read, in addition to those "
     "defined through `/v1`.",
@@ -80,6 +80,8 @@ OPTIONS: Mapping[str, str] = {
     "cloudwatch_namespace": "Their namespace. AWS's own CloudWatch takes none that begins with "
     "`AWS/`.",
     "sns_endpoint_url": "Where events go that have a notification topic; without it, nowhere.",
+    "service_update_days": "How many days after it was found a service update is due, and "
+    "from then on applied in maintenance windows; 0 is at once. By its severity unless given.",
     "failover_timeout_s": "How long a node may be silent before it is taken for hung and ended.",
 }
 
@@ -175,15 +177,24 @@ def command_table() -> str:
 
 def diagram(resource: str) -> str:
     """Return the state diagram of a resource's lifecycle table."""
-    table = lifecycle.TABLES[resource]
+    return _diagram(lifecycle.TABLES[resource], first=lifecycle.CREATING, last=lifecycle.DELETING)
+
+
+def update_action() -> str:
+    """Return the state diagram of update actions."""
+    table = {key: status.value for key, status in updates.TABLE.items()}
+    return _diagram(table, first=updates.Status.NOT_APPLIED.value, last=None)
+
+
+def _diagram(table: Mapping[Any, str], *, first: str, last: str | None) -> str:
     states = list(
         dict.fromkeys(state for (start, _), end in table.items() for state in (start, end))
     )
     lines = ["```mermaid", "stateDiagram-v2"]
     lines += [f'    state "{s}" as {_id(s)}' for s in states if _id(s) != s]
-    lines.append(f"    [*] --> {lifecycle.CREATING}")
+    lines.append(f"    [*] --> {_id(first)}")
     lines += [f"    {_id(a)} --> {_id(b)}: {event.value}" for (a, event), b in table.items()]
-    lines += [f"    {lifecycle.DELETING} --> [*]", "```"]
+    lines += [*([f"    {last} --> [*]"] if last else []), "```"]
     return "\n".join(lines) + "\n"
 
 
@@ -202,6 +213,7 @@ PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "cache-cluster": lambda: diagram("cache_cluster"),
         "snapshot": lambda: diagram("snapshot"),
     },
+    "docs/service-updates.md": {"update-action": update_action},
 }
 
 

@@ -50,8 +50,19 @@ def test_scan_reads_every_fault() -> None:
         "ReplicationGroupAlreadyExistsFault",
         "SignatureDoesNotMatch",
     } <= raisable.faults
-    assert "ServiceUpdateNotFoundFault" not in raisable.faults
+    assert "ServiceLinkedRoleNotFoundFault" not in raisable.faults
     assert all(sentence.isprintable() for sentence in raisable.unbuilt)
+
+
+def test_every_fault_is_provoked_or_cannot_occur() -> None:
+    modelled = {shape.name for shape in load_model().faults.values()}
+    found, raisable = coverage.provoked(ROOT / coverage.TESTS), coverage.scan_sources().faults
+    for name in sorted(modelled):
+        reason = coverage.why_impossible(name)
+        assert (name in found) or reason, f"{name}: no test provokes it, and nothing says why not"
+        if name in found and reason is None:
+            assert name in raisable, f"{name} is named in {found[name]}, and nothing raises it"
+    assert set(coverage.IMPOSSIBLE) <= modelled
 
 
 def test_operations_page_names_every_command_and_setting() -> None:

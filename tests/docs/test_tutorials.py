@@ -20,6 +20,7 @@ PAGES = [
     "docs/guides/boto3.md",
     "docs/guides/cdk.md",
     "docs/guides/ci.md",
+    "docs/service-updates.md",  # last: it gives the server that all share a new authority
 ]
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]

@@ -1,30 +1,23 @@
 """Every refusal that the service documents for snapshots, as a table.
 
-As in :mod:`.test_refusals_clusters`: a refusal has its code, its status and its known words, and
+As in :mod:`.clusters`: a refusal has its code, its status and its known words, and
 changes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.support.api import Refused
-from tests.support.world import NODE, World, open_world
+from tests.support.world import NODE, World
 
 VALUE = "InvalidParameterValue"
 COMBINATION = "InvalidParameterCombination"
 STATE = "InvalidSnapshotState"
 MISSING = "SnapshotNotFoundFault"
 TAKEN = "SnapshotAlreadyExistsFault"
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with open_world(tmp_path_factory.mktemp("world")) as opened:
-        yield opened
 
 
 def row(name: str, params: dict[str, Any], code: str, words: str = "", *, status: int = 400) -> Any:

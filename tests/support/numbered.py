@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from redis.cluster import RedisCluster
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 KEYS_PER_PIPELINE = 500
 SOCKET_TIMEOUT_S = 5.0
@@ -88,7 +88,7 @@ class NumberedValues:
                 key = dice.choice(self._keys)
                 try:
                     self._call(client, key, writes=dice.random() < 0.5)
-                except (RedisError, OSError) as error:
+                except (RedisError, RedisClusterException, OSError) as error:
                     self.failures.append(f"{type(error).__name__}: {error}")
                     self._stopping.wait(0.05)
                 except AttributeError:

@@ -34,11 +34,12 @@ def router(front_end: FrontEnd) -> APIRouter:
     )
     async def engines() -> EngineList:
         """Answer what `cachefleet doctor` shows of engines; paths are left out."""
-        inventory = front_end.ports.inventory
-        if inventory is None:
+        found = front_end.ports.inventory
+        if found is None:
             raise Fault(
                 "NotImplemented", "This process runs no nodes, so it looked for no engines."
             )
+        inventory = found()
         return EngineList(
             Engines=[
                 EngineView(

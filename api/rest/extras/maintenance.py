@@ -15,8 +15,9 @@ from cachefleet.api.faults import Fault
 from cachefleet.api.front_end import FrontEnd
 from cachefleet.api.rest.requests import request_id_of, scope_of
 from cachefleet.api.validation.group_changes import require_available
-from cachefleet.provisioner.state import lifecycle
-from cachefleet.provisioner.state.maintenance import file_pending
+from cachefleet.provisioner.state import lifecycle, updates
+from cachefleet.provisioner.state.maintenance import Row, file_pending, file_scheduled
+from cachefleet.provisioner.state.store import Transaction
 from cachefleet.provisioner.state.tables import CacheCluster, ReplicationGroup
 
 NAME_CHARS_MAX = 255
@@ -45,11 +46,11 @@ def router(front_end: FrontEnd) -> APIRouter:
         """Mark the group as modifying, and have everything applied that is pending."""
         async with store.begin(scope_of(request)) as tx:
             group = await tx.get(ReplicationGroup, ReplicationGroupId, lock=True)
-            if not group.pending:
-                return MaintenanceResult(Applying=[])
-            require_available(group)
-            file_pending(tx, group, token=request_id_of(request))
-            return MaintenanceResult(Applying=sorted(group.pending))
+            waiting = await _waiting(tx, group)
+            if waiting:
+                require_available(group)
+                await _file(tx, group, token=request_id_of(request))
+            return MaintenanceResult(Applying=waiting)
 
     @routes.post(
         "/v1/cache-clusters/{CacheClusterId}/maintenance:run",
@@ -65,10 +66,23 @@ def router(front_end: FrontEnd) -> APIRouter:
                     "InvalidParameterValueException",
                     f"{cluster.name} is a member of a replication group, whose maintenance it has.",
                 )
-            if not cluster.pending:
-                return MaintenanceResult(Applying=[])
-            lifecycle.require(cluster, lifecycle.Event.MODIFY)
-            file_pending(tx, cluster, token=request_id_of(request))
-            return MaintenanceResult(Applying=sorted(cluster.pending))
+            waiting = await _waiting(tx, cluster)
+            if waiting:
+                lifecycle.require(cluster, lifecycle.Event.MODIFY)
+                await _file(tx, cluster, token=request_id_of(request))
+            return MaintenanceResult(Applying=waiting)
 
     return routes
+
+
+async def _waiting(tx: Transaction, row: Row) -> list[str]:
+    """Return what waits for the window: changes by their names, service updates by theirs."""
+    actions = await updates.actions_of(tx, row.uid)
+    scheduled = [one.update.name for one in actions if one.status == updates.Status.SCHEDULED]
+    return sorted(row.pending) + sorted(scheduled)
+
+
+async def _file(tx: Transaction, row: Row, *, token: str) -> None:
+    if row.pending:
+        file_pending(tx, row, token=token)
+    await file_scheduled(tx, row, token=token)

@@ -205,7 +205,7 @@ async def test_says_which_account_and_region_are_meant(api: Api) -> None:
         ("POST", "/v1/reset", "", {}, {}, 403, "AccessDenied"),
         ("GET", "/v1/events:stream", "LastEventId=x", None, {}, 400, "InvalidParameterValue"),
         ("GET", "/v1/metrics", "", None, {}, 400, "InvalidParameterValue"),
-        ("POST", "/v1/service-updates/x:apply", "", {}, {}, 501, "NotImplemented"),
+        ("POST", "/v1/service-updates/x:apply", "", {}, {}, 400, "InvalidParameterValue"),
     ],
     ids=lambda value: str(value)[:40],
 )

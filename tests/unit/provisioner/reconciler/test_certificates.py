@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -129,3 +130,89 @@ def test_what_is_forgotten_is_gone(certificates: Certificates) -> None:
     certificates.forget("n1")
     assert certificates.names() == {"n2"}
     assert not certificates.is_due("n1")
+
+
+def issuer(certificates: Certificates, name: str = "n1") -> int:
+    """Return the serial number of the authority that signed what is on disk."""
+    chain = pki.split(Path(certificates.files(name).cert_file).read_bytes())
+    assert len(chain) == 2, "a certificate, and the one authority that signed it"
+    assert pki.is_issued_by(chain[0], chain[1])
+    return pki.read(chain[1]).serial
+
+
+def trusted(certificates: Certificates) -> list[int]:
+    """Return the serial numbers of the authorities that are trusted, the issuing one first."""
+    found = pki.split(certificates.authority_path.read_bytes())
+    return [pki.read(one).serial for one in found]
+
+
+def test_a_new_authority_issues_and_the_former_stays_trusted(certificates: Certificates) -> None:
+    certificates.ensure("n1", NODE)
+    (old,) = trusted(certificates)
+    before, stamp = serial(certificates), certificates.trust_stamp()
+    certificates.rotate()
+    assert trusted(certificates)[1:] == [old]
+    assert certificates.trust_stamp() != stamp
+    certificates.ensure("n1", NODE)
+    certificates.ensure("n2", NODE)
+    assert (serial(certificates), issuer(certificates)) == (before, old), "what is good stays"
+    assert issuer(certificates, "n2") == trusted(certificates)[0]
+    assert (certificates.is_behind("n1"), certificates.is_behind("n2")) == (True, False)
+    assert not certificates.is_behind("nobody")
+
+
+def test_it_stays_over_a_restart_and_goes_when_it_is_brought_forward(
+    tmp_path: Path, clock: Watch
+) -> None:
+    Certificates(tmp_path, clock).ensure("n1", NODE)
+    Certificates(tmp_path, clock).rotate()
+    again = Certificates(tmp_path, clock)
+    again.ensure("n1", NODE)
+    assert again.is_behind("n1")
+    assert not again.forget_former(), "it is in use"
+    again.bring_forward("n1")
+    again.ensure("n1", NODE)
+    assert not again.is_behind("n1")
+    assert serial(again) == again.serial("n1")
+    after = serial(again)
+    again.bring_forward("n1")
+    again.ensure("n1", NODE)
+    assert serial(again) == after, "a second time changes nothing"
+    assert again.forget_former()
+    assert len(trusted(again)) == 1
+
+
+@pytest.mark.parametrize("done", [(), ("key",)], ids=["decided", "key-in-place"])
+def test_a_rotation_that_was_cut_short_is_gone_on_with(
+    tmp_path: Path, clock: Watch, done: tuple[str, ...]
+) -> None:
+    Certificates(tmp_path, clock).ensure("n1", NODE)
+    beside = tmp_path / "beside"
+    shutil.copytree(tmp_path / "tls", beside / "tls")
+    Certificates(beside, clock).rotate()
+    # As it is when the process ends before the new pair is in its place.
+    for kind in ("key", "crt"):
+        name = "ca" if kind in done else "next"
+        shutil.copy(beside / "tls" / f"ca.{kind}", tmp_path / "tls" / f"{name}.{kind}")
+    again = Certificates(tmp_path, clock)
+    assert len(trusted(again)) == 1
+    pki.load(again.authority())
+    assert len(trusted(again)) == 2
+    again.ensure("n2", NODE)
+    assert issuer(again, "n2") == trusted(again)[0]
+    assert again.names() == {"n1", "n2"}
+
+
+def test_only_authorities_that_are_in_use_are_kept_and_only_so_many(
+    certificates: Certificates,
+) -> None:
+    for number in range(4):
+        certificates.ensure(f"n{number}", NODE)
+        certificates.rotate()
+    assert len(trusted(certificates)) == 5
+    certificates.ensure("n4", NODE)
+    with pytest.raises(UnusableKeys, match="apply the service updates"):
+        certificates.rotate()
+    certificates.forget("n0")
+    certificates.rotate()
+    assert len(trusted(certificates)) == 5
