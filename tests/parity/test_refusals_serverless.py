@@ -59,6 +59,7 @@ async def _populate(api: Api) -> None:
     for name, engine in (
         ("ready", "valkey"), ("redis", "redis"), ("mem", "memcached"), ("starting", "valkey"),
         ("copied", "valkey"), ("failed", "valkey"), ("leaving", "valkey"),
+        ("full", "valkey"),
     ):  # fmt: skip
         await api("CreateServerlessCache", ServerlessCacheName=name, Engine=engine)
     async with api.store.begin(SCOPE) as tx:
@@ -77,6 +78,13 @@ async def _populate(api: Api) -> None:
         (snapshot,) = (await tx.session.scalars(select(Snapshot))).all()
         snapshot.status = "available"
         await _put_available(tx.session)
+        full = await tx.get(ReplicationGroup, "full")
+        for number in range(24):
+            tx.enqueue(
+                "snapshot",
+                subject_uid=full.uid,
+                payload={"of": "full", "kind": "manual", "snapshot": f"f{number}", "final": False},
+            ).state = "done"
     await api("CreateServerlessCacheSnapshot", ServerlessCacheName="copied",
               ServerlessCacheSnapshotName="unfinished")  # fmt: skip
 
@@ -211,6 +219,7 @@ SNAPSHOTS = [
     take("taken", "ready", "Whole", SNAPSHOT_TAKEN, "whole"),
     take("creating", "starting", "new", STATE, "creating"),
     take("in-a-backup", "copied", "new", STATE, "snapshotting"),
+    take("twenty-fifth", "full", "new", "ServerlessCacheSnapshotQuotaExceededFault", "24"),
     take("bad-name", "ready", "a_b", VALUE, "ServerlessCacheSnapshotName"),
     take("memcached", "mem", "new", "NotImplemented", "memcached", 501),
     row("unknown", "DeleteServerlessCacheSnapshot", {"ServerlessCacheSnapshotName": "x"},
