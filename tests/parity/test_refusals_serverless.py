@@ -242,6 +242,18 @@ SNAPSHOTS = [
         "creating"),
 ]  # fmt: skip
 
+GROUPS = [
+    row("no-serverless-snapshot", "CreateReplicationGroup",
+        {"ReplicationGroupId": "g", "ReplicationGroupDescription": "g",
+         "CacheNodeType": "cache.r7g.large", "ServerlessCacheSnapshotName": "none"}, VALUE,
+        "Snapshot not found: none"),
+    row("older-than-its-snapshot", "CreateReplicationGroup",
+        {"ReplicationGroupId": "g", "ReplicationGroupDescription": "g", "EngineVersion": "7.2",
+         "Engine": "valkey", "CacheNodeType": "cache.r7g.large",
+         "AutomaticFailoverEnabled": True, "ServerlessCacheSnapshotName": "whole"}, COMBINATION,
+        "cannot be restored"),
+]  # fmt: skip
+
 TAGS = [
     row("creating", "AddTagsToResource",
         {"ResourceName": f"{ARN}:serverlesscache:starting", "Tags": [{"Key": "k", "Value": "v"}]},
@@ -255,7 +267,7 @@ TAGS = [
 
 @pytest.mark.parametrize(
     ("operation", "params", "code", "status", "words"),
-    [*CREATE, *MODIFY, *DELETE, *DESCRIBE, *SNAPSHOTS, *TAGS],
+    [*CREATE, *MODIFY, *DELETE, *DESCRIBE, *SNAPSHOTS, *GROUPS, *TAGS],
 )
 def test_refusal(
     world: World, operation: str, params: dict[str, Any], code: str, status: int, words: str
