@@ -88,12 +88,14 @@ EFFECTS: Mapping[str, str] = MappingProxyType(
         "CreateCacheParameterGroup": "None, until a cache uses the group.",
         "CreateCacheSubnetGroup": "None. Its zones are those that nodes can be in.",
         "CreateGlobalReplicationGroup": "None: the group goes on as it is.",
+        "DecreaseNodeGroupsInGlobalReplicationGroup": "As "
+        "`ModifyReplicationGroupShardConfiguration` in each region, to the same slots.",
         "CreateReplicationGroup": "Starts a process for each node of each shard. Available means: "
         "replicas in sync, all slots served, endpoints answering. With `PrimaryClusterId`, the "
         "existing node becomes the primary and keeps its data. With `GlobalReplicationGroupId`, "
-        "the primary follows another region's. With `SnapshotName` or "
-        "`SnapshotArns`, the primaries load the data before they serve, sorted by slot where the "
-        "shards are others.",
+        "the primary follows another region's, or each shard is fed from there. With "
+        "`SnapshotName` or `SnapshotArns`, the primaries load the data before they serve, sorted "
+        "by slot where the shards are others.",
         "CopySnapshot": "None: files are copied, and read back. With `TargetBucket`: an RDB of "
         "each shard is uploaded to S3.",
         "CreateSnapshot": "A replica of each shard, or its primary where there is none, sends a "
@@ -116,9 +118,12 @@ EFFECTS: Mapping[str, str] = MappingProxyType(
         "the primary's process stays.",
         "DeleteSnapshot": "None: its files are removed.",
         "DeleteGlobalReplicationGroup": "None, or that of `DeleteReplicationGroup`.",
-        "DisassociateGlobalReplicationGroup": "The secondary's primary leads (`REPLICAOF NO ONE`).",
+        "DisassociateGlobalReplicationGroup": "The secondary's primary leads (`REPLICAOF NO ONE`), "
+        "or its feeds end and its users may write.",
         "FailoverGlobalReplicationGroup": "Writes are held back where the old primary is until the "
         "new one has them; it leads, and the old region follows it.",
+        "IncreaseNodeGroupsInGlobalReplicationGroup": "As "
+        "`ModifyReplicationGroupShardConfiguration` in each region, to the same slots.",
         "IncreaseReplicaCount": "Starts replicas and waits until they are in sync.",
         "ModifyCacheCluster": "memcached: starts or ends nodes and changes the list that auto "
         "discovery answers. Node type, version and parameter group as with a group; memcached is "
@@ -135,6 +140,8 @@ EFFECTS: Mapping[str, str] = MappingProxyType(
         "ModifyReplicationGroupShardConfiguration": "Starts new shards, moves slots with their "
         "keys while clients read and write, ends shards that were emptied.",
         "PurchaseReservedCacheNodesOffering": "None: it changes the bill, as on the service.",
+        "RebalanceSlotsInGlobalReplicationGroup": "As "
+        "`ModifyReplicationGroupShardConfiguration` in each region, to the same slots.",
         "RebootCacheCluster": "Restarts the processes of the named nodes. What was in their "
         "memory is lost.",
         "RemoveTagsFromResource": "None. A group is `modifying` for a moment, as on the service.",

@@ -46,6 +46,7 @@ class FullSyncReader:
         self._held = b""  # the end of what arrived: it may be the beginning of the mark
         self.replication_id = ""
         self.offset = 0
+        self.rest = b""  # what came behind the RDB in the same piece
 
     @property
     def began(self) -> bool:
@@ -86,6 +87,7 @@ class FullSyncReader:
             self._left -= len(part)
             if not self._left:
                 self._state = _State.WHOLE
+                self.rest = bytes(view[len(part) :])
             yield part
         elif self._state is _State.MARKED:
             yield from self._until_mark(view)

@@ -44,6 +44,10 @@ class Milestone(enum.StrEnum):
     RESTORE_WRITTEN = "restore.written"
     RESTORE_LOADED = "restore.loaded"
 
+    REGION_HELD = "regions.held"  # the old region takes no writes, for a while
+    REGION_FENCED = "regions.fenced"  # nor ever after
+    REGION_LEADS = "regions.leads"  # the other one is to, by its record
+    FEEDS_TURNED = "regions.feeds_turned"
     UPDATE_NODE_MARKED = "update.node_marked"  # it is shown as in progress
     UPDATE_PRIMARY_MOVED = "update.primary_moved"
     UPDATE_NODE_DONE = "update.node_done"  # and not written down yet

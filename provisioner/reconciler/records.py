@@ -12,6 +12,7 @@ from cachefleet.engine.types import Endpoint, Engine, NodeRole, Upstream
 from cachefleet.provisioner.planning.access import AccessUser
 from cachefleet.provisioner.planning.memcached import DiscoveryEntry, render_discovery
 from cachefleet.provisioner.state import lifecycle, logins, users
+from cachefleet.provisioner.state.global_groups import SECONDARY
 from cachefleet.provisioner.state.leases import Lease
 from cachefleet.provisioner.state.logins import SealedLogin
 from cachefleet.provisioner.state.snapshot_tables import Restore
@@ -92,6 +93,12 @@ class SubjectRecord:
         )
 
     @property
+    def is_fed(self) -> bool:
+        """Whether it is a secondary in cluster mode: nobody writes to it but its feed."""
+        group = self.group
+        return group is not None and is_fed(group)
+
+    @property
     def shard_ids(self) -> dict[str, str]:
         """Return the ids of the shards by their uid; none where it is no group."""
         shards = self.group.node_groups if self.group is not None else ()
@@ -165,6 +172,11 @@ class SubjectRecord:
             if row.kind == kind:
                 return Endpoint(row.host, row.port)
         return None
+
+
+def is_fed(group: ReplicationGroup) -> bool:
+    """Tell whether a group's data is another region's, brought by a feed."""
+    return group.cluster_enabled and group.global_role == SECONDARY
 
 
 def own_endpoint(node: CacheNode) -> Endpoint:
