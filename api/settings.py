@@ -73,6 +73,12 @@ class ApiSettings(BaseSettings):
     endpoint_names: Literal["addresses", "hosts", "dns"] = Field(
         default="addresses", description="Whether endpoints are answered by address or by name."
     )
+    serverless_gb_bytes: int = Field(
+        default=1 << 30,
+        ge=1 << 20,
+        le=1 << 30,
+        description="What counts as one GB in the limits of serverless caches.",
+    )
     endpoint_domain: str = Field(
         default="cachefleet.internal", description="What the names of endpoints end in."
     )

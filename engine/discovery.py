@@ -16,11 +16,11 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from cachefleet.engine.errors import EngineError, NoEngineBinary
 from cachefleet.engine.memserver.build import fingerprint, sources
@@ -153,6 +153,7 @@ class _Probed:
     build: str = ""
     directives: frozenset[str] = frozenset()
     commands: frozenset[str] = frozenset()
+    write_commands: frozenset[str] = frozenset()
     guard: str | None = None
 
 
@@ -199,6 +200,7 @@ def _found(probed: _Probed, source: str, path: str) -> EngineBinary:
         detail=f"{probed.first_line} at {path}",
         directives=probed.directives,
         commands=probed.commands,
+        write_commands=probed.write_commands,
         guard=probed.guard,
         build=probed.build,
     )
@@ -242,12 +244,12 @@ def _probe_server(path: str, changed_at: int) -> _Probed:
     guard = guard_module()
     with tempfile.TemporaryDirectory(prefix="cachefleet-") as directory:
         try:
-            directives, commands = _ask_names(path, directory, guard)
+            names = _ask_names(path, directory, guard)
         except NotAnEngine:
             if guard is None:
                 raise
             # It may be too old for the module, or cannot load any.
-            directives, commands = _ask_names(path, directory, None)
+            names = _ask_names(path, directory, None)
             guard = None
     build = BUILD.search(line)
     return _Probed(
@@ -257,8 +259,9 @@ def _probe_server(path: str, changed_at: int) -> _Probed:
         first_line=line.strip(),
         # As INFO tells it: without the zeros that a number has in front.
         build=build[1].lstrip("0") if build else "",
-        directives=directives,
-        commands=commands,
+        directives=names[0],
+        commands=names[1],
+        write_commands=names[2],
         guard=guard,
     )
 
@@ -280,9 +283,10 @@ def _has_tls(path: str) -> bool:
     return "tls-cert-file" in _run([path, *words])
 
 
-def _ask_names(
-    path: str, directory: str, guard: str | None
-) -> tuple[frozenset[str], frozenset[str]]:
+_Names: TypeAlias = tuple[frozenset[str], frozenset[str], frozenset[str]]
+
+
+def _ask_names(path: str, directory: str, guard: str | None) -> _Names:
     """Start the server where nobody can reach it and let it list its directives and commands."""
     where = str(Path(directory, "s"))
     words = ["--port", "0", "--unixsocket", where, "--save", "", "--dir", directory]
@@ -305,9 +309,7 @@ def _ask_names(
         process.wait()
 
 
-def _listed_names(
-    where: str, process: subprocess.Popen[bytes]
-) -> tuple[frozenset[str], frozenset[str]]:
+def _listed_names(where: str, process: subprocess.Popen[bytes]) -> _Names:
     deadline = time.monotonic() + PROBE_TIMEOUT_S
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(PROBE_TIMEOUT_S)
@@ -322,14 +324,18 @@ def _listed_names(
         # Inline commands: what a person would type.
         config = _ask(connection, b"CONFIG GET *\r\nCONFIG SET activedefrag yes\r\nPING\r\n")
         commands = _ask(connection, b"COMMAND LIST\r\nPING\r\n")
+        writing = _ask(connection, b"ACL CAT write\r\nPING\r\n")
     # $<length> line, text line, alternately name and value; a value never holds a line end.
     names = frozenset(config[2 : int(config[0][1:]) * 2 : 4])
     # Every build lists defragmentation, but only one with its own jemalloc can do it: the others
     # would refuse to start with it on.
     directives = names if config[-3] == "+OK" else names - {"activedefrag"}
     # Before 7.0 there is no such list, and then it is not known.
-    listed = frozenset(commands[2:-2:2]) if commands[0].startswith("*") else frozenset()
-    return directives, listed
+    return directives, _listed(commands), _listed(writing)
+
+
+def _listed(lines: Sequence[str]) -> frozenset[str]:
+    return frozenset(lines[2:-2:2]) if lines[0].startswith("*") else frozenset()
 
 
 def _ask(connection: socket.socket, commands: bytes) -> list[str]:

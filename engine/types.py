@@ -173,6 +173,7 @@ class EngineBinary:
     detail: str
     directives: frozenset[str] = field(default=frozenset(), repr=False)
     commands: frozenset[str] = field(default=frozenset(), repr=False)
+    write_commands: frozenset[str] = field(default=frozenset(), repr=False)
     guard: str | None = None
     build: str = ""
 

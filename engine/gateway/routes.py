@@ -37,12 +37,18 @@ SESSION_S_MAX: Final = 12 * 3600  # how long a token opens a connection
 NETWORKS_MAX: Final = 4096  # of all rules of a subject's security groups
 IAM_USERS_MAX: Final = 100  # of a user group
 USER_NAME_CHARS_MAX: Final = 255
+COMMANDS_MAX: Final = 1000  # of an engine
 LOGIN_SOCKETS_MAX: Final = 1024  # of stock memcached clusters with logins
 LOGIN_USERS_MAX: Final = 16
 CLUSTER_CONFIG_BYTES_MAX: Final = 64 * 1024  # 60 nodes of 300 bytes are 18 KiB
 VERSION_MAX: Final = 2**53 - 1  # exact in every JSON reader
 
+SLOT_COUNT: Final = 16384
+SHARDS_MAX: Final = 500  # of the largest cluster
+ECPU_PER_S_MAX: Final = 15_000_000  # the service's own limit
+
 _T = TypeVar("_T")
+_NODE_ID = re.compile(r"[0-9a-f]{40}")
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._:/-]{{0,{NAME_CHARS_MAX - 1}}}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CLUSTER_CONFIG = re.compile(r"[0-9]{1,10}\n[!-~]+( [!-~]+)*\n")
@@ -56,6 +62,8 @@ class RouteKind(enum.Enum):
     TCP = "tcp"
     READER = "reader"
     MEMCACHED_DISCOVERY = "memcached_discovery"
+    SERVERLESS = "serverless"
+    SERVERLESS_MEMCACHED = "serverless_memcached"
 
 
 class TlsMode(enum.Enum):
@@ -117,6 +125,30 @@ class AuthOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ShardOptions:
+    """One shard of a serverless cache: its slots, as first and last, and its nodes."""
+
+    slots: tuple[tuple[int, int], ...]
+    primary: Address
+    replicas: tuple[Address, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerlessOptions:
+    """What stands behind the endpoint of a serverless cache, and what clients are told of it.
+
+    *host* is what clients are told, a name or an address; *ecpu_per_s* None is no limit.
+    """
+
+    host: str
+    port: int
+    reads_port: int
+    node_ids: tuple[str, str]
+    shards: tuple[ShardOptions, ...]
+    ecpu_per_s: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class RouteOptions:
     cut_on_change: bool = True  # connections to a backend that left the route are closed
     bind_source: str | None = None  # the address that backends see connections come from
@@ -128,7 +160,10 @@ class RouteOptions:
     auth: AuthOptions | None = None
     admitted: tuple[str, ...] | None = None  # networks that clients may come from; None: any
     readonly: bool = False  # READONLY is said to the backend for the client, first of all
+    # Refusals of these commands are told as those of a read-only replica; none where it may write.
+    refused_writes: tuple[str, ...] = ()
     cluster_config: str | None = None  # memcached_discovery: "<version>\n<host|ip|port ...>\n"
+    serverless: ServerlessOptions | None = None  # serverless
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,6 +290,18 @@ def _rendered_option(value: object) -> object:
         if iam is not None:
             told = {**vars(iam), "users": [vars(user) for user in iam.users]}
         return {**vars(value), "iam": told}
+    if isinstance(value, ServerlessOptions):
+        return {
+            **vars(value),
+            "shards": [
+                {
+                    "slots": [list(pair) for pair in shard.slots],
+                    "primary": list(shard.primary),
+                    "replicas": [list(replica) for replica in shard.replicas],
+                }
+                for shard in value.shards
+            ],
+        }
     return value
 
 
@@ -292,6 +339,8 @@ def _require_servable(route: Route, where: str) -> None:
         raise IllegalRoutes(
             f"{where}.options.cluster_config: needed by, and only by, memcached_discovery"
         )
+    if (route.kind is RouteKind.SERVERLESS) != (route.options.serverless is not None):
+        raise IllegalRoutes(f"{where}.options.serverless: needed by, and only by, serverless")
 
 
 def _backends(members: Mapping[str, Any], name: str, where: str) -> tuple[Address, ...]:
@@ -331,7 +380,16 @@ def _options(value: object, where: str) -> RouteOptions:
         tls=_tls(members["tls"], f"{where}.tls"),
         auth=_auth(members["auth"], f"{where}.auth"),
         admitted=_admitted(members["admitted"], f"{where}.admitted"),
+        refused_writes=_list(
+            members["refused_writes"],
+            f"{where}.refused_writes",
+            count_max=COMMANDS_MAX,
+            item=_word,
+        )
+        if members["refused_writes"] != ()
+        else (),
         cluster_config=_cluster_config(members["cluster_config"], f"{where}.cluster_config"),
+        serverless=parse_serverless(members["serverless"], f"{where}.serverless"),
     )
 
 
@@ -464,6 +522,56 @@ def _cluster_config(value: object, where: str) -> str | None:
         raise IllegalRoutes(f"{where}: not a string of at most {CLUSTER_CONFIG_BYTES_MAX} bytes")
     if not _CLUSTER_CONFIG.fullmatch(value):
         raise IllegalRoutes(f"{where}: not a version line and a line of host|ip|port words")
+    return value
+
+
+def parse_serverless(value: object, where: str) -> ServerlessOptions | None:
+    """Read what a serverless route is told; raises :class:`IllegalRoutes`."""
+    if value is None:
+        return None
+    members = _members(
+        value,
+        where,
+        required={"host", "port", "reads_port", "node_ids", "shards"},
+        optional={"ecpu_per_s"},
+    )
+    ids = _list(members["node_ids"], f"{where}.node_ids", count_max=2, count_min=2, item=_node_id)
+    ecpu = members.get("ecpu_per_s")
+    return ServerlessOptions(
+        host=_word(members["host"], f"{where}.host"),
+        port=_port(members["port"], f"{where}.port"),
+        reads_port=_port(members["reads_port"], f"{where}.reads_port"),
+        node_ids=(ids[0], ids[1]),
+        shards=_list(
+            members["shards"], f"{where}.shards", count_max=SHARDS_MAX, count_min=1, item=_shard
+        ),
+        ecpu_per_s=None
+        if ecpu is None
+        else _int(ecpu, f"{where}.ecpu_per_s", low=1, high=ECPU_PER_S_MAX),
+    )
+
+
+def _shard(value: object, where: str) -> ShardOptions:
+    members = _members(value, where, required={"slots", "primary"}, optional={"replicas"})
+    return ShardOptions(
+        slots=_list(members["slots"], f"{where}.slots", count_max=SLOT_COUNT, item=_slots),
+        primary=_pair(members["primary"], f"{where}.primary"),
+        replicas=_list(
+            members.get("replicas", []), f"{where}.replicas", count_max=BACKENDS_MAX, item=_pair
+        ),
+    )
+
+
+def _slots(value: object, where: str) -> tuple[int, int]:
+    if not isinstance(value, list) or len(value) != 2:
+        raise IllegalRoutes(f"{where}: not a [first, last] pair")
+    first = _int(value[0], where, low=0, high=SLOT_COUNT - 1)
+    return first, _int(value[1], where, low=first, high=SLOT_COUNT - 1)
+
+
+def _node_id(value: object, where: str) -> str:
+    if not isinstance(value, str) or not _NODE_ID.fullmatch(value):
+        raise IllegalRoutes(f"{where}: not 40 hex digits")
     return value
 
 

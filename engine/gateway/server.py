@@ -23,11 +23,15 @@ from cachefleet.engine.gateway.routes import (
     IamOptions,
     IllegalRoutes,
     Route,
+    RouteKind,
     RouteTable,
     parse_routes,
 )
 from cachefleet.engine.gateway.saslauthd import SaslSocket
-from cachefleet.engine.gateway.service import RouteService, SessionTimer, loop_timer, utc_now
+from cachefleet.engine.gateway.serverless.service import ServerlessService
+from cachefleet.engine.gateway.service import RouteService
+from cachefleet.engine.gateway.serving import Serving
+from cachefleet.engine.gateway.sessions import SessionTimer, loop_timer, utc_now
 from cachefleet.engine.gateway.tls import Contexts
 
 STOP_S_MAX = 2.0  # bytes on their way may leave within this
@@ -81,8 +85,8 @@ class Gateway:
         self._budget = _Budget(connections_ceiling)
         self._table = RouteTable(version=0)
         self._error: str | None = None
-        self._services: dict[str, RouteService] = {}
-        self._leaving: set[RouteService] = set()  # removed routes whose links are ending
+        self._services: dict[str, Serving] = {}
+        self._leaving: set[Serving] = set()  # removed routes whose links are ending
         self._listeners: dict[Address, Listener] = {}
         self._contexts = Contexts()
         self._key_rings = KeyRings()
@@ -225,7 +229,8 @@ class Gateway:
             if route.name in self._services:
                 self._services[route.name].change(route)
             else:
-                self._services[route.name] = RouteService(
+                serves = ServerlessService if route.kind is RouteKind.SERVERLESS else RouteService
+                self._services[route.name] = serves(
                     route,
                     budget=self._budget,
                     clock=self._clock,

@@ -8,7 +8,7 @@ import functools
 import logging
 import ssl
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Protocol
 
 from cachefleet.engine.gateway.admission import Admission
@@ -22,33 +22,16 @@ from cachefleet.engine.gateway.opening import Opening
 from cachefleet.engine.gateway.optional_token import rewriting
 from cachefleet.engine.gateway.pump import Link, Side, peer_address
 from cachefleet.engine.gateway.readonly import ReadOnly
+from cachefleet.engine.gateway.refused_writes import RefusedWrites
 from cachefleet.engine.gateway.reports import BackendStatus, ListenFailure, RouteStatus
 from cachefleet.engine.gateway.routes import Address, Route, RouteKind, TlsMode
+from cachefleet.engine.gateway.serverless.memcached import ServerlessMemcached
+from cachefleet.engine.gateway.sessions import Cancellable, SessionTimer, loop_timer, utc_now
 
 # All attempts of one client together: a client's own connect timeout has run out by then.
 ATTEMPTS_S_MAX = 10.0
 
 log = logging.getLogger(__name__)
-
-
-def utc_now() -> datetime:
-    """Return the time by which tokens expire."""
-    return datetime.now(UTC)
-
-
-class Cancellable(Protocol):
-    """A call that is to come."""
-
-    def cancel(self) -> None: ...
-
-
-# (seconds from now, what to call then): the hours that a session may last.
-SessionTimer = Callable[[float, Callable[[], None]], Cancellable]
-
-
-def loop_timer(delay_s: float, callback: Callable[[], None]) -> Cancellable:
-    """Have the event loop call *callback*."""
-    return asyncio.get_running_loop().call_later(delay_s, callback)
 
 
 class Budget(Protocol):
@@ -289,8 +272,17 @@ class RouteService:
         return (*self.route.backends, *self.route.fallback)
 
     def _interceptor(self, link: Link) -> Interceptor | None:
+        found = self._first_interceptor(link)
+        if not self.route.options.refused_writes:
+            return found
+        refused = RefusedWrites(self.route.options.refused_writes)
+        return refused if found is None else Chain(found, refused)
+
+    def _first_interceptor(self, link: Link) -> Interceptor | None:
         if self.route.kind is RouteKind.MEMCACHED_DISCOVERY:
             return Discovery(self._cluster_config)
+        if self.route.kind is RouteKind.SERVERLESS_MEMCACHED:
+            return ServerlessMemcached()
         login = self._login_interceptor(link)
         if not self.route.options.readonly:
             return login

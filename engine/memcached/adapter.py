@@ -124,6 +124,10 @@ class MemcachedAdapter:
             if endpoint not in wanted:
                 await self.unlisten(endpoint, drop=endpoint.port != port)
 
+    async def limit_memory(self, memory_mb: int) -> None:
+        """Set how much memory items may take, while the server runs."""
+        await self._expect(f"cache_memlimit {memory_mb}", b"OK")
+
     async def refresh_certificates(self) -> None:
         """Have the server read its certificate and key again."""
         await self._expect("refresh_certs", b"OK")

@@ -17,7 +17,13 @@ import structlog
 
 from cachefleet.engine.errors import CommandRefused, NodeUnreachable
 from cachefleet.engine.types import Endpoint, Engine, EngineBinary, NodeRole
-from cachefleet.engine.valkey.acl import ADMIN_RULES, OPEN_RULES, closed_rules, default_line
+from cachefleet.engine.valkey.acl import (
+    ADMIN_RULES,
+    OPEN_RULES,
+    READ_ONLY_RULES,
+    closed_rules,
+    default_line,
+)
 from cachefleet.engine.valkey.cluster import parse_cluster_nodes, parse_slots
 from cachefleet.engine.valkey.config import (
     CLUSTER_CONFIG_FILE,
@@ -38,6 +44,7 @@ from cachefleet.provisioner.reconciler.binaries import (
 )
 from cachefleet.provisioner.reconciler.fleet import ADMIN_USER, Fleet, command_prefix
 from cachefleet.provisioner.reconciler.memcached import memcached_spec
+from cachefleet.provisioner.reconciler.memory import memory_bytes
 from cachefleet.provisioner.reconciler.places import forget_sealed
 from cachefleet.provisioner.reconciler.records import (
     SubjectRecord,
@@ -114,8 +121,6 @@ def valkey_config(
 ) -> ValkeyConfig:
     """Return what the node's configuration file is made from."""
     settings = record.settings
-    node_type = fleet.catalog.node_type(settings.node_type)
-    assert node_type is not None, settings.node_type
     own, upstream = own_endpoint(node), record.upstream(node)
     listening = listening_for(node, record, fleet, transit_of(record, fleet))
     return ValkeyConfig(
@@ -135,7 +140,9 @@ def valkey_config(
         if upstream is not None and upstream.outside
         else (REPLICATION_USER, settings.replication_secret),
         # Once loaded it gets its limit: with one, it would evict what it has just been given.
-        maxmemory_bytes=0 if _fills(node, record) else node_type.maxmemory_bytes,
+        # As a replica, one that is fed keeps whatever the other region's primary keeps.
+        maxmemory_bytes=0 if _fills(node, record) or record.is_fed else memory_bytes(record, fleet),
+        import_mode=record.is_fed,
         parameters=fleet.effective_parameters(record),
         cluster_enabled=record.cluster_enabled,
         cluster_bus_port=node.bus_port,
@@ -175,6 +182,8 @@ def acl_lines(record: SubjectRecord, fleet: Fleet, binary: EngineBinary) -> tupl
     rules = ADMIN_RULES if record.cluster_enabled else REPLICATION_RULES
     replication = f"user {REPLICATION_USER} on #{secret} {' '.join(rules)}"
     closed = closed_rules(directives=binary.directives)
+    if record.is_fed:
+        closed += READ_ONLY_RULES
     if record.users is None:
         return (
             default_line(rules=(*OPEN_RULES, *closed), password_sha256s=required_tokens(record)),

@@ -21,6 +21,7 @@ from cachefleet.engine.memcached.config import BUNDLED, Logins, MemcachedConfig,
 from cachefleet.engine.types import EngineBinary
 from cachefleet.provisioner.drivers.base import ProcessSpec
 from cachefleet.provisioner.reconciler.fleet import MEMCACHED_USER, Fleet
+from cachefleet.provisioner.reconciler.memory import max_cache_memory_mb
 from cachefleet.provisioner.reconciler.records import (
     SubjectRecord,
     behind_port,
@@ -72,7 +73,7 @@ def memcached_spec(
             binds=(own.host,),
             port=behind_port(node),
             control_socket=str(fleet.driver.socket_path(node.uid)),
-            max_cache_memory_mb=node_type.max_cache_memory_mb,
+            max_cache_memory_mb=max_cache_memory_mb(record, fleet),
             num_threads=node_type.num_threads,
             parameters=fleet.effective_parameters(record),
             report_version=settings.engine_version,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from sqlalchemy import select
 
@@ -11,6 +12,7 @@ from cachefleet.engine.types import Endpoint, Engine, NodeRole, Upstream
 from cachefleet.provisioner.planning.access import AccessUser
 from cachefleet.provisioner.planning.memcached import DiscoveryEntry, render_discovery
 from cachefleet.provisioner.state import lifecycle, logins, users
+from cachefleet.provisioner.state.global_groups import SECONDARY
 from cachefleet.provisioner.state.leases import Lease
 from cachefleet.provisioner.state.logins import SealedLogin
 from cachefleet.provisioner.state.snapshot_tables import Restore
@@ -25,6 +27,15 @@ from cachefleet.provisioner.state.tables import (
 
 # Statuses in which a node has, or is to get, a process.
 LIVE = frozenset({lifecycle.NODE_CREATING, lifecycle.NODE_AVAILABLE, lifecycle.NODE_REBOOTING})
+
+# What serverless caches differ in from their family's defaults: a limit is all for data.
+SERVERLESS_PARAMETERS: Mapping[str, str] = MappingProxyType(
+    {
+        "reserved-memory-percent": "0",
+        "maxmemory-policy": "volatile-lru",
+        "acl-pubsub-default": "allchannels",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +91,12 @@ class SubjectRecord:
         return self.group is not None and (
             self.group.pending.get("ClusterMode") == self.group.cluster_mode == "compatible"
         )
+
+    @property
+    def is_fed(self) -> bool:
+        """Whether it is a secondary in cluster mode: nobody writes to it but its feed."""
+        group = self.group
+        return group is not None and is_fed(group)
 
     @property
     def shard_ids(self) -> dict[str, str]:
@@ -157,6 +174,11 @@ class SubjectRecord:
         return None
 
 
+def is_fed(group: ReplicationGroup) -> bool:
+    """Tell whether a group's data is another region's, brought by a feed."""
+    return group.cluster_enabled and group.global_role == SECONDARY
+
+
 def own_endpoint(node: CacheNode) -> Endpoint:
     """Return where clients reach this node itself; it has been given an address."""
     assert node.host is not None, node.uid
@@ -204,13 +226,21 @@ async def load_subject(tx: Transaction, lease: Lease) -> SubjectRecord | None:
         group=group,
         clusters=list(clusters),
         addresses=addresses,
-        user_parameters=dict(parameter_group.values) if parameter_group else {},
+        user_parameters=_user_parameters(settings, parameter_group),
         users=None if group is None else await _users(tx, group),
         restore=await tx.session.get(Restore, lease.subject_uid),
         logins=await logins.sealed_of(tx, settings.uid)
         if settings.engine == Engine.MEMCACHED
         else (),
     )
+
+
+def _user_parameters(
+    settings: ReplicationGroup | CacheCluster, parameter_group: ParameterGroup | None
+) -> Mapping[str, str]:
+    if settings.serverless_uid is not None and settings.engine != Engine.MEMCACHED:
+        return SERVERLESS_PARAMETERS
+    return dict(parameter_group.values) if parameter_group else {}
 
 
 async def _users(tx: Transaction, group: ReplicationGroup) -> list[AccessUser] | None:

@@ -33,6 +33,8 @@ def transit_of(record: SubjectRecord, fleet: Fleet) -> Transit:
     Raises:
         NoEngineBinary: nothing here can run its engine.
     """
+    if record.settings.serverless_uid is not None:
+        return PLAIN  # the endpoint's own gateway is in front, and ends TLS
     guarded = is_guarded(record) or fleet.security_groups is not None
     if record.transit_mode is None and not guarded and not record.logins:
         return PLAIN
@@ -44,10 +46,13 @@ def is_guarded(record: SubjectRecord) -> bool:
 
     While a first AUTH token is introduced, clients with and without it are let in. An engine whose
     default user needs no password refuses ``AUTH <token>``, so that has to be turned into what it
-    takes. Users of IAM have tokens in the place of passwords, which no engine can check. On a way
-    into cluster mode READONLY is said for clients of the reader endpoint, which cannot be said from
-    outside of their TLS.
+    takes. Users of IAM have tokens in the place of passwords, which no engine can check. What a
+    secondary in cluster mode refuses, it refuses for another reason than it says (ADR 0036). On a
+    way into cluster mode READONLY is said for clients of the reader endpoint, which cannot be said
+    from outside of their TLS.
     """
+    if record.is_fed:
+        return True
     if any(user.iam for user in record.users or ()):
         return True
     group = record.group

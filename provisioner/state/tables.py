@@ -154,6 +154,9 @@ class CacheSettings:
     log_delivery: Mapped[list[dict[str, Any]]] = mapped_column(default=list)
     # What was asked for and waits for the maintenance window: {"<what>": <value>}.
     pending: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    # The serverless cache that this stands behind, and how much data each of its nodes may hold.
+    serverless_uid: Mapped[str | None] = mapped_column(String(16))
+    memory_limit_bytes: Mapped[int | None] = mapped_column(BigInteger)
     # What replicas authenticate with; a group has one, because any member may become primary.
     replication_secret: Mapped[str] = mapped_column(String(64), default=new_secret)
     created_at: Mapped[datetime | None]
@@ -220,6 +223,9 @@ class NodeGroup(Base):
     engine_shard_id: Mapped[str] = mapped_column(String(40))
     # Whom the shard's primary follows itself: {"host", "port", "outside"}; None for nobody.
     upstream: Mapped[dict[str, Any] | None]
+    # In cluster mode, whose data is applied to it: {"group", "shard", "token", "start"}, the
+    # last a place of that shard's stream whose data it has, or None.
+    feed: Mapped[dict[str, Any] | None]
 
     replication_group: Mapped[ReplicationGroup] = relationship(
         back_populates="node_groups", lazy="raise"

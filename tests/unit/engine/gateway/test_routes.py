@@ -20,6 +20,8 @@ from cachefleet.engine.gateway.routes import (
     RouteKind,
     RouteOptions,
     RouteTable,
+    ServerlessOptions,
+    ShardOptions,
     TlsMode,
     TlsOptions,
     parse_routes,
@@ -29,6 +31,24 @@ from cachefleet.engine.gateway.routes import (
 HOSTS = st.sampled_from(["127.0.0.1", "127.100.3.4", "::1", "10.0.0.9"])
 HASHES = st.lists(st.sampled_from(["0" * 64, "f" * 64]), max_size=2).map(tuple)
 ADDRESSES = st.builds(Address, HOSTS, st.integers(1, 65535))
+SERVERLESS = st.builds(
+    ServerlessOptions,
+    host=st.sampled_from(["127.0.0.1", "a-123456.serverless.use1.cache.cachefleet.internal"]),
+    port=st.just(6379),
+    reads_port=st.just(6380),
+    node_ids=st.just(("a" * 40, "b" * 40)),
+    shards=st.lists(
+        st.builds(
+            ShardOptions,
+            slots=st.sampled_from([(), ((0, 16383),), ((0, 1), (7, 9))]),
+            primary=ADDRESSES,
+            replicas=st.lists(ADDRESSES, max_size=2).map(tuple),
+        ),
+        min_size=1,
+        max_size=3,
+    ).map(tuple),
+    ecpu_per_s=st.none() | st.integers(1, 15_000_000),
+)
 
 
 @st.composite
@@ -47,6 +67,7 @@ def tables(draw: st.DrawFn) -> RouteTable:
             connections_max=draw(st.integers(1, 1_000_000)),
             buffer_bytes=draw(st.integers(4096, 16 * 1024 * 1024)),
             cluster_config=config,
+            serverless=draw(SERVERLESS) if kind is RouteKind.SERVERLESS else None,
             auth=draw(st.none() | st.builds(AuthOptions, optional_token_sha256s=HASHES)),
             tls=draw(
                 st.none()
