@@ -152,6 +152,21 @@ class MemcachedAdapter:
         """Drop every item."""
         await self._expect("flush_all", b"OK")
 
+    async def ask(
+        self,
+        command: str,
+        read: Callable[[asyncio.StreamReader], Awaitable[T]],
+        *,
+        body: bytes | None = None,
+    ) -> T:
+        """Send one command and have *read* take its reply, after a login where one is wanted.
+
+        Raises:
+            CommandRefused: *read* says so.
+            NodeUnreachable: the node did not answer in time, or with something else.
+        """
+        return await self._call(command, read, body=body)
+
     async def aclose(self) -> None:
         """Close the connection; the next call would open another."""
         self._drop()
