@@ -3,8 +3,8 @@
 memcached has no cursor to go on from: ``lru_crawler metadump`` tells of every item, in an order
 that changes. So a page is cut from what one walk has found, in the order of the keys, and a walk
 that would be too long ends: then there are more keys than can be paged through, and a narrower
-pattern finds them. Where there is no crawler to be had, as by default, ``stats cachedump`` tells of a
-part of each slab class.
+pattern finds them. Where there is no crawler to be had, as by default, ``stats cachedump`` tells of
+a part of each slab class.
 """
 
 from __future__ import annotations
