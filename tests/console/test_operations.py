@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -31,6 +33,9 @@ pytestmark = pytest.mark.engine
 NODE_TYPE = "cache.t4g.micro"
 ELSEWHERE = "eu-west-1"
 CREATES_MS = 60_000
+AT_LENGTH = pytest.mark.skipif(
+    "CONSOLE_AT_LENGTH" not in os.environ, reason="takes long; set CONSOLE_AT_LENGTH=1"
+)
 
 
 def row_of(page: Page, text: str) -> Locator:
@@ -85,6 +90,7 @@ def test_a_serverless_cache_from_its_creation_to_its_end(
     assert client.describe_serverless_caches()["ServerlessCaches"] == []
 
 
+@AT_LENGTH
 def test_a_global_datastore_gets_a_region_and_fails_over(
     console: Console, client: ElastiCacheClient, server: Server
 ) -> None:
@@ -107,7 +113,8 @@ def test_a_global_datastore_gets_a_region_and_fails_over(
 
     row.get_by_role("radio").check()
     act(page, "Add a region")
-    choose(page, "Region", ELSEWHERE)
+    page.get_by_role("dialog").get_by_role("button", name="Region").first.click()
+    page.get_by_role("option", name=ELSEWHERE).click()
     fill(page, "Name of the secondary cache", "far")
     fill(page, "Replicas of each shard", "0")
     page.get_by_role("button", name="Add region").click()
@@ -143,7 +150,7 @@ def test_keys_and_commands_of_a_memcached_node(console: Console, client: ElastiC
     available_cluster(client, "items")
     nodes = client.describe_cache_clusters(CacheClusterId="items", ShowCacheNodeInfo=True)
     endpoint = nodes["CacheClusters"][0]["CacheNodes"][0]["Endpoint"]
-    with Memcached((endpoint["Address"], endpoint["Port"])) as cache:
+    with closing(Memcached((endpoint["Address"], endpoint["Port"]))) as cache:
         cache.set("<i>page</i>", "one\ntwo", noreply=False)
     page = console.open("/memcached/cluster/items/keys")
     page.get_by_role("radio", name="Select <i>page</i>").check()
@@ -161,7 +168,7 @@ def test_keys_and_commands_of_a_memcached_node(console: Console, client: ElastiC
     command.fill("set a 0 0 'b c'")
     command.press("Enter")
     expect(page.get_by_role("region", name="Replies")).to_contain_text("STORED")
-    with Memcached((endpoint["Address"], endpoint["Port"])) as cache:
+    with closing(Memcached((endpoint["Address"], endpoint["Port"]))) as cache:
         assert cache.get("a") == b"b c"
     assert violations(page) == []
     client.delete_cache_cluster(CacheClusterId="items")
@@ -194,6 +201,7 @@ def upgraded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server,
         yield server, found[0]["ServiceUpdateName"]
 
 
+@AT_LENGTH
 def test_a_service_update_is_applied_node_by_node(
     console: Console, upgraded: tuple[Server, str]
 ) -> None:
