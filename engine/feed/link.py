@@ -279,7 +279,7 @@ class FeedLink:
             code = told.split(" ", 1)[0]
             if code in _AWAY:
                 raise CommandRefused(told, code=code)
-            # Neither the words of a command nor what is said of them: both may be a customer's data.
+            # Neither the words of a command nor of the refusal: both may be data of a customer.
             name = b"INFO" if head.sending is None else words_of(head.sending.raw)[0]
             raise Diverged(f"{code} is answered to {name.decode('ascii', 'replace')}")
         head.replies -= 1
