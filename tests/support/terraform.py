@@ -221,8 +221,17 @@ def _ask_engines(server: Server, told: dict[str, Any]) -> dict[str, Any]:
         "sown": sown,
         "tokens": _accepted(server, told["sealed_primary"]),
         "users": _users(server),
+        "serverless_bytes": _serverless_bytes(server, told["serverless_address"]),
         "retention": group_of(server.client(ACCOUNT, REGION), "tf-plain")["SnapshotRetentionLimit"],
     }
+
+
+def _serverless_bytes(server: Server, host: str) -> int:
+    """Return how much data a serverless cache takes."""
+    trusted = str(server.data_dir / "tls" / "ca.crt")
+    with redis.Redis(host=host, ssl=True, ssl_ca_certs=trusted) as client:
+        memory: Any = client.info("memory")
+    return int(memory["maxmemory"])
 
 
 def _users(server: Server) -> list[Any]:
@@ -257,7 +266,9 @@ def _left(server: Server) -> list[str]:
     clusters = client.describe_cache_clusters()["CacheClusters"]
     groups = client.describe_replication_groups()["ReplicationGroups"]
     users = [one for one in client.describe_users()["Users"] if one["UserId"] != "default"]
+    serverless = client.describe_serverless_caches()["ServerlessCaches"]
     return [
+        *(cache["ServerlessCacheName"] for cache in serverless),
         *(cluster["CacheClusterId"] for cluster in clusters),
         *(group["ReplicationGroupId"] for group in groups),
         *(user["UserId"] for user in users),
