@@ -16,11 +16,11 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from cachefleet.engine.errors import EngineError, NoEngineBinary
 from cachefleet.engine.memserver.build import fingerprint, sources
@@ -152,6 +152,7 @@ class _Probed:
     build: str = ""
     directives: frozenset[str] = frozenset()
     commands: frozenset[str] = frozenset()
+    write_commands: frozenset[str] = frozenset()
 
 
 def _probes(settings: EngineSettings) -> list[tuple[str, str, Callable[[str], _Probed]]]:
@@ -198,6 +199,7 @@ def _found(probed: _Probed, source: str, path: str) -> EngineBinary:
         directives=probed.directives,
         commands=probed.commands,
         build=probed.build,
+        write_commands=probed.write_commands,
     )
 
 
@@ -237,7 +239,7 @@ def _probe_server(path: str, changed_at: int) -> _Probed:
     if match is None:
         raise NotAnEngine("it does not answer --version as a Valkey or Redis server does")
     with tempfile.TemporaryDirectory(prefix="cachefleet-") as directory:
-        directives, commands = _ask_names(path, directory)
+        directives, commands, writes = _ask_names(path, directory)
     build = BUILD.search(line)
     return _Probed(
         kind=KINDS[match[1]],
@@ -248,6 +250,7 @@ def _probe_server(path: str, changed_at: int) -> _Probed:
         build=build[1].lstrip("0") if build else "",
         directives=directives,
         commands=commands,
+        write_commands=writes,
     )
 
 
@@ -268,7 +271,10 @@ def _has_tls(path: str) -> bool:
     return "tls-cert-file" in _run([path, *words])
 
 
-def _ask_names(path: str, directory: str) -> tuple[frozenset[str], frozenset[str]]:
+_Names: TypeAlias = tuple[frozenset[str], frozenset[str], frozenset[str]]
+
+
+def _ask_names(path: str, directory: str) -> _Names:
     """Start the server where nobody can reach it and let it list its directives and commands."""
     where = str(Path(directory, "s"))
     words = ["--port", "0", "--unixsocket", where, "--save", "", "--dir", directory]
@@ -290,9 +296,7 @@ def _ask_names(path: str, directory: str) -> tuple[frozenset[str], frozenset[str
         process.wait()
 
 
-def _listed_names(
-    where: str, process: subprocess.Popen[bytes]
-) -> tuple[frozenset[str], frozenset[str]]:
+def _listed_names(where: str, process: subprocess.Popen[bytes]) -> _Names:
     deadline = time.monotonic() + PROBE_TIMEOUT_S
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(PROBE_TIMEOUT_S)
@@ -307,14 +311,18 @@ def _listed_names(
         # Inline commands: what a person would type.
         config = _ask(connection, b"CONFIG GET *\r\nCONFIG SET activedefrag yes\r\nPING\r\n")
         commands = _ask(connection, b"COMMAND LIST\r\nPING\r\n")
+        writing = _ask(connection, b"ACL CAT write\r\nPING\r\n")
     # $<length> line, text line, alternately name and value; a value never holds a line end.
     names = frozenset(config[2 : int(config[0][1:]) * 2 : 4])
     # Every build lists defragmentation, but only one with its own jemalloc can do it: the others
     # would refuse to start with it on.
     directives = names if config[-3] == "+OK" else names - {"activedefrag"}
     # Before 7.0 there is no such list, and then it is not known.
-    listed = frozenset(commands[2:-2:2]) if commands[0].startswith("*") else frozenset()
-    return directives, listed
+    return directives, _listed(commands), _listed(writing)
+
+
+def _listed(lines: Sequence[str]) -> frozenset[str]:
+    return frozenset(lines[2:-2:2]) if lines[0].startswith("*") else frozenset()
 
 
 def _ask(connection: socket.socket, commands: bytes) -> list[str]:

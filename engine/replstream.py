@@ -40,6 +40,7 @@ class FullSyncReader:
         self._held = b""  # the end of what arrived: it may be the beginning of the mark
         self.replication_id = ""
         self.offset = 0
+        self.rest = b""  # what came behind the RDB in the same piece
 
     @property
     def began(self) -> bool:
@@ -69,6 +70,7 @@ class FullSyncReader:
             self._left -= len(part)
             if not self._left:
                 self._state = _State.WHOLE
+                self.rest = rest[len(part) :]
             yield part
         elif self._state is _State.MARKED:
             yield from self._until_mark(rest)
@@ -123,6 +125,7 @@ class FullSyncReader:
         if found >= 0:
             self._state = _State.WHOLE
             before = (self._held + data[: max(found - held, 0)])[:found]
+            self.rest = data[max(found + len(self._mark) - held, 0) :]
             if before:
                 yield before
             return

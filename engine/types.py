@@ -172,6 +172,7 @@ class EngineBinary:
     detail: str
     directives: frozenset[str] = field(default=frozenset(), repr=False)
     commands: frozenset[str] = field(default=frozenset(), repr=False)
+    write_commands: frozenset[str] = field(default=frozenset(), repr=False)
     build: str = ""
 
     @property

@@ -15,7 +15,7 @@ from cachefleet.api.context import RequestContext
 from cachefleet.api.pagination import window
 from cachefleet.api.registry import Params, Result, action
 from cachefleet.api.validation import global_groups as checks
-from cachefleet.api.validation.refusals import not_built, wrong_value
+from cachefleet.api.validation.refusals import wrong_value
 from cachefleet.api.views.global_groups import global_group_view
 from cachefleet.provisioner.state import global_groups, ids, lifecycle, parameter_groups
 from cachefleet.provisioner.state.global_tables import GlobalGroup, GlobalMember
@@ -33,10 +33,8 @@ async def create_global_replication_group(ctx: RequestContext, params: Params) -
     async with ctx.begin() as tx:
         group = await tx.get(ReplicationGroup, params["PrimaryReplicationGroupId"], lock=True)
         checks.check_primary(ctx.catalog, group)
-        if group.cluster_enabled:
-            raise not_built("Global datastores with cluster mode enabled are not built yet.")
-        if group.transit_encryption_enabled:
-            raise not_built("Global datastores with encryption in transit are not built yet.")
+        if group.cluster_mode == "compatible":
+            raise wrong_value("Global replication group is not supported in compatible mode.")
         row = GlobalGroup(
             uid=ids.new_uid(),
             account=ctx.account,
@@ -98,7 +96,7 @@ async def modify_global_replication_group(ctx: RequestContext, params: Params) -
         changes = checks.check_changes(ctx.catalog, primary, params)
         if params.get("GlobalReplicationGroupDescription") is not None:
             row.description = checks.check_description(params["GlobalReplicationGroupDescription"])
-        _ask(tx, row, ctx.request_id, action="modify", changes=changes)
+        ask(tx, row, ctx.request_id, action="modify", changes=changes)
         return {"GlobalReplicationGroup": global_group_view(row, groups)}
 
 
@@ -113,8 +111,8 @@ async def failover_global_replication_group(ctx: RequestContext, params: Params)
         )
         if member.role == global_groups.PRIMARY:
             raise wrong_value(f"Replication group {member.group_name} is the primary already.")
-        _ask(tx, row, ctx.request_id, action="failover", group_uid=member.group_uid)
-        return await _shown(tx, row)
+        ask(tx, row, ctx.request_id, action="failover", group_uid=member.group_uid)
+        return await shown(tx, row)
 
 
 @action("DisassociateGlobalReplicationGroup")
@@ -130,8 +128,8 @@ async def disassociate_global_replication_group(ctx: RequestContext, params: Par
             raise wrong_value(
                 f"Replication group {member.group_name} is the primary and cannot be disassociated."
             )
-        _ask(tx, row, ctx.request_id, action="disassociate", group_uid=member.group_uid)
-        return await _shown(tx, row)
+        ask(tx, row, ctx.request_id, action="disassociate", group_uid=member.group_uid)
+        return await shown(tx, row)
 
 
 @action("DeleteGlobalReplicationGroup")
@@ -142,37 +140,9 @@ async def delete_global_replication_group(ctx: RequestContext, params: Params) -
         if row.status != global_groups.PRIMARY_ONLY:
             raise checks.cannot_delete(row)
         retain = bool(params["RetainPrimaryReplicationGroup"])
-        _ask(tx, row, ctx.request_id, action="delete", retain=retain)
+        ask(tx, row, ctx.request_id, action="delete", retain=retain)
         row.status = global_groups.DELETING
-        return await _shown(tx, row)
-
-
-@action("IncreaseNodeGroupsInGlobalReplicationGroup")
-async def increase_node_groups(ctx: RequestContext, params: Params) -> Result:
-    """Refuse. Shards are a matter of cluster mode, which no global datastore has here yet."""
-    return await _refuse_shards(ctx, params)
-
-
-@action("DecreaseNodeGroupsInGlobalReplicationGroup")
-async def decrease_node_groups(ctx: RequestContext, params: Params) -> Result:
-    """Refuse. Shards are a matter of cluster mode, which no global datastore has here yet."""
-    return await _refuse_shards(ctx, params)
-
-
-@action("RebalanceSlotsInGlobalReplicationGroup")
-async def rebalance_slots(ctx: RequestContext, params: Params) -> Result:
-    """Refuse. Slots are a matter of cluster mode, which no global datastore has here yet."""
-    return await _refuse_shards(ctx, params)
-
-
-async def _refuse_shards(ctx: RequestContext, params: Params) -> Result:
-    async with ctx.read() as tx:
-        row = await global_groups.get(tx, params["GlobalReplicationGroupId"])
-        checks.require_at_rest(row, "modify")
-        checks.require_now(params)
-        raise wrong_value(
-            "Operation is only applicable for cluster mode enabled global replication groups."
-        )
+        return await shown(tx, row)
 
 
 def new_member(row: GlobalGroup, group: ReplicationGroup) -> None:
@@ -209,7 +179,8 @@ async def _new_subject(tx: Transaction, row: GlobalGroup) -> None:
     await tx.session.flush()
 
 
-def _ask(tx: Transaction, row: GlobalGroup, token: str, **pending: Any) -> None:
+def ask(tx: Transaction, row: GlobalGroup, token: str, **pending: Any) -> None:
+    """Write down what is to be done, and file it."""
     row.status, row.pending = global_groups.MODIFYING, pending
     _file(tx, row, token)
 
@@ -219,6 +190,7 @@ def _file(tx: Transaction, row: GlobalGroup, token: str) -> None:
     operation.region = row.region
 
 
-async def _shown(tx: Transaction, row: GlobalGroup) -> Result:
+async def shown(tx: Transaction, row: GlobalGroup) -> Result:
+    """Return the global datastore as it is now."""
     groups = await global_groups.groups_of(tx, row)
     return {"GlobalReplicationGroup": global_group_view(row, groups)}

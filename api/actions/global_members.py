@@ -28,7 +28,7 @@ class Joining:
 
     name: str
     primary: ReplicationGroup
-    endpoint: tuple[str, int]
+    endpoint: tuple[str, int] | None  # None in cluster mode: its shards are fed
     parameters: parameter_groups.Group
 
 
@@ -46,8 +46,8 @@ async def inherit(ctx: RequestContext, params: Params) -> tuple[dict[str, Any], 
         checks.check_room(ctx.catalog, row, ctx.region)
         groups = await global_groups.groups_of(tx, row)
         primary = groups[global_groups.primary_of(row).group_uid]
-        endpoint = await global_groups.primary_endpoint(tx, primary)
-        if endpoint is None:
+        endpoint = await global_groups.lead_address(tx, primary)
+        if endpoint is None and not primary.cluster_enabled:
             raise IllegalTransition(row.resource, row.name, row.status, "join")
     parameters = await _parameters(ctx, primary)
     version = ctx.catalog.version_of(Engine(primary.engine), primary.engine_version)
@@ -60,8 +60,38 @@ async def inherit(ctx: RequestContext, params: Params) -> tuple[dict[str, Any], 
         "AutomaticFailoverEnabled": primary.automatic_failover == "enabled" and _count(params) > 1,
         "Port": params.get("Port") or primary.port,
     }
+    if primary.transit_encryption_enabled:
+        checks.check_same_token(primary, params)
+        inherited |= {
+            "TransitEncryptionEnabled": True,
+            "TransitEncryptionMode": primary.transit_encryption_mode,
+        }
+    if primary.cluster_enabled:
+        inherited |= _shards_of(primary, params)
     asked = {k: v for k, v in params.items() if k != "GlobalReplicationGroupId"}
     return {**asked, **inherited}, Joining(row.name, primary, endpoint, parameters)
+
+
+def _shards_of(primary: ReplicationGroup, params: Params) -> dict[str, Any]:
+    """Return the request for the shards that the primary has, slot for slot.
+
+    Raises:
+        Fault: others are asked for.
+    """
+    checks.refuse_shards_asked_for(params)
+    replicas = params.get("ReplicasPerNodeGroup")
+    return {
+        "ClusterMode": "enabled",
+        "AutomaticFailoverEnabled": True,
+        "NodeGroupConfiguration": [
+            {
+                "NodeGroupId": shard.node_group_id,
+                "Slots": shard.slots,
+                "ReplicaCount": len(shard.nodes) - 1 if replicas is None else replicas,
+            }
+            for shard in primary.node_groups
+        ],
+    }
 
 
 async def _parameters(ctx: RequestContext, primary: ReplicationGroup) -> parameter_groups.Group:
@@ -82,7 +112,11 @@ async def join(
     await global_groups.give_parameters(
         tx, group, family=joining.parameters.family, values=joining.parameters.values
     )
-    global_groups.follow(group, joining.endpoint)
+    if joining.endpoint is None:
+        leads = await global_groups.groups_of(tx, row)
+        global_groups.follow_by_feed(group, leads[global_groups.primary_of(row).group_uid])
+    else:
+        global_groups.follow(group, joining.endpoint)
     new_member(row, group)
     file_joining(tx, row, ctx.request_id)
 

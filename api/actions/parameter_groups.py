@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cachefleet.api.actions.global_parameters import other_copies
 from cachefleet.api.context import RequestContext
 from cachefleet.api.faults import Fault
 from cachefleet.api.pagination import page, window
@@ -148,6 +149,10 @@ async def modify_cache_parameter_group(ctx: RequestContext, params: Params) -> R
         ]
         attached = bool(users) or await parameter_groups.is_awaited(tx, row.name)
         changes = parameters.check_changes(family, wanted, attached=attached)
+        for inside, copy in await other_copies(tx, row):
+            theirs = await parameter_groups.find_users(inside, copy.name)
+            values = {**copy.values, **changes}
+            _record(inside, copy, family, values, theirs, token=ctx.request_id)
         _record(tx, row, family, {**row.values, **changes}, users, token=ctx.request_id)
         for parameter, value in changes.items():
             events.record(tx, ctx.catalog, PARAMETER_EVENT, row.name, name=parameter, value=value)
@@ -182,6 +187,9 @@ async def reset_cache_parameter_group(ctx: RequestContext, params: Params) -> Re
             # A cache keeps for life what it was created with.
             fixed = family.creation_time_parameters
             kept.update({key: row.values[key] for key in row.values if key in fixed})
+        for inside, copy in await other_copies(tx, row):
+            theirs = await parameter_groups.find_users(inside, copy.name)
+            _record(inside, copy, family, kept, theirs, token=ctx.request_id)
         _record(tx, row, family, kept, users, token=ctx.request_id)
         events.record(tx, ctx.catalog, GROUP_EVENT, row.name, group=row.name, what="reset")
         return {"CacheParameterGroupName": row.name}

@@ -71,12 +71,12 @@ async def create_replication_group(ctx: RequestContext, params: Params) -> Resul
         features.check_new_group_sources(params, encrypted_at_rest=True)
     params = await restoring.completed(ctx, params)
     shards.count_shards(params)
-    features.check_new_group_access(params)
-    if params.get("PrimaryClusterId"):
-        return await _create_around(ctx, params)
     joining = None
     if params.get("GlobalReplicationGroupId"):
         params, joining = await global_members.inherit(ctx, params)
+    features.check_new_group_access(params)
+    if params.get("PrimaryClusterId"):
+        return await _create_around(ctx, params)
     request = _check_request(ctx, params)
     await restoring.check_seeds(ctx, params)
     key_arn = None

@@ -43,7 +43,7 @@ async def modify_shard_configuration(ctx: RequestContext, params: Params) -> Res
         require_available(group)
         chosen = await references.zones_for(tx, group.subnet_group_name, name=group.name)
         wanted = plan_resharding(group, params, zones=chosen.zones)
-        plans = await _lay_out(tx, group, wanted, chosen)
+        plans = await lay_out_shards(tx, group, wanted, chosen)
         before = len(group.node_groups)
         after = before + len(wanted.added) - len(wanted.removed)
         lifecycle.fire(group, lifecycle.Event.MODIFY)
@@ -81,7 +81,7 @@ def _check_applicable(ctx: RequestContext, group: ReplicationGroup, params: Para
         )
 
 
-async def _lay_out(
+async def lay_out_shards(
     tx: Transaction, group: ReplicationGroup, wanted: Resharding, chosen: references.Zones
 ) -> list[ShardPlan]:
     """Return the new shards, without slots.

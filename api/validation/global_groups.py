@@ -9,10 +9,10 @@ from typing import Any
 from cachefleet.api.faults import Fault
 from cachefleet.api.validation import group_changes
 from cachefleet.api.validation.features import is_given
-from cachefleet.api.validation.refusals import wrong_value
+from cachefleet.api.validation.refusals import wrong_combination, wrong_value
 from cachefleet.engine.catalog import Catalog
 from cachefleet.engine.types import Engine
-from cachefleet.provisioner.state import global_groups
+from cachefleet.provisioner.state import auth_tokens, global_groups
 from cachefleet.provisioner.state.errors import IllegalTransition
 from cachefleet.provisioner.state.global_tables import GlobalGroup, GlobalMember
 from cachefleet.provisioner.state.tables import ReplicationGroup
@@ -136,6 +136,26 @@ def check_room(catalog: Catalog, row: GlobalGroup, region: str) -> None:
         )
 
 
+def refuse_shards_asked_for(params: Mapping[str, Any]) -> None:
+    """Refuse to say what shards a secondary has: they are the primary's."""
+    if is_given(params, "NodeGroupConfiguration") or is_given(params, "ClusterMode"):
+        raise wrong_combination(
+            "Cannot use the given parameters when creating new replication group in an existing "
+            "global replication group."
+        )
+
+
+def check_same_token(primary: ReplicationGroup, params: Mapping[str, Any]) -> None:
+    """Refuse a secondary whose AUTH token is not the primary's: it may come to lead."""
+    token = params.get("AuthToken")
+    known = primary.auth_token_sha256s
+    if bool(token) != bool(known) or (token and auth_tokens.token_sha256(token) not in known):
+        raise wrong_value(
+            "The AuthToken must be that of the primary replication group of the global "
+            "replication group."
+        )
+
+
 def check_changes(
     catalog: Catalog, primary: ReplicationGroup, params: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -169,7 +189,9 @@ def _changes(
     if named and version.family == current.family:
         raise wrong_value("CacheParameterGroupName goes with a change of the major version only.")
     if version.family != current.family:
-        default = catalog.family(version.family).default_group(cluster_enabled=False)
+        default = catalog.family(version.family).default_group(
+            cluster_enabled=primary.cluster_enabled
+        )
         assert default is not None, version.family
         if named not in (None, "", default.name):
             raise wrong_value(f"The parameter group of all members has to be {default.name}.")

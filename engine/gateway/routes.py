@@ -37,6 +37,7 @@ SESSION_S_MAX: Final = 12 * 3600  # how long a token opens a connection
 NETWORKS_MAX: Final = 4096  # of all rules of a subject's security groups
 IAM_USERS_MAX: Final = 100  # of a user group
 USER_NAME_CHARS_MAX: Final = 255
+COMMANDS_MAX: Final = 1000  # of an engine
 CLUSTER_CONFIG_BYTES_MAX: Final = 64 * 1024  # 60 nodes of 300 bytes are 18 KiB
 VERSION_MAX: Final = 2**53 - 1  # exact in every JSON reader
 
@@ -125,6 +126,8 @@ class RouteOptions:
     auth: AuthOptions | None = None
     admitted: tuple[str, ...] | None = None  # networks that clients may come from; None: any
     readonly: bool = False  # READONLY is said to the backend for the client, first of all
+    # Refusals of these commands are told as those of a read-only replica; none where it may write.
+    refused_writes: tuple[str, ...] = ()
     cluster_config: str | None = None  # memcached_discovery: "<version>\n<host|ip|port ...>\n"
 
 
@@ -298,6 +301,14 @@ def _options(value: object, where: str) -> RouteOptions:
         tls=_tls(members["tls"], f"{where}.tls"),
         auth=_auth(members["auth"], f"{where}.auth"),
         admitted=_admitted(members["admitted"], f"{where}.admitted"),
+        refused_writes=_list(
+            members["refused_writes"],
+            f"{where}.refused_writes",
+            count_max=COMMANDS_MAX,
+            item=_word,
+        )
+        if members["refused_writes"] != ()
+        else (),
         cluster_config=_cluster_config(members["cluster_config"], f"{where}.cluster_config"),
     )
 

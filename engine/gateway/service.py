@@ -22,6 +22,7 @@ from cachefleet.engine.gateway.opening import Opening
 from cachefleet.engine.gateway.optional_token import rewriting
 from cachefleet.engine.gateway.pump import Link, Side, peer_address
 from cachefleet.engine.gateway.readonly import ReadOnly
+from cachefleet.engine.gateway.refused_writes import Both, RefusedWrites
 from cachefleet.engine.gateway.reports import BackendStatus, ListenFailure, RouteStatus
 from cachefleet.engine.gateway.routes import Address, Route, RouteKind, TlsMode
 
@@ -271,6 +272,13 @@ class RouteService:
         return (*self.route.backends, *self.route.fallback)
 
     def _interceptor(self, link: Link) -> Interceptor | None:
+        found = self._first_interceptor(link)
+        if not self.route.options.refused_writes:
+            return found
+        refused = RefusedWrites(self.route.options.refused_writes)
+        return refused if found is None else Both(found, refused)
+
+    def _first_interceptor(self, link: Link) -> Interceptor | None:
         if self.route.kind is RouteKind.MEMCACHED_DISCOVERY:
             return Discovery(self._cluster_config)
         if self.route.options.readonly:

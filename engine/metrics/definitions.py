@@ -35,6 +35,7 @@ WORKED_OUT: Final = frozenset(
         "DatabaseMemoryUsagePercentage",
         "EngineCPUUtilization",
         "IsMaster",
+        "GlobalDatastoreReplicationLag",
         "KeysTracked",
         "MasterLinkHealthStatus",
         "ReplicationLag",

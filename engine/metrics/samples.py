@@ -40,6 +40,8 @@ class Sample:
     commands: Mapping[str, CommandCount] = field(default_factory=dict)
     # From its primary's account of it: how far behind a replica is.
     lag_s: float | None = None
+    # How far behind the leading region the first node of a shard of another one is.
+    global_lag_s: float | None = None
 
 
 def number(fields: Mapping[str, str], name: str) -> float | None:

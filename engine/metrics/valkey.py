@@ -99,6 +99,8 @@ def valkey_metrics(before: Sample | None, after: Sample, groups: CommandGroups) 
         found["MasterLinkHealthStatus"] = 1.0
     if after.lag_s is not None:
         found["ReplicationLag"] = after.lag_s
+    if after.global_lag_s is not None:
+        found["GlobalDatastoreReplicationLag"] = after.global_lag_s
     found.update(_memory(fields))
     found.update(_keyspace(fields))
     if before is not None:

@@ -47,6 +47,8 @@ CLOSED_CLUSTER_RULES = tuple(
         "setslot",
     )
 )
+# Of a cache that another region leads.
+READ_ONLY_RULES = ("-@write",)
 # What tells of other users' passwords, if only their hashes; the service shows none.
 CLOSED_LISTINGS = ("-acl|list", "-acl|getuser")
 # Commands that came with atomic slot migration in Valkey 9.

@@ -10,7 +10,7 @@ configuration file are refused.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cachefleet.engine.errors import BadConfiguration
 from cachefleet.engine.types import Endpoint, Engine, EngineBinary
@@ -18,6 +18,7 @@ from cachefleet.engine.valkey.acl import admin_line, default_line
 from cachefleet.engine.valkey.nodes_conf import ClusterSeat, render_nodes_conf
 from cachefleet.engine.valkey.parameters import (
     BUFFER_DIRECTIVE,
+    NEVER,
     RENAME_PARAMETER,
     Name,
     ParameterPlan,
@@ -135,6 +136,7 @@ class ValkeyConfig:
     tls_replication: bool = False
     client_port: int | None = None
     hz: int = HZ_IDLE
+    import_mode: bool = False  # nothing expires but what whoever brings the data removes
     acl_lines: tuple[str, ...] = ()
     renamed_commands: Mapping[str, str] = field(default_factory=dict)
     secret_prefix: str = ""
@@ -219,6 +221,17 @@ def _tls_directives(listening: Listening, *, cluster_enabled: bool) -> dict[str,
 
 def parameter_plan(config: ValkeyConfig) -> ParameterPlan:
     """What of the parameters reaches the engine, and what is left out."""
+    plan = _parameter_plan(config)
+    binary, known = config.binary, Name("import-mode", redis=NEVER, valkey=(8, 1))
+    if not config.cluster_enabled or not known.known_to(
+        binary.kind, binary.version, binary.directives
+    ):
+        return plan
+    wanted = "yes" if config.import_mode else "no"
+    return replace(plan, directives={**plan.directives, known.text: wanted})
+
+
+def _parameter_plan(config: ValkeyConfig) -> ParameterPlan:
     return config_set_for(
         config.parameters,
         config.binary,

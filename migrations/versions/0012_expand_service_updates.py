@@ -8,7 +8,7 @@ from alembic import op
 import cachefleet.provisioner.state.tables
 
 revision = "0012_expand_service_updates"
-down_revision = "0009_expand_global_groups"
+down_revision = "0011_expand_feeds"
 branch_labels = None
 depends_on = None
 

@@ -80,6 +80,7 @@ class NodeCollector(Collector):
         yield _items(measured)
         yield _cpu(measured)
         yield _lag(measured)
+        yield _regional_lag(measured)
 
 
 class ProvisionerCollector(Collector):
@@ -225,6 +226,18 @@ def _lag(measured: Sequence[Measured]) -> Metric:
     for one in measured:
         if one.sample.lag_s is not None:
             family.add_metric(_labels(one), one.sample.lag_s)
+    return family
+
+
+def _regional_lag(measured: Sequence[Measured]) -> Metric:
+    family = GaugeMetricFamily(
+        "cachefleet_global_datastore_replication_lag_seconds",
+        "How far a shard of a secondary region is behind the one that leads.",
+        labels=LABELS,
+    )
+    for one in measured:
+        if one.sample.global_lag_s is not None:
+            family.add_metric(_labels(one), one.sample.global_lag_s)
     return family
 
 

@@ -20,6 +20,7 @@ from cachefleet.engine.gateway.control import GatewayControl
 from cachefleet.provisioner.health.pulse import QUESTIONS, Pulse
 from cachefleet.provisioner.health.verdict import Silence, Verdict, judge
 from cachefleet.provisioner.reconciler.endpoints import GATEWAY_UID, Endpoints
+from cachefleet.provisioner.reconciler.feeds import FEED_UID, Feeds
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.loop import Provisioner
 
@@ -34,10 +35,13 @@ LATE_FACTOR = 2.0
 class Monitor:
     """Turns what happens to processes into settlings of their subjects."""
 
-    def __init__(self, fleet: Fleet, provisioner: Provisioner, endpoints: Endpoints) -> None:
+    def __init__(
+        self, fleet: Fleet, provisioner: Provisioner, endpoints: Endpoints, feeds: Feeds
+    ) -> None:
         self._fleet = fleet
         self._provisioner = provisioner
         self._endpoints = endpoints
+        self._feeds = feeds
         self._pulses: dict[str, Pulse] = {}
         self._connecting: set[str] = set()
         self._rounds = 0
@@ -110,6 +114,10 @@ class Monitor:
         self._drop(uid)
         if uid in self._fleet.ending:
             self._fleet.ending.discard(uid)
+            return
+        if uid == FEED_UID:
+            log.warning("feed_ended")
+            self._spawn(self._feeds.ended)
             return
         if uid == GATEWAY_UID:
             log.warning("gateway_ended")

@@ -25,7 +25,7 @@ from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.loop import SYSTEM_SCOPE, Provisioner
 from cachefleet.provisioner.reconciler.records import own_endpoint
 from cachefleet.provisioner.state import lifecycle, operations
-from cachefleet.provisioner.state.tables import CacheNode
+from cachefleet.provisioner.state.tables import CacheNode, NodeGroup
 
 log = structlog.get_logger(__name__)
 
@@ -85,9 +85,15 @@ class ReaderWatch:
                     shards.setdefault(node.node_group_uid, []).append(node)
         return [shard for shard in shards.values() if len(shard) > 1]
 
+    async def _follows(self, primary: CacheNode) -> bool:
+        """Tell whether a shard's primary is another shard's replica, as its record wants it."""
+        async with self._fleet.store.read(SYSTEM_SCOPE) as tx:
+            shard = await tx.session.get(NodeGroup, primary.node_group_uid)
+            return shard is not None and shard.upstream is not None
+
     async def _learn(self, primary: CacheNode) -> None:
         lease = self._provisioner.leases.get(primary.subject_uid)
-        if lease is None:
+        if lease is None or await self._follows(primary):
             return
         log.warning("primary_deposed", node=primary.member_name)
         async with self._fleet.store.begin(lease.scope) as tx:

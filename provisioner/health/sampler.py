@@ -27,6 +27,7 @@ from cachefleet.engine.metrics.valkey import (
     valkey_metrics,
 )
 from cachefleet.engine.types import Engine
+from cachefleet.provisioner.health.regional_lag import fed_since_s, regional_lag_s
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.state import metrics
 from cachefleet.provisioner.state.errors import Stale
@@ -113,12 +114,14 @@ class MetricsSampler:
         host = _host()
         samples = await asyncio.gather(*(self._ask(row[0], Engine(row[1]), host) for row in ours))
         lags = _lags([sample for sample in samples if sample is not None])
+        fed = await fed_since_s(self._fleet)
         found = []
         for (node, _, account, region), sample in zip(ours, samples, strict=True):
             if sample is None:
                 continue
             lag_s = lags.get((node.host or "", node.port or 0))
             whole = sample if lag_s is None else replace(sample, lag_s=lag_s)
+            whole = replace(whole, global_lag_s=regional_lag_s(node.uid, whole, fed))
             before = self.newest.get(node.uid)
             values = self._metrics(before.sample if before else None, whole)
             found.append(Measured(node, account, region, whole, values))

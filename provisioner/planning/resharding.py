@@ -115,6 +115,28 @@ def plan_moves(
     return moves
 
 
+def plan_layout(
+    owned: Mapping[str, Collection[int]],
+    layout: Mapping[str, Collection[int]],
+    *,
+    slots_per_move_max: int = SLOTS_PER_MOVE_MAX,
+    stuck: Collection[int] = (),
+) -> list[SlotMove]:
+    """Return the moves that give every shard exactly the slots of *layout*; empty once they have.
+
+    *stuck* slots stay where they are.
+    """
+    moves = []
+    for target, wanted in sorted(layout.items()):
+        for source, slots in sorted(owned.items()):
+            going = sorted((set(slots) & set(wanted)) - set(stuck)) if source != target else []
+            moves += [
+                SlotMove(source, target, ranges_of(going[at : at + slots_per_move_max]))
+                for at in range(0, len(going), slots_per_move_max)
+            ]
+    return moves
+
+
 def ranges_of(slots: Collection[int]) -> tuple[SlotRange, ...]:
     """Return *slots* as ranges, in order."""
     ranges: list[SlotRange] = []

@@ -55,6 +55,8 @@ class RoutedSubject:
     auth: AuthOptions | None = None
     # From where clients may come; None is from anywhere.
     admitted: tuple[str, ...] | None = None
+    # What it refuses as a read-only replica does; none where clients may write.
+    refused_writes: tuple[str, ...] = ()
     # Its nodes are in cluster mode, and its clients need not know it.
     compatible: bool = False
 
@@ -131,6 +133,7 @@ def _route(
             readonly=readonly,
             auth=subject.auth,
             admitted=subject.admitted,
+            refused_writes=subject.refused_writes,
         ),
     )
 

@@ -16,7 +16,7 @@ from cachefleet.provisioner.reconciler.binaries import binary_for
 from cachefleet.provisioner.reconciler.fleet import ADMIN_USER, Fleet
 from cachefleet.provisioner.reconciler.launch import REPLICATION_USER, acl_lines
 from cachefleet.provisioner.reconciler.observe import is_kept_down
-from cachefleet.provisioner.reconciler.records import SubjectRecord
+from cachefleet.provisioner.reconciler.records import SubjectRecord, load_subject
 from cachefleet.provisioner.state import lifecycle
 from cachefleet.provisioner.state.tables import CacheNode
 
@@ -37,6 +37,19 @@ async def ensure_access(
     """
     if record.engine is Engine.MEMCACHED:
         return
+    async with fleet.giving_rights(record.lease.subject_uid):
+        if record.cluster_enabled:
+            # Another region may have been given the lead since the record was read, and its rights
+            # by whoever did that: to give them back, if only for an instant, would lose writes.
+            async with fleet.store.read(record.lease.scope) as tx:
+                fresh = await load_subject(tx, record.lease)
+            if fresh is None:
+                return
+            record = fresh
+        await _ensure(record, fleet, severed)
+
+
+async def _ensure(record: SubjectRecord, fleet: Fleet, severed: Collection[str]) -> None:
     # A node that has just been created was started with the record's own users.
     settled = [
         node

@@ -38,9 +38,10 @@ from cachefleet.provisioner.planning.transit import endpoint_identity
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.iam import KEYS_FILE, iam_options, keys_text
 from cachefleet.provisioner.reconciler.naming import certified_endpoint_names
-from cachefleet.provisioner.reconciler.records import load_subject
+from cachefleet.provisioner.reconciler.records import is_fed, load_subject
 from cachefleet.provisioner.reconciler.transit import gateway_name
 from cachefleet.provisioner.state import lifecycle
+from cachefleet.provisioner.state.global_groups import SECONDARY
 from cachefleet.provisioner.state.leases import Lease
 from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.store import Transaction
@@ -194,6 +195,7 @@ class Endpoints:
             settings = await _settings(tx)
             groups = [row for row in settings.values() if isinstance(row, ReplicationGroup)]
             iam = await iam_options(tx, groups, self._directory() / KEYS_FILE)
+            refused = await self._refused_writes(tx)
             guard = self._fleet.security_groups
             admitted = None if guard is None else await guard.admitted(tx)
         subjects = [
@@ -202,6 +204,7 @@ class Endpoints:
                     subject,
                     discovery=discovery.get(subject.uid),
                     admitted=None if admitted is None else admitted.get(subject.uid, ()),
+                    refused_writes=refused.get(subject.uid, ()),
                 ),
                 settings.get(subject.uid),
                 iam.get(subject.uid),
@@ -254,6 +257,15 @@ class Endpoints:
     def _tls(self, name: str, identity: Identity, mode: TlsMode) -> TlsOptions:
         files = self._fleet.certificates.ensure(name, identity)
         return TlsOptions(mode=mode, certificate_path=files.cert_file, key_path=files.key_file)
+
+    async def _refused_writes(self, tx: Transaction) -> dict[str, tuple[str, ...]]:
+        """Return, by uid, what groups refuse that another region leads (ADR 0036)."""
+        query = select(ReplicationGroup).where(
+            ReplicationGroup.global_role == SECONDARY, ReplicationGroup.cluster_mode != "disabled"
+        )
+        groups = (await tx.session.scalars(query.options(noload("*")))).all()
+        names = {name for one in self._fleet.inventory.binaries for name in one.write_commands}
+        return {group.uid: tuple(sorted(names)) for group in groups if is_fed(group)}
 
     async def _discovery(
         self, tx: Transaction, addresses: Sequence[EndpointAddress], settled: str | None

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import hashlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from cachefleet.engine.catalog import Catalog
 from cachefleet.engine.discovery import Inventory
+from cachefleet.engine.feed.control import LinkStatus
 from cachefleet.engine.memcached.adapter import MemcachedAdapter
 from cachefleet.engine.types import Build, Endpoint, Engine
 from cachefleet.engine.valkey.adapter import ValkeyAdapter
@@ -56,6 +58,28 @@ def command_prefix(node: CacheNode) -> str:
     return hashlib.sha256(f"commands:{node.admin_secret}".encode()).hexdigest()[:16]
 
 
+class FeedPort(Protocol):
+    """Has the shards of secondaries in cluster mode fed."""
+
+    async def sync(self) -> None:
+        """Make what is fed agree with the record."""
+        ...
+
+    async def status(self) -> dict[str, LinkStatus]:
+        """Return what each link is at, by token; empty where nothing answers."""
+        ...
+
+
+class NoFeeds:
+    """Feeds nothing: for fleets without global datastores."""
+
+    async def sync(self) -> None:
+        return
+
+    async def status(self) -> dict[str, LinkStatus]:
+        return {}
+
+
 class AdmissionRules(Protocol):
     """Says from where each cache may be reached."""
 
@@ -77,6 +101,7 @@ class Fleet:
     holder: str
     # Makes the gateway agree with the record; called with a subject that has just settled.
     sync_endpoints: SyncEndpoints = field(default=no_endpoints)
+    feeds: FeedPort = field(default_factory=NoFeeds)
     # Set where security groups are enforced: all clients come through the gateway then.
     security_groups: AdmissionRules | None = None
     # The nodes that serve as far as we know: whose silence or end is news.
@@ -98,6 +123,7 @@ class Fleet:
     builds: dict[str, tuple[ProcessHandle, Build]] = field(default_factory=dict)
     # Where logs are delivered.
     destinations: Destinations = field(init=False)
+    _rights: dict[str, asyncio.Lock] = field(default_factory=dict)
     _valkey: dict[str, ValkeyAdapter] = field(default_factory=dict)
     _memcached: dict[str, MemcachedAdapter] = field(default_factory=dict)
 
@@ -105,6 +131,13 @@ class Fleet:
         self.destinations = Destinations(
             endpoint=self.settings.log_endpoint, folder=self.settings.data_dir / LOGS_FOLDER
         )
+
+    @contextlib.asynccontextmanager
+    async def giving_rights(self, subject_uid: str) -> AsyncIterator[None]:
+        """Be the only one, while the block lasts, who gives users of a subject their rights."""
+        lock = self._rights.setdefault(subject_uid, asyncio.Lock())
+        async with lock:
+            yield
 
     @functools.cached_property
     def certificates(self) -> Certificates:

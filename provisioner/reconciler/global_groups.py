@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -21,21 +21,29 @@ from cachefleet.engine.errors import CommandRefused, NodeUnreachable
 from cachefleet.engine.types import NodeRole
 from cachefleet.provisioner.planning.global_groups import MemberView, stand
 from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.global_failover import (
+    Starts,
+    caught_up,
+    give_rights,
+    primaries_of,
+    standing,
+    writes_held,
+)
+from cachefleet.provisioner.reconciler.global_resharding import reshard_regions
+from cachefleet.provisioner.reconciler.global_world import World, change, load_world, row_of
+from cachefleet.provisioner.reconciler.milestones import Milestone, reached
 from cachefleet.provisioner.reconciler.modify import COLUMNS, GROUP_COLUMNS
 from cachefleet.provisioner.reconciler.outcomes import Done, Outcome, Requeue
-from cachefleet.provisioner.state import global_groups, leases, lifecycle
-from cachefleet.provisioner.state.global_tables import GlobalGroup, GlobalMember
+from cachefleet.provisioner.reconciler.records import is_fed
+from cachefleet.provisioner.state import global_groups, lifecycle
 from cachefleet.provisioner.state.leases import Lease
-from cachefleet.provisioner.state.lifecycle import Event
 from cachefleet.provisioner.state.operations import (
     OperationKind,
     OperationState,
     finish,
     open_operations,
 )
-from cachefleet.provisioner.state.store import Transaction
 from cachefleet.provisioner.state.tables import (
-    CacheCluster,
     CacheNode,
     Operation,
     ReplicationGroup,
@@ -52,24 +60,12 @@ CATCH_UP_TIMEOUT_S = 4.0
 TAKE_OVER_TIMEOUT_S = 5.0
 
 FAILOVER, DISASSOCIATE, DELETE, MODIFY = "failover", "disassociate", "delete", "modify"
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """A global datastore as it is recorded now, with the groups of its members by uid."""
-
-    lease: Lease
-    row: GlobalGroup
-    groups: Mapping[str, ReplicationGroup]
-
-    @property
-    def members(self) -> list[GlobalMember]:
-        return self.row.members
+RESHARD = "reshard"
 
 
 async def settle_global(operation: Operation, lease: Lease, fleet: Fleet) -> Outcome:
     """Do the next thing that is pending; available again once nothing is on its way."""
-    world = await _load(lease, fleet)
+    world = await load_world(lease, fleet, operation.created_at)
     if world is None:
         return Done("it is gone")
     act = ACTS.get(world.row.pending.get("action", ""))
@@ -79,20 +75,12 @@ async def settle_global(operation: Operation, lease: Lease, fleet: Fleet) -> Out
         return Requeue(after_s=LOOK_EVERY_S, reason=str(error))
     if waiting is not None:
         return Requeue(after_s=LOOK_EVERY_S, reason=waiting)
-    return await _conclude(lease, fleet)
+    return await _conclude(lease, fleet, operation.created_at)
 
 
-async def _load(lease: Lease, fleet: Fleet) -> World | None:
-    async with fleet.store.read(lease.scope) as tx:
-        row = await tx.session.get(GlobalGroup, lease.subject_uid)
-        if row is None:
-            return None
-        return World(lease, row, await global_groups.groups_of(tx, row))
-
-
-async def _conclude(lease: Lease, fleet: Fleet) -> Outcome:
+async def _conclude(lease: Lease, fleet: Fleet, asked_at: datetime) -> Outcome:
     """Write the status that the members make, if none of them is on its way."""
-    world = await _load(lease, fleet)
+    world = await load_world(lease, fleet, asked_at)
     if world is None:
         return Done("it is gone")
     standing = stand(
@@ -110,10 +98,12 @@ async def _conclude(lease: Lease, fleet: Fleet) -> Outcome:
     )
     if standing.status is None:
         return Requeue(after_s=LOOK_EVERY_S, reason="a member is on its way")
+    if (behind := await _behind(world, fleet)) is not None:
+        return Requeue(after_s=LOOK_EVERY_S, reason=f"{behind} is yet to get its data")
     for uid in standing.left & world.groups.keys():
-        await _change(world.groups[uid], fleet, _let_go, settles=False)
+        await change(world.groups[uid], fleet, _let_go, settles=False)
     async with fleet.store.begin(lease.scope) as tx:
-        row = await _row(tx, lease, fleet)
+        row = await row_of(tx, lease, fleet)
         for member in list(row.members):
             if member.group_uid in standing.left:
                 row.members.remove(member)
@@ -122,6 +112,25 @@ async def _conclude(lease: Lease, fleet: Fleet) -> Outcome:
         row.status, row.pending = standing.status, {}
     log.info("global_group_settled", name=world.row.name, status=standing.status)
     return Done("it agrees with its record")
+
+
+async def _behind(world: World, fleet: Fleet) -> str | None:
+    """Return who is not brought what is new, while the region that leads is there to bring it."""
+    for group in world.groups.values():
+        if is_fed(group) and group.status == lifecycle.AVAILABLE:
+            status = await fleet.feeds.status()
+            tokens = [s.feed["token"] if s.feed else "" for s in group.node_groups]
+            whole = all(token in status and status[token].streaming for token in tokens)
+            if not whole and await _is_there(world.primary, fleet):
+                return group.name
+    return None
+
+
+async def _is_there(group: ReplicationGroup | None, fleet: Fleet) -> bool:
+    """Tell whether every shard of *group* has a primary that runs."""
+    nodes = primaries_of(group)
+    running = [await fleet.driver.find(node.uid) is not None for node in nodes.values()]
+    return group is not None and len(nodes) == len(group.node_groups) and all(running)
 
 
 # -- acts: each returns what it waits for, or None when it is done -------------------------------
@@ -133,24 +142,14 @@ async def _fail_over(world: World, fleet: Fleet) -> str | None:
         return None
     others = [group for uid, group in world.groups.items() if uid != target.uid]
     old = next((g for g in others if g.global_role == global_groups.PRIMARY), None)
-    async with _held_back(old, target, fleet):
-        if _follows(target):
-            await _change(target, fleet, _take_lead)
-        await _until_leads(target, fleet)
-        async with fleet.store.read(target.scope) as tx:
-            endpoint = await global_groups.primary_endpoint(tx, target)
-        assert endpoint is not None, "a group that leads has an endpoint"
-        for group in others:
-            if (
-                not _follows(group)
-                or group.global_role == global_groups.PRIMARY
-                or _endpoint_of(group) != endpoint
-            ):
-                await _change(group, fleet, lambda fresh: _follow(fresh, endpoint))
-        if old is not None:
-            await _until_follows(old, fleet)
+    if target.cluster_enabled:
+        waiting = await _fail_over_fed(world, target, others, old, fleet)
+        if waiting is not None:
+            return waiting
+    else:
+        await _fail_over_chained(target, others, old, fleet)
     async with fleet.store.begin(world.lease.scope) as tx:
-        row = await _row(tx, world.lease, fleet)
+        row = await row_of(tx, world.lease, fleet)
         for member in row.members:
             leads = member.group_uid == target.uid
             member.role = global_groups.PRIMARY if leads else global_groups.SECONDARY
@@ -158,16 +157,76 @@ async def _fail_over(world: World, fleet: Fleet) -> str | None:
     return None
 
 
+async def _fail_over_fed(
+    world: World,
+    target: ReplicationGroup,
+    others: Sequence[ReplicationGroup],
+    old: ReplicationGroup | None,
+    fleet: Fleet,
+) -> str | None:
+    followers = [group for group in others if group is not old]
+    async with writes_held(old, fleet) as offsets:
+        reached(Milestone.REGION_HELD)
+        starts: Starts = {}
+        whole: frozenset[str] = frozenset()
+        if offsets:
+            whole = await caught_up([target, *followers], offsets, fleet)
+            if target.uid not in whole and not world.is_due(fleet):
+                return "the region that is to lead has not caught up"
+        if len(offsets) == len(primaries_of(target)) and target.uid in whole:
+            # All of the old region has been brought: it goes on from here.
+            starts = await standing(target, fleet)
+        for group in others:
+            source = group.node_groups[0].feed
+            if source is None or source["group"] != target.uid:
+                begins = starts if group is old or group.uid in whole else {}
+                await change(group, fleet, lambda g, b=begins: _be_fed(g, target, b))  # type: ignore[misc]
+        if old is not None:
+            await give_rights(old, fleet, lost_is_fine=True)
+            reached(Milestone.REGION_FENCED)
+        if target.global_role != global_groups.PRIMARY:
+            await change(target, fleet, _take_lead)
+            reached(Milestone.REGION_LEADS)
+        await fleet.feeds.sync()
+        reached(Milestone.FEEDS_TURNED)
+        await give_rights(target, fleet, lost_is_fine=False)
+    return None
+
+
+async def _fail_over_chained(
+    target: ReplicationGroup,
+    others: Sequence[ReplicationGroup],
+    old: ReplicationGroup | None,
+    fleet: Fleet,
+) -> None:
+    async with _held_back(old, target, fleet):
+        if _follows(target):
+            await change(target, fleet, _take_lead)
+        await _until_leads(target, fleet)
+        async with fleet.store.read(target.scope) as tx:
+            endpoint = await global_groups.lead_address(tx, target)
+        assert endpoint is not None, "a group that leads has an endpoint"
+        for group in others:
+            if (
+                not _follows(group)
+                or group.global_role == global_groups.PRIMARY
+                or _endpoint_of(group) != endpoint
+            ):
+                await change(group, fleet, lambda fresh: _follow(fresh, endpoint))
+        if old is not None:
+            await _until_follows(old, fleet)
+
+
 async def _disassociate(world: World, fleet: Fleet) -> str | None:
     uid = world.row.pending["group_uid"]
     group = world.groups.get(uid)
     if group is not None and group.global_name is not None:
-        await _change(group, fleet, _let_go)
+        await change(group, fleet, _let_go)
         return "the group is to lead"
     if group is not None and group.status != lifecycle.AVAILABLE:
         return "the group has yet to lead"
     async with fleet.store.begin(world.lease.scope) as tx:
-        row = await _row(tx, world.lease, fleet)
+        row = await row_of(tx, world.lease, fleet)
         for member in list(row.members):
             if member.group_uid == uid:
                 row.members.remove(member)
@@ -178,14 +237,14 @@ async def _delete(world: World, fleet: Fleet) -> str | None:
     retains = bool(world.row.pending["retain"])
     for group in world.groups.values():
         if group.global_name is not None:
-            await _change(group, fleet, _let_go if retains else _delete_group)
+            await change(group, fleet, _let_go if retains else _delete_group)
             return "its group is let go"
         if retains and group.status != lifecycle.AVAILABLE:
             return "its group is on its way"
     if world.groups and not retains:
         return "its group is being deleted"
     async with fleet.store.begin(world.lease.scope) as tx:
-        row = await _row(tx, world.lease, fleet)
+        row = await row_of(tx, world.lease, fleet)
         await tx.session.delete(row)
         await tx.session.flush()
         for operation in await open_operations(tx, world.lease.subject_uid):
@@ -207,9 +266,9 @@ async def _modify(world: World, fleet: Fleet) -> str | None:
             return f"{group.name} in {group.region} is being changed"
         if member.group_uid in tried or not _differs(group, changes):
             continue
-        await _change(group, fleet, lambda fresh: _ask(fresh, changes), OperationKind.MODIFY)
+        await change(group, fleet, lambda fresh: _ask(fresh, changes), OperationKind.MODIFY)
         async with fleet.store.begin(world.lease.scope) as tx:
-            row = await _row(tx, world.lease, fleet)
+            row = await row_of(tx, world.lease, fleet)
             # Once each: what a group's data does not allow is dropped there, with an event.
             row.pending = {**row.pending, "tried": [*tried, member.group_uid]}
         return f"{group.name} in {group.region} is to be changed"
@@ -221,36 +280,11 @@ ACTS: Mapping[str, Callable[[World, Fleet], Awaitable[str | None]]] = {
     DISASSOCIATE: _disassociate,
     DELETE: _delete,
     MODIFY: _modify,
+    RESHARD: reshard_regions,
 }
 
 
 # -- what is written to a region's group ---------------------------------------------------------
-
-
-async def _change(
-    group: ReplicationGroup,
-    fleet: Fleet,
-    change: Callable[[ReplicationGroup], None],
-    kind: OperationKind = OperationKind.SETTLE,
-    *,
-    settles: bool = True,
-) -> None:
-    """Change a group's record in its own scope, and file what makes it so."""
-    async with fleet.store.begin(group.scope) as tx:
-        fresh = await tx.session.get(ReplicationGroup, group.uid, with_for_update=True)
-        if fresh is None:
-            return
-        change(fresh)
-        if settles:
-            _mark(fresh)
-            tx.enqueue(kind, subject_uid=fresh.uid)
-
-
-def _mark(group: ReplicationGroup) -> None:
-    rows: list[ReplicationGroup | CacheCluster] = [group, *group.members]
-    for row in rows:
-        if lifecycle.target(row.resource, row.status, Event.MODIFY) is not None:
-            lifecycle.fire(row, Event.MODIFY)
 
 
 def _take_lead(group: ReplicationGroup) -> None:
@@ -260,6 +294,13 @@ def _take_lead(group: ReplicationGroup) -> None:
 
 def _follow(group: ReplicationGroup, endpoint: tuple[str, int]) -> None:
     global_groups.follow(group, endpoint)
+    group.global_role = global_groups.SECONDARY
+
+
+def _be_fed(
+    group: ReplicationGroup, primary: ReplicationGroup, starts: global_groups.Starts
+) -> None:
+    global_groups.follow_by_feed(group, primary, starts)
     group.global_role = global_groups.SECONDARY
 
 
@@ -286,13 +327,6 @@ def _ask(group: ReplicationGroup, changes: Mapping[str, Any]) -> None:
 def _differs(group: ReplicationGroup, changes: Mapping[str, Any]) -> bool:
     columns = {**COLUMNS, **GROUP_COLUMNS}
     return any(getattr(group, columns[name]) != value for name, value in changes.items())
-
-
-async def _row(tx: Transaction, lease: Lease, fleet: Fleet) -> GlobalGroup:
-    await leases.require(tx, lease, holder=fleet.holder)
-    row = await tx.session.get(GlobalGroup, lease.subject_uid)
-    assert row is not None, "the lease is held, so the global datastore is there"
-    return row
 
 
 # -- nodes ---------------------------------------------------------------------------------------

@@ -18,7 +18,13 @@ import structlog
 from cachefleet.engine.errors import CommandRefused, NodeUnreachable
 from cachefleet.engine.memcached.config import MemcachedConfig, render_argv
 from cachefleet.engine.types import Endpoint, Engine, EngineBinary, NodeRole
-from cachefleet.engine.valkey.acl import ADMIN_RULES, OPEN_RULES, closed_rules, default_line
+from cachefleet.engine.valkey.acl import (
+    ADMIN_RULES,
+    OPEN_RULES,
+    READ_ONLY_RULES,
+    closed_rules,
+    default_line,
+)
 from cachefleet.engine.valkey.cluster import parse_cluster_nodes, parse_slots
 from cachefleet.engine.valkey.config import (
     CLUSTER_CONFIG_FILE,
@@ -137,7 +143,9 @@ def valkey_config(
         if upstream is not None and upstream.outside
         else (REPLICATION_USER, settings.replication_secret),
         # Once loaded it gets its limit: with one, it would evict what it has just been given.
-        maxmemory_bytes=0 if _fills(node, record) else node_type.maxmemory_bytes,
+        # As a replica, one that is fed keeps whatever the other region's primary keeps.
+        maxmemory_bytes=0 if _fills(node, record) or record.is_fed else node_type.maxmemory_bytes,
+        import_mode=record.is_fed,
         parameters=fleet.effective_parameters(record),
         cluster_enabled=record.cluster_enabled,
         cluster_bus_port=node.bus_port,
@@ -176,6 +184,8 @@ def acl_lines(record: SubjectRecord, fleet: Fleet, binary: EngineBinary) -> tupl
     rules = ADMIN_RULES if record.cluster_enabled else REPLICATION_RULES
     replication = f"user {REPLICATION_USER} on #{secret} {' '.join(rules)}"
     closed = closed_rules(directives=binary.directives)
+    if record.is_fed:
+        closed += READ_ONLY_RULES
     if record.users is None:
         return (
             default_line(rules=(*OPEN_RULES, *closed), password_sha256s=required_tokens(record)),

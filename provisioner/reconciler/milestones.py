@@ -36,6 +36,11 @@ class Milestone(enum.StrEnum):
     UPDATE_PRIMARY_MOVED = "update.primary_moved"
     UPDATE_NODE_DONE = "update.node_done"  # and not written down yet
 
+    REGION_HELD = "regions.held"  # the old region takes no writes, for a while
+    REGION_FENCED = "regions.fenced"  # nor ever after
+    REGION_LEADS = "regions.leads"  # the other one is to, by its record
+    FEEDS_TURNED = "regions.feeds_turned"
+
 
 Listener = Callable[[Milestone], None]
 

@@ -11,6 +11,7 @@ from cachefleet.engine.types import Endpoint, Engine, NodeRole, Upstream
 from cachefleet.provisioner.planning.access import AccessUser
 from cachefleet.provisioner.planning.memcached import DiscoveryEntry, render_discovery
 from cachefleet.provisioner.state import lifecycle, users
+from cachefleet.provisioner.state.global_groups import SECONDARY
 from cachefleet.provisioner.state.leases import Lease
 from cachefleet.provisioner.state.snapshot_tables import Restore
 from cachefleet.provisioner.state.store import Store, Transaction
@@ -85,6 +86,12 @@ class SubjectRecord:
         shards = self.group.node_groups if self.group is not None else ()
         return {shard.uid: shard.node_group_id for shard in shards}
 
+    @property
+    def is_fed(self) -> bool:
+        """Whether it is a secondary in cluster mode: nobody writes to it but its feed."""
+        group = self.group
+        return group is not None and is_fed(group)
+
     def shard_primary(self, node: CacheNode) -> CacheNode | None:
         """Return the node that the record wants as primary of *node*'s shard."""
         for other in self.live_nodes:
@@ -153,6 +160,11 @@ class SubjectRecord:
             if row.kind == kind:
                 return Endpoint(row.host, row.port)
         return None
+
+
+def is_fed(group: ReplicationGroup) -> bool:
+    """Tell whether a group's data is another region's, brought by a feed."""
+    return group.cluster_enabled and group.global_role == SECONDARY
 
 
 def own_endpoint(node: CacheNode) -> Endpoint:

@@ -15,13 +15,14 @@ import structlog
 
 from cachefleet.engine.errors import CommandRefused, NodeUnreachable
 from cachefleet.engine.types import ClusterNodeView, NodeRole
-from cachefleet.engine.valkey.cluster import format_slots
+from cachefleet.engine.valkey.cluster import format_slots, parse_slots
 from cachefleet.engine.valkey.config import effective_maxmemory_bytes
 from cachefleet.provisioner.planning.resharding import (
     SLOT_COUNT,
     ShardSlots,
     SlotMove,
     open_moves,
+    plan_layout,
     plan_moves,
     ranges_of,
     side_by_side,
@@ -66,7 +67,8 @@ Payload = dict[str, Any]
 async def reshard(operation: Operation, lease: Lease, fleet: Fleet) -> Outcome:
     """Move slots until the wanted shards own them evenly.
 
-    The payload names the shards to ``remove`` and those that were added for it (``add``).
+    The payload names the shards to ``remove`` and those that were added for it (``add``); with a
+    ``layout`` (slots by shard) they are to own exactly that.
     """
     record = await _load(lease, fleet)
     if record is None or record.group is None:
@@ -93,11 +95,7 @@ async def _pass(operation: Operation, record: SubjectRecord, fleet: Fleet) -> Ou
     if "total" not in operation.payload and not await _fits(record, removed, fleet):
         return await _give_up(operation, lease, fleet, "the data would not fit")
     ends_at_s = fleet.clock.monotonic_s() + PASS_S
-    while moves := plan_moves(
-        {shard: view.owned for shard, view in shards.items()},
-        wanted=_wanted(record, removed),
-        stuck=operation.payload.get("stuck", ()),
-    ):
+    while moves := _moves(operation, shards, wanted=_wanted(record, removed)):
         await _tell_progress(operation, record, shards, moves, fleet)
         reached(Milestone.PROGRESS_WRITTEN)
         if fleet.clock.monotonic_s() > ends_at_s:
@@ -108,6 +106,15 @@ async def _pass(operation: Operation, record: SubjectRecord, fleet: Fleet) -> Ou
             await _leave(refusal.slots, operation, record, fleet)
         shards = await _read_shards(record, fleet)
     return await _conclude(operation, record, shards, fleet)
+
+
+def _moves(operation: Operation, shards: Shards, *, wanted: Sequence[str]) -> list[SlotMove]:
+    owned = {shard: view.owned for shard, view in shards.items()}
+    stuck, layout = operation.payload.get("stuck", ()), operation.payload.get("layout")
+    if layout is None:
+        return plan_moves(owned, wanted=wanted, stuck=stuck)
+    slots = {shard: slots_of(parse_slots(text)) for shard, text in layout.items()}
+    return plan_layout(owned, slots, stuck=stuck)
 
 
 # -- what is -----------------------------------------------------------------------------------

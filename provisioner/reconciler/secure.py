@@ -32,7 +32,8 @@ HANDSHAKE_TIMEOUT_S = 5.0
 
 
 async def cut_plain(record: SubjectRecord, fleet: Fleet) -> None:
-    """End plain connections that began before TLS was required.
+    """End plain connections that began before TLS was required, or before the gateway was needed
+    for what a secondary refuses.
 
     While a node does not listen at the ports that clients know, whoever is connected through them
     came before the gateway did, and so in plain. The gateway cuts its own.
@@ -40,7 +41,9 @@ async def cut_plain(record: SubjectRecord, fleet: Fleet) -> None:
     Raises:
         NodeUnreachable, CommandRefused: a node did not do its part; the next pass sees to it.
     """
-    if record.transit_mode != TlsMode.REQUIRED.value or record.engine is Engine.MEMCACHED:
+    if record.engine is Engine.MEMCACHED:
+        return
+    if record.transit_mode != TlsMode.REQUIRED.value and not record.is_fed:
         return
     endpoints = [Endpoint(row.host, row.port) for row in record.addresses if row.node_uid is None]
     for node in record.live_nodes:

@@ -47,6 +47,7 @@ from cachefleet.provisioner.reconciler.outcomes import Done, GiveUp, Outcome, Re
 from cachefleet.provisioner.reconciler.places import NoMemoryDirectory, forget_sealed
 from cachefleet.provisioner.reconciler.reconfigure import ValuesRefused, reconfigure
 from cachefleet.provisioner.reconciler.records import SubjectRecord, load_subject
+from cachefleet.provisioner.reconciler.regions import lead_followers
 from cachefleet.provisioner.reconciler.renew import end_rebooting, renew
 from cachefleet.provisioner.reconciler.sealing import SealedData, ensure_key
 from cachefleet.provisioner.reconciler.secure import (
@@ -62,6 +63,7 @@ from cachefleet.provisioner.state.tables import CacheNode
 
 log = structlog.get_logger(__name__)
 
+FED_RETRY_S = 0.1
 RETRY_S = 2.0  # after a failure on a subject that serves: it is never given up
 STEPS_PER_CLAIM_MAX = 2_000  # then the claim is given back, so that nothing holds it for ever
 
@@ -107,9 +109,14 @@ async def settle(
                 await require_room(record, fleet)
             if may_restart:
                 record = await renew(record, fleet, converge)
+            if record.cluster_enabled:
+                # Before customers may write, whoever else does has ended; and the reverse.
+                await fleet.feeds.sync()
             await _reconfigure(record, fleet)
             await ensure_access(record, fleet)
             await refresh_certificates(record, fleet)
+            if record.is_fed and record.is_creating and not await is_fed_now(record, fleet):
+                return Requeue(after_s=FED_RETRY_S, reason="its data is on its way")
     except Permanent as error:
         return await _refused(record, fleet, reason=str(error))
     except TimeoutError:
@@ -120,10 +127,23 @@ async def settle(
     await fleet.sync_endpoints(lease.subject_uid)
     await _retire(record.retiring_nodes, fleet)
     await conclude(record, fleet, operation_id=operation_id)
+    await lead_followers(record, fleet)
     drop_files(record, fleet)
     if any(node.recovering for node in record.nodes):
         reached(Milestone.CONCLUDED)
     return Done("it agrees with its record")
+
+
+async def is_fed_now(record: SubjectRecord, fleet: Fleet) -> bool:
+    """Tell whether each shard of a group that is fed has all data, and gets what is new."""
+    assert record.group is not None, "only groups are fed"
+    status = await fleet.feeds.status()
+    return all(
+        shard.feed is not None
+        and (link := status.get(shard.feed["token"])) is not None
+        and link.streaming
+        for shard in record.group.node_groups
+    )
 
 
 async def plan(record: SubjectRecord, fleet: Fleet) -> Sequence[Step]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import select
 
+from cachefleet.engine.types import NodeRole
 from cachefleet.provisioner.state.errors import NotFound
 from cachefleet.provisioner.state.global_tables import GlobalGroup, GlobalMember
 from cachefleet.provisioner.state.ids import new_uid
+from cachefleet.provisioner.state.layout import NodePlan, ShardPlan
+from cachefleet.provisioner.state.members import add_member, new_node_group
 from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.store import Transaction
 from cachefleet.provisioner.state.tables import (
@@ -106,8 +110,18 @@ async def groups_of(tx: Transaction, row: GlobalGroup) -> dict[str, ReplicationG
     return {group.uid: group for group in (await tx.session.scalars(query)).unique().all()}
 
 
-async def primary_endpoint(tx: Transaction, group: ReplicationGroup) -> tuple[str, int] | None:
-    """Return where the group's primary is reached, whichever node that is."""
+async def lead_address(tx: Transaction, group: ReplicationGroup) -> tuple[str, int] | None:
+    """Return where other regions follow a group without cluster mode.
+
+    That is its primary endpoint, whichever node is behind it; where the gateway has that, the
+    engine of the node that is primary now. None where there is nothing to follow so.
+    """
+    if group.cluster_enabled:
+        return None
+    for shard in group.node_groups:
+        for node in shard.nodes:
+            if node.role == NodeRole.PRIMARY and node.engine_port is not None and node.host:
+                return node.host, node.replication_port or node.engine_port
     query = select(EndpointAddress).where(
         EndpointAddress.subject_uid == group.uid, EndpointAddress.kind == "primary"
     )
@@ -147,8 +161,58 @@ def follow(group: ReplicationGroup, endpoint: tuple[str, int]) -> None:
         shard.upstream = {"host": endpoint[0], "port": endpoint[1], "outside": False}
 
 
+Starts = Mapping[str, Mapping[str, Any]]  # by NodeGroupId: {"replication_id", "offset"}
+
+
+def follow_by_feed(
+    group: ReplicationGroup, primary: ReplicationGroup, starts: Starts = MappingProxyType({})
+) -> None:
+    """Have every shard of *group*, in cluster mode, be fed from the one of *primary* that has its
+    slots. *starts* are places of those streams whose data *group* has already.
+    """
+    for shard in group.node_groups:
+        shard.feed = {
+            "group": primary.uid,
+            "shard": shard.node_group_id,
+            "token": new_uid(),
+            "start": dict(starts[shard.node_group_id]) if shard.node_group_id in starts else None,
+        }
+
+
+def suspend_feeds(group: ReplicationGroup) -> None:
+    """Have no shard of a secondary fed; it stays one, and nobody may write to it."""
+    for shard in group.node_groups:
+        shard.feed = None
+
+
+def add_shards(
+    group: ReplicationGroup,
+    plans: Sequence[Mapping[str, Any]],
+    *,
+    only: Collection[str] | None,
+    now: datetime,
+) -> list[str]:
+    """Add the planned shards that *group* lacks, of those *only*; return which were added."""
+    present = {shard.node_group_id for shard in group.node_groups}
+    added = []
+    for plan in plans:
+        name = plan["node_group_id"]
+        if name in present or (only is not None and name not in only):
+            continue
+        nodes = tuple(
+            NodePlan(member_name=n["member_name"], role=NodeRole(n["role"]), zone=n["zone"])
+            for n in plan["nodes"]
+        )
+        shard = new_node_group(ShardPlan(node_group_id=name, slots="", nodes=nodes))
+        group.node_groups.append(shard)
+        for node in nodes:
+            add_member(group, shard, node, now=now)
+        added.append(name)
+    return added
+
+
 def lead(group: ReplicationGroup) -> None:
     """Have every shard of *group* lead, from its next settling on."""
     shards: list[NodeGroup] = group.node_groups
     for shard in shards:
-        shard.upstream = None
+        shard.upstream = shard.feed = None

@@ -220,6 +220,9 @@ class NodeGroup(Base):
     engine_shard_id: Mapped[str] = mapped_column(String(40))
     # Whom the shard's primary follows itself: {"host", "port", "outside"}; None for nobody.
     upstream: Mapped[dict[str, Any] | None]
+    # In cluster mode, whose data is applied to it: {"group", "shard", "token", "start"}, the
+    # last a place of that shard's stream whose data it has, or None.
+    feed: Mapped[dict[str, Any] | None]
 
     replication_group: Mapped[ReplicationGroup] = relationship(
         back_populates="node_groups", lazy="raise"

@@ -56,6 +56,7 @@ from cachefleet.provisioner.maintenance.scheduler import Maintenance
 from cachefleet.provisioner.maintenance.updates import UpdateWatch
 from cachefleet.provisioner.reconciler.ec2 import Ec2Rules
 from cachefleet.provisioner.reconciler.endpoints import GATEWAY_UID, Endpoints
+from cachefleet.provisioner.reconciler.feeds import FEED_UID, Feeds
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.iam import watch_keys
 from cachefleet.provisioner.reconciler.loop import SYSTEM_SCOPE, Provisioner
@@ -226,9 +227,11 @@ async def _running_provisioner(
     is_last: Callable[[], bool],
 ) -> AsyncIterator[Ports]:
     fleet, endpoints = await _make_fleet(settings, store, clock)
+    fleet.feeds = feeds = Feeds(fleet)
 
     async def after_work() -> None:
         await endpoints.sync()
+        await feeds.sync()
         maintenance.look()
         update_watch.note_work()
 
@@ -237,7 +240,7 @@ async def _running_provisioner(
     update_watch = UpdateWatch(
         fleet, held=lambda: provisioner.leases, days=settings.service_update_days
     )
-    monitor = Monitor(fleet, provisioner, endpoints)
+    monitor = Monitor(fleet, provisioner, endpoints, feeds)
     gateway_counts = GatewayCollector()
     cloudwatch = CloudWatch(
         settings.cloudwatch_endpoint_url, namespace=settings.cloudwatch_namespace
@@ -306,6 +309,7 @@ async def _running_provisioner(
         # Whoever shares the fleet with us goes on with it: nodes end with the last of us.
         if is_last():
             await keeper.lift_all()
+            await feeds.stop()
             await stop_nodes(
                 fleet, save=not settings.ephemeral, on_node=functools.partial(report, SAVING)
             )
@@ -429,7 +433,7 @@ async def _sweep(fleet: Fleet, driver: LocalDriver) -> None:
     known = await driver.known()
     async with fleet.store.read(SYSTEM_SCOPE) as tx:
         recorded = set((await tx.session.scalars(select(CacheNode.uid))).all())
-    for uid in known - recorded - {GATEWAY_UID}:
+    for uid in known - recorded - {GATEWAY_UID, FEED_UID}:
         log.warning("orphan_removed", node=uid)
         await driver.remove(uid)
     forget_unknown(recorded, fleet)

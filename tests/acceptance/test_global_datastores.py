@@ -23,6 +23,7 @@ pytestmark = pytest.mark.engine
 HERE, THERE = "us-east-1", "eu-west-1"
 NODE = "cache.r7g.large"
 KEYS = 2_000
+TOKEN = "a-token-of-16-or-more"
 AWAY = (redis.RedisError, OSError)
 
 
@@ -35,7 +36,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 class Pair:
     """A global datastore of one account, with a member ``near`` here and ``far`` there."""
 
-    def __init__(self, server: Server, suffix: str) -> None:
+    def __init__(self, server: Server, suffix: str, **options: Any) -> None:
         account = own_account()
         self.server = server
         self.near: ElastiCacheClient = server.client(account, HERE)
@@ -51,7 +52,7 @@ class Pair:
             NumCacheClusters=2,
             AutomaticFailoverEnabled=True,
             AtRestEncryptionEnabled=False,
-            TransitEncryptionEnabled=False,
+            **options,
         )
         available_group(self.near, self.near_name)
         answer = self.near.create_global_replication_group(
@@ -60,12 +61,13 @@ class Pair:
         assert answer["GlobalReplicationGroup"]["Status"] == "creating"
         self.becomes("primary-only")
 
-    def join(self, *, members: int = 2) -> None:
+    def join(self, *, members: int = 2, **options: Any) -> None:
         self.far.create_replication_group(
             ReplicationGroupId=self.far_name,
             ReplicationGroupDescription="the second",
             GlobalReplicationGroupId=self.name,
             NumCacheClusters=members,
+            **options,
         )
         available_group(self.far, self.far_name)
         self.becomes("available")
@@ -281,3 +283,75 @@ def test_a_change_reaches_every_region(server: Server) -> None:
         GlobalReplicationGroupId=pair.name, RetainPrimaryReplicationGroup=False
     )
     group_gone(pair.near, pair.near_name)
+
+
+def test_regions_are_joined_with_encryption_and_a_token(server: Server) -> None:
+    pair = Pair(server, "tls", TransitEncryptionEnabled=True, AuthToken=TOKEN)
+    refused = pair.far.exceptions.InvalidParameterValueException
+    with pytest.raises(refused, match="AuthToken"):
+        pair.join()
+    with pytest.raises(refused, match="AuthToken"):
+        pair.join(AuthToken=TOKEN + "-another")
+    pair.join(AuthToken=TOKEN)
+    assert pair.shown()["TransitEncryptionEnabled"] is True
+    assert pair.shown()["AuthTokenEnabled"] is True
+
+    def encrypted(address: tuple[str, int]) -> redis.Redis:
+        return redis.Redis(
+            *address, ssl=True, ssl_cert_reqs="none", password=TOKEN, decode_responses=True
+        )
+
+    def arrives(key: str, *, at: tuple[str, int]) -> None:
+        def read() -> object:
+            with encrypted(at) as link:
+                return link.get(key)
+
+        wait_until(read, what=f"{key} arrives", passing=AWAY)
+
+    with encrypted(pair.near_address) as link:
+        link.set("first", "1")
+    arrives("first", at=pair.far_address)
+    lost = primary_of(pair.near, pair.near_name)
+    os.kill(pid_of(server, lost), signal.SIGKILL)
+    wait_until(
+        lambda: primary_of(pair.near, pair.near_name), lambda n: n != lost, what="another leads"
+    )
+
+    def write() -> object:
+        with encrypted(pair.near_address) as link:
+            return link.set("second", "1")
+
+    wait_until(write, what="it takes writes", passing=AWAY)
+    arrives("second", at=pair.far_address)
+    available_group(pair.near, pair.near_name)
+    pair.fail_over(THERE)
+    with encrypted(pair.far_address) as link:
+        link.set("third", "1")
+        assert link.mget("first", "second") == ["1", "1"]
+    arrives("third", at=pair.near_address)
+    with encrypted(pair.near_address) as link, pytest.raises(redis.ReadOnlyError):
+        link.set("refused", "1")
+
+
+def test_parameters_change_in_all_regions(server: Server) -> None:
+    pair = Pair(server, "params")
+    pair.join(members=1)
+    copies = {
+        name: client.describe_cache_parameter_groups(
+            CacheParameterGroupName=f"global-datastore-{name}"
+        )["CacheParameterGroups"][0]
+        for client, name in ((pair.near, pair.near_name), (pair.far, pair.far_name))
+    }
+    assert all(copy["IsGlobal"] for copy in copies.values())
+    pair.far.modify_cache_parameter_group(
+        CacheParameterGroupName=f"global-datastore-{pair.far_name}",
+        ParameterNameValues=[
+            {"ParameterName": "maxmemory-policy", "ParameterValue": "allkeys-lfu"}
+        ],
+    )
+    for member in (f"{pair.near_name}-001", f"{pair.far_name}-001"):
+        wait_until(
+            lambda m=member: server.engine_config(m)["maxmemory-policy"],  # type: ignore[misc]
+            lambda policy: policy == "allkeys-lfu",
+            what=f"{member} has the new value",
+        )

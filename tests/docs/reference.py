@@ -9,7 +9,6 @@ lifecycle tables. What an option is for is said here, because the settings only 
 from __future__ import annotations
 
 import argparse
-import enum
 import re
 import sys
 from collections.abc import Callable, Mapping

@@ -1,0 +1,207 @@
+"""Keep the feed worker in agreement with the record: which shard's stream goes into which shard.
+
+One process a fleet under the same driver as the nodes: it goes on without us, is found again after
+a crash of the control plane, and is started again when it ends. Its links file is written aside and
+renamed before it is told, so whatever instant either process dies at, the file is whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import structlog
+from sqlalchemy import JSON, select
+
+from cachefleet.engine.errors import CommandRefused, NodeUnreachable
+from cachefleet.engine.feed.control import FeedControl, LinkStatus
+from cachefleet.engine.feed.links import Link, Position, Side, render_links
+from cachefleet.engine.types import NodeRole
+from cachefleet.provisioner.drivers.base import LaunchFailed, ProcessSpec
+from cachefleet.provisioner.reconciler.fleet import ADMIN_USER, Fleet
+from cachefleet.provisioner.reconciler.places import SCRATCH_FOLDER, memory_folder
+from cachefleet.provisioner.reconciler.records import LIVE
+from cachefleet.provisioner.state.global_groups import SECONDARY
+from cachefleet.provisioner.state.scope import Scope
+from cachefleet.provisioner.state.tables import CacheNode, NodeGroup, ReplicationGroup
+
+log = structlog.get_logger(__name__)
+
+FEED_UID = "feed"
+LINKS_FILE, STATE_FILE = "links.json", "state.json"
+READY_POLL_S = 0.01
+CONTROL_TIMEOUT_S = 5.0
+STOP_TIMEOUT_S = 5.0
+
+
+class Feeds:
+    """Implements :class:`cachefleet.provisioner.reconciler.fleet.FeedPort`."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._control = FeedControl(fleet.driver.socket_path(FEED_UID), CONTROL_TIMEOUT_S)
+        self._carried: tuple[Link, ...] | None = None
+        self._turn = asyncio.Lock()
+
+    async def sync(self) -> None:
+        """Make the worker carry out what the record says; a no-op where nothing changed.
+
+        Raises:
+            NodeUnreachable: it did not do it, or could not be started; ask again.
+        """
+        try:
+            await self._sync()
+        except (LaunchFailed, CommandRefused) as error:
+            raise NodeUnreachable(str(error)) from error
+
+    async def _sync(self) -> None:
+        async with self._turn:
+            wanted = await self._wanted()
+            if wanted == self._carried:
+                return
+            if not wanted and self._carried is None and not self._directory().exists():
+                self._carried = wanted
+                return
+            self._write(render_links(wanted))
+            await self._apply()
+            self._carried = wanted
+            log.info("feeds_told", links=[link.name for link in wanted])
+
+    async def status(self) -> dict[str, LinkStatus]:
+        """Return what each link is at, by token; empty where nothing runs or answers."""
+        if await self._fleet.driver.find(FEED_UID) is None:
+            return {}
+        try:
+            return await self._control.status()
+        except (NodeUnreachable, CommandRefused):
+            return {}
+
+    async def ended(self) -> None:
+        """Start the worker again after its process ended."""
+        self._carried = None
+        await self.sync()
+
+    async def stop(self) -> None:
+        """End the worker in order, so that it writes down where its targets are."""
+        if await self._fleet.driver.find(FEED_UID) is None:
+            return
+        self._fleet.ending.add(FEED_UID)
+        try:
+            await self._control.stop()
+            if await self._fleet.driver.wait_gone(FEED_UID, timeout_s=STOP_TIMEOUT_S):
+                return
+        except (NodeUnreachable, CommandRefused) as error:
+            log.warning("feed_not_stopped", reason=str(error))
+        await self._fleet.driver.kill(FEED_UID)
+
+    async def _apply(self) -> None:
+        driver, directory = self._fleet.driver, self._directory()
+        fresh = await driver.find(FEED_UID) is None
+        await driver.ensure(
+            ProcessSpec(
+                uid=FEED_UID,
+                argv=(
+                    sys.executable,
+                    "-m",
+                    "cachefleet.engine.feed",
+                    "--links",
+                    str(directory / LINKS_FILE),
+                    "--state",
+                    str(directory / STATE_FILE),
+                    "--control",
+                    str(driver.socket_path(FEED_UID)),
+                ),
+            )
+        )
+        if fresh:
+            await self._ready()
+        await self._control.reload()
+
+    async def _ready(self) -> None:
+        try:
+            async with asyncio.timeout(self._fleet.settings.start_timeout_s):
+                while True:
+                    try:
+                        await self._control.ping()
+                    except NodeUnreachable:
+                        if await self._fleet.driver.find(FEED_UID) is None:
+                            reason = self._fleet.driver.explain(FEED_UID)
+                            raise LaunchFailed(f"the feed ended: {reason}") from None
+                        await asyncio.sleep(READY_POLL_S)
+                    else:
+                        return
+        except TimeoutError:
+            raise LaunchFailed("the feed did not answer in time") from None
+
+    def _directory(self) -> Path:
+        return self._fleet.driver.directory(FEED_UID)
+
+    def _write(self, text: str) -> None:
+        directory = self._directory()
+        directory.mkdir(mode=0o700, exist_ok=True)
+        aside = directory / (LINKS_FILE + ".aside")
+        aside.touch(mode=0o600)
+        aside.write_text(text)
+        aside.replace(directory / LINKS_FILE)
+
+    async def _wanted(self) -> tuple[Link, ...]:
+        async with self._fleet.store.read(Scope("", "")) as tx:
+            fed = (
+                await tx.session.scalars(
+                    select(NodeGroup)
+                    .where(NodeGroup.feed.is_not(None), NodeGroup.feed != JSON.NULL)
+                    .order_by(NodeGroup.uid)
+                )
+            ).all()
+            if not fed:
+                return ()
+            uids = {shard.replication_group_uid for shard in fed}
+            uids |= {shard.feed["group"] for shard in fed if shard.feed}
+            query = select(ReplicationGroup).where(ReplicationGroup.uid.in_(uids))
+            groups = {group.uid: group for group in (await tx.session.scalars(query)).all()}
+        links = (self._link(shard, groups) for shard in fed)
+        return tuple(link for link in links if link is not None)
+
+    def _link(self, shard: NodeGroup, groups: dict[str, ReplicationGroup]) -> Link | None:
+        told = shard.feed
+        group = groups.get(shard.replication_group_uid)
+        source_group = None if told is None else groups.get(told["group"])
+        if told is None or group is None or source_group is None:
+            return None  # one side is on its way out
+        if source_group.global_role == SECONDARY:
+            return None  # roles are changing: two that feed each other would never come to an end
+        sources = [s for s in source_group.node_groups if s.node_group_id == told["shard"]]
+        source = _primary(node for s in sources for node in s.nodes)
+        target = _primary(shard.nodes)
+        if source is None or target is None:
+            return None
+        start = told["start"]
+        return Link(
+            token=told["token"],
+            name=f"{source_group.region}/{source_group.name} to {group.region}/{group.name}, "
+            f"shard {shard.node_group_id}",
+            source=self._side(source),
+            target=self._side(target),
+            scratch=str(self._scratch(group)),
+            start=None
+            if start is None
+            else Position(replication_id=start["replication_id"], offset=start["offset"]),
+        )
+
+    def _side(self, node: CacheNode) -> Side:
+        return Side(
+            socket=str(self._fleet.driver.socket_path(node.uid)),
+            username=ADMIN_USER,
+            password=node.admin_secret,
+        )
+
+    def _scratch(self, group: ReplicationGroup) -> Path:
+        sealed = group.at_rest_encryption_enabled
+        root = memory_folder(self._fleet) if sealed else self._fleet.settings.data_dir
+        return root / SCRATCH_FOLDER / FEED_UID
+
+
+def _primary(nodes: Iterable[CacheNode]) -> CacheNode | None:
+    return next((n for n in nodes if n.status in LIVE and n.role == NodeRole.PRIMARY), None)

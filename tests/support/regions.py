@@ -1,0 +1,160 @@
+"""A global datastore in cluster mode with two regions, and clients that know nothing of it."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+from redis.cluster import RedisCluster
+from redis.exceptions import RedisClusterException
+
+from tests.support.server import Server, available_group, group_of, own_account
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from mypy_boto3_elasticache import ElastiCacheClient
+
+HERE, THERE = "us-east-1", "eu-west-1"
+NODE = "cache.r7g.large"
+AWAY = (redis.RedisError, RedisClusterException, OSError)
+
+
+class Pair:
+    """A global datastore in cluster mode with two members of two shards."""
+
+    def __init__(self, server: Server, suffix: str, *, replicas: int = 0, **options: Any) -> None:
+        self._account = own_account()
+        self.server = server
+        self._endpoints: dict[str, Any] = {}
+        self.near_name, self.far_name = f"{suffix}-near", f"{suffix}-far"
+        self.name = f"ldgnf-{suffix}"
+        self.replicas = replicas
+        self.near.create_replication_group(
+            ReplicationGroupId=self.near_name,
+            ReplicationGroupDescription="the first",
+            Engine="valkey",
+            CacheNodeType=NODE,
+            NumNodeGroups=2,
+            ReplicasPerNodeGroup=replicas,
+            AutomaticFailoverEnabled=True,
+            AtRestEncryptionEnabled=False,
+            **options,
+        )
+        available_group(self.near, self.near_name)
+        self.near.create_global_replication_group(
+            GlobalReplicationGroupIdSuffix=suffix, PrimaryReplicationGroupId=self.near_name
+        )
+        self.becomes("primary-only")
+
+    @property
+    def near(self) -> ElastiCacheClient:
+        """Return a client of the one region: a new one, for the server may be another by now."""
+        return self.server.client(self._account, HERE)
+
+    @property
+    def far(self) -> ElastiCacheClient:
+        """Return a client of the other region."""
+        return self.server.client(self._account, THERE)
+
+    def join(self, **options: Any) -> None:
+        self.far.create_replication_group(
+            ReplicationGroupId=self.far_name,
+            ReplicationGroupDescription="the second",
+            GlobalReplicationGroupId=self.name,
+            ReplicasPerNodeGroup=self.replicas,
+            **options,
+        )
+        available_group(self.far, self.far_name)
+        self.becomes("available")
+        for region in (HERE, THERE):  # they never change, and have to be known without the server
+            self.cluster(region).close()
+
+    def shown(self) -> dict[str, Any]:
+        answer = self.far.describe_global_replication_groups(
+            GlobalReplicationGroupId=self.name, ShowMemberInfo=True
+        )
+        return dict(answer["GlobalReplicationGroups"][0])
+
+    def becomes(self, status: str) -> dict[str, Any]:
+        return wait_until(
+            self.shown, lambda row: row["Status"] == status, what=f"{self.name} is {status}"
+        )
+
+    def roles(self) -> dict[str, str]:
+        return {one["ReplicationGroupRegion"]: one["Role"] for one in self.shown()["Members"]}
+
+    def cluster(self, region: str) -> RedisCluster:
+        """Return a client that knows nothing of global datastores."""
+        if region not in self._endpoints:
+            client = self.near if region == HERE else self.far
+            name = self.near_name if region == HERE else self.far_name
+            found: Any = group_of(client, name)
+            self._endpoints[region] = found["ConfigurationEndpoint"]
+        endpoint = self._endpoints[region]
+        return RedisCluster(endpoint["Address"], endpoint["Port"], decode_responses=True)
+
+    def values(self, region: str, keys: list[str]) -> dict[str, str | None]:
+        with self.cluster(region) as client:
+            found: Any = client.mget_nonatomic(keys)
+            return dict(zip(keys, found, strict=True))
+
+    def arrives(self, region: str, wanted: dict[str, str]) -> None:
+        wait_until(
+            lambda: self.values(region, [*wanted]),
+            lambda found: found == wanted,
+            what=f"everything is in {region}",
+            passing=AWAY,
+        )
+
+    def fail_over(self, region: str) -> None:
+        self.near.failover_global_replication_group(
+            GlobalReplicationGroupId=self.name,
+            PrimaryRegion=region,
+            PrimaryReplicationGroupId=self.near_name if region == HERE else self.far_name,
+        )
+
+
+class Counter(threading.Thread):
+    """Writes a key after another wherever a region takes it; notes what was taken."""
+
+    def __init__(self, pair: Pair, *, prefix: str = "n") -> None:
+        super().__init__(daemon=True)
+        self._prefix = prefix
+        self._pair = pair
+        self._stopping = threading.Event()
+        self.taken: list[int] = []
+
+    def run(self) -> None:
+        number = 0
+        while not self._stopping.is_set():
+            for region in (HERE, THERE):
+                try:
+                    with self._pair.cluster(region) as client:
+                        while not self._stopping.is_set():
+                            client.set(f"{self._prefix}:{number + 1}", number + 1)
+                            number += 1
+                            self.taken.append(number)
+                except AWAY:
+                    continue
+
+    def stop(self) -> dict[str, str]:
+        self._stopping.set()
+        self.join(30)
+        assert not self.is_alive()
+        return {f"{self._prefix}:{number}": str(number) for number in self.taken}
+
+
+def writes_on(counter: Counter) -> None:
+    before = len(counter.taken)
+    wait_until(lambda: len(counter.taken) > before + 50, what="it writes on")
+
+
+def refuses_writes(pair: Pair, region: str) -> None:
+    with pair.cluster(region) as client:
+        with pytest.raises(redis.ReadOnlyError, match="against a read only replica"):
+            client.set("refused", "1")
+        with pytest.raises(redis.ReadOnlyError, match="against a read only replica"):
+            client.eval("return redis.call('set', KEYS[1], '1')", 1, "refused")
+        assert client.get("refused") is None
