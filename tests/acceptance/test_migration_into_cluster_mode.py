@@ -12,6 +12,7 @@ import redis
 from redis.cluster import RedisCluster
 
 from tests.support.audit import events
+from tests.support.length import at_length
 from tests.support.outside import OutsideCluster, OutsideServer
 from tests.support.server import Server, available_group, group_of, own_account
 from tests.support.waiting import wait_until
@@ -159,3 +160,27 @@ def test_everything_written_outside_is_here_afterwards(
         own.set("after", "1")
     assert there.get("after") is None
     there.close()
+
+
+@at_length
+def test_a_source_that_is_lost_is_let_go_by_force_only(
+    server: Server, client: ElastiCacheClient, name: str
+) -> None:
+    with OutsideCluster(SHARDS) as source:
+        with contextlib.closing(source.client()) as there:
+            for number in range(100):
+                there.set(f"f:{number}", number)
+        before = len(events(server, name))
+        client.start_migration(ReplicationGroupId=name, CustomerNodeEndpointList=source.endpoints)
+        wait_until(
+            lambda: [text for text in events(server, name)[before:] if "is in sync" in text],
+            what="it is in sync",
+        )
+    client.complete_migration(ReplicationGroupId=name)
+    assert "does not answer" in told(server, name, "Complete Migration failed")
+    assert group_of(client, name)["Status"] == "modifying"
+    client.complete_migration(ReplicationGroupId=name, Force=True)
+    available_group(client, name)
+    with connected(client, name) as own:
+        assert [n for n in range(100) if own.get(f"f:{n}") != str(n)] == []
+        own.set("after-force", "1")
