@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -11,6 +13,7 @@ import pytest
 import redis
 from redis.cluster import RedisCluster
 
+from cachefleet.engine.rdb.split import key_slot
 from tests.support.audit import events
 from tests.support.length import at_length
 from tests.support.outside import OutsideCluster, OutsideServer
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.engine
 
 SHARDS, KEYS = 2, 2_000
+STANDSTILL_S = 1.0
+BURST, BURST_VALUE = 400, "v" * (200 << 10)
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +105,16 @@ def test_a_source_that_does_not_fit_is_refused_and_the_group_serves_on(
         own.set("mine", "stays")
 
 
+def burst_of(node: Any) -> list[str]:
+    """Return the keys of the burst whose slots a node has."""
+    mine: set[int] = set()
+    for first, last, owner, *_ in node.execute_command("CLUSTER", "SLOTS"):
+        if int(owner[1]) == int(node.connection_pool.connection_kwargs["port"]):
+            mine |= set(range(first, last + 1))
+    keys = [f"b:{number}" for number in range(BURST)]
+    return [key for key in keys if key_slot(key.encode()) in mine]
+
+
 class Numbers(threading.Thread):
     """Writes new keys outside, and adds to a counter, until it is told to stop."""
 
@@ -146,6 +161,14 @@ def test_everything_written_outside_is_here_afterwards(
         with pytest.raises(redis.ReadOnlyError):
             own.set("new", "1")
     count = writer.stop()
+    # What is still on its way when the completion is asked for: the worker stands still.
+    feed = int((server.data_dir / "nodes" / "feed" / "pid").read_text().split()[0])
+    os.kill(feed, signal.SIGSTOP)
+    threading.Timer(STANDSTILL_S, os.kill, (feed, signal.SIGCONT)).start()
+    for node in source.nodes:
+        with contextlib.closing(node.client()) as one:
+            for key in burst_of(one):
+                one.set(key, BURST_VALUE)
     client.complete_migration(ReplicationGroupId=name)
     available_group(client, name)
     assert told(server, name, "Complete Migration") == f"Complete Migration successful for {name}"
@@ -153,6 +176,7 @@ def test_everything_written_outside_is_here_afterwards(
         assert [n for n in range(KEYS) if own.get(f"k:{n}") != str(n)] == []
         assert [n for n in range(count) if own.get(f"n:{n}") != str(n)] == []
         assert sum(int(own.get(f"total:{n}") or 0) for n in range(7)) == count
+        assert [n for n in range(BURST) if own.strlen(f"b:{n}") != len(BURST_VALUE)] == []
         assert own.llen("list") == 100
         assert own.hgetall("hash") == {"a": "1", "b": "2"}
         assert 0 < own.ttl("short") <= 3600
