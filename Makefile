@@ -13,7 +13,7 @@ help: ## Show this list
 
 install: $(STAMP) console ## Make .venv with the package (editable) and its development and test extras
 
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "cachefleet needs Python 3.11 or newer (set PYTHON=...)"; exit 2; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip

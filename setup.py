@@ -1,7 +1,9 @@
-"""What pyproject.toml cannot say: a C module that may be missing, and the built web console.
+"""What pyproject.toml cannot say: C modules that may be missing, and the built web console.
 
-The C module makes the bundled memcached faster at plain ``get`` and ``set``. Where there is no
-compiler the build goes on without it, and the server does everything in Python. The console is
+One makes the bundled memcached faster at plain ``get`` and ``set``. The other is loaded by engines,
+never by Python, and makes commands of the service unknown there. Where there is no compiler the
+build goes on without them: the server does everything in Python, and ACL alone refuses those
+commands. The console is
 built where Node.js is there; ``CACHEFLEET_CONSOLE=require`` makes its absence an error.
 """
 
@@ -20,6 +22,12 @@ from setuptools.command.sdist import sdist
 QUICK = Extension(
     "cachefleet.engine.memserver._quick",
     ["engine/memserver/_quick.c"],
+    extra_compile_args=[] if sys.platform == "win32" else ["-g0"],
+    optional=True,
+)
+GUARD = Extension(
+    "cachefleet.engine.valkey._guard",
+    ["engine/valkey/_guard.c"],
     extra_compile_args=[] if sys.platform == "win32" else ["-g0"],
     optional=True,
 )
@@ -53,4 +61,4 @@ class Sdist(sdist):
         super().run()
 
 
-setup(ext_modules=[QUICK], cmdclass={"build_py": BuildPy, "sdist": Sdist})
+setup(ext_modules=[QUICK, GUARD], cmdclass={"build_py": BuildPy, "sdist": Sdist})

@@ -41,6 +41,7 @@ NO_SECURITY_GROUPS = (
     "There are no cache security groups where accounts have a VPC: calls that make or change one "
     "are refused with `InvalidParameterValue`, as on the service."
 )
+NO_SERVERLESS_MIGRATION = "Migration into a serverless cache is not built."
 IMPOSSIBLE: Mapping[str, str] = MappingProxyType(
     {
         "AuthorizationAlreadyExistsFault": NO_SECURITY_GROUPS,
@@ -52,11 +53,16 @@ IMPOSSIBLE: Mapping[str, str] = MappingProxyType(
         "nodes is the same: `NodeQuotaForCustomerExceeded` comes first.",
         "InsufficientCacheClusterCapacityFault": "Addresses and ports are given after the call. "
         "Where none is left, the cache's status and an event say so.",
+        "InvalidCredentialsException": "Who calls is known before the operation is looked at: the "
+        "common errors of signatures and tokens say what is wrong.",
         "InvalidKMSKeyFault": "No call asks KMS: nodes that are added, and those that take over, "
         "use the key that the running ones have.",
         "InvalidSubnet": "Every subnet id of the right form is one here; another form is "
         "`InvalidParameterValue`.",
         "InvalidVPCNetworkStateFault": "A VPC is a name here, and is in no state.",
+        "MigrationHealthFault": NO_SERVERLESS_MIGRATION,
+        "ServerlessCacheAlreadyUnderMigrationFault": NO_SERVERLESS_MIGRATION,
+        "ServerlessCacheNotUnderMigrationFault": NO_SERVERLESS_MIGRATION,
         "ServiceLinkedRoleNotFoundFault": "No role has to be there for cachefleet to act.",
         "SubnetNotAllowedFault": "There are no Local Zones and no Outposts whose subnets could be "
         "mixed with others.",
@@ -64,8 +70,6 @@ IMPOSSIBLE: Mapping[str, str] = MappingProxyType(
         "can be failed over.",
     }
 )
-# What nothing but a serverless cache can bring about.
-OF_SERVERLESS = ("Serverless", "MigrationHealthFault", "InvalidCredentialsException")
 
 EFFECTS: Mapping[str, str] = MappingProxyType(
     {
@@ -84,12 +88,14 @@ EFFECTS: Mapping[str, str] = MappingProxyType(
         "CreateCacheParameterGroup": "None, until a cache uses the group.",
         "CreateCacheSubnetGroup": "None. Its zones are those that nodes can be in.",
         "CreateGlobalReplicationGroup": "None: the group goes on as it is.",
+        "DecreaseNodeGroupsInGlobalReplicationGroup": "As "
+        "`ModifyReplicationGroupShardConfiguration` in each region, to the same slots.",
         "CreateReplicationGroup": "Starts a process for each node of each shard. Available means: "
         "replicas in sync, all slots served, endpoints answering. With `PrimaryClusterId`, the "
         "existing node becomes the primary and keeps its data. With `GlobalReplicationGroupId`, "
-        "the primary follows another region's. With `SnapshotName` or "
-        "`SnapshotArns`, the primaries load the data before they serve, sorted by slot where the "
-        "shards are others.",
+        "the primary follows another region's, or each shard is fed from there. With "
+        "`SnapshotName` or `SnapshotArns`, the primaries load the data before they serve, sorted "
+        "by slot where the shards are others.",
         "CopySnapshot": "None: files are copied, and read back. With `TargetBucket`: an RDB of "
         "each shard is uploaded to S3.",
         "CreateSnapshot": "A replica of each shard, or its primary where there is none, sends a "
@@ -112,9 +118,12 @@ EFFECTS: Mapping[str, str] = MappingProxyType(
         "the primary's process stays.",
         "DeleteSnapshot": "None: its files are removed.",
         "DeleteGlobalReplicationGroup": "None, or that of `DeleteReplicationGroup`.",
-        "DisassociateGlobalReplicationGroup": "The secondary's primary leads (`REPLICAOF NO ONE`).",
+        "DisassociateGlobalReplicationGroup": "The secondary's primary leads (`REPLICAOF NO ONE`), "
+        "or its feeds end and its users may write.",
         "FailoverGlobalReplicationGroup": "Writes are held back where the old primary is until the "
         "new one has them; it leads, and the old region follows it.",
+        "IncreaseNodeGroupsInGlobalReplicationGroup": "As "
+        "`ModifyReplicationGroupShardConfiguration` in each region, to the same slots.",
         "IncreaseReplicaCount": "Starts replicas and waits until they are in sync.",
         "ModifyCacheCluster": "memcached: starts or ends nodes and changes the list that auto "
         "discovery answers. Node type, version and parameter group as with a group; memcached is "
@@ -131,6 +140,8 @@ EFFECTS: Mapping[str, str] = MappingProxyType(
         "ModifyReplicationGroupShardConfiguration": "Starts new shards, moves slots with their "
         "keys while clients read and write, ends shards that were emptied.",
         "PurchaseReservedCacheNodesOffering": "None: it changes the bill, as on the service.",
+        "RebalanceSlotsInGlobalReplicationGroup": "As "
+        "`ModifyReplicationGroupShardConfiguration` in each region, to the same slots.",
         "RebootCacheCluster": "Restarts the processes of the named nodes. What was in their "
         "memory is lost.",
         "RemoveTagsFromResource": "None. A group is `modifying` for a moment, as on the service.",
@@ -140,6 +151,18 @@ EFFECTS: Mapping[str, str] = MappingProxyType(
         "applied to the shard with the same slots. The group takes no writes until the migration "
         "is completed.",
         "TestFailover": "Kills the primary's process. What follows is an ordinary failover.",
+        "CopyServerlessCacheSnapshot": "None: files are copied, and read back.",
+        "CreateServerlessCache": "Starts a primary and a replica for each shard that the minimum "
+        "asks for, and an endpoint with TLS in the gateway. With `SnapshotArnsToRestore`, the "
+        "primaries load the data before they serve. memcached: one process.",
+        "CreateServerlessCacheSnapshot": "As `CreateSnapshot`, of every shard.",
+        "DeleteServerlessCache": "Ends the endpoint and the processes; with `FinalSnapshotName` "
+        "after a snapshot of the primaries.",
+        "DeleteServerlessCacheSnapshot": "None: its files are removed.",
+        "ExportServerlessCacheSnapshot": "None: an RDB of each shard is uploaded to S3.",
+        "ModifyServerlessCache": "Limits: `maxmemory` of running nodes, the gateway's budget of "
+        "units, shards that are added. Users and security groups as with a replication group. "
+        "Engine: nodes are restarted one at a time, keeping the data.",
         "TestMigration": "None. The source is asked what it is.",
     }
 )
@@ -249,11 +272,6 @@ def _faults(raisable: Raisable) -> list[str]:
 
 def why_impossible(name: str) -> str | None:
     """Return why a fault of the model never comes back; None where it should."""
-    if name.startswith(OF_SERVERLESS) or OF_SERVERLESS[0] in name:
-        missing = load_registry(load_model()).not_implemented()
-        return (
-            "Serverless caches are not built yet." if "CreateServerlessCache" in missing else None
-        )
     return IMPOSSIBLE.get(name)
 
 

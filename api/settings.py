@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
@@ -60,6 +61,9 @@ class ApiSettings(BaseSettings):
     kms_endpoint_url: str | None = Field(
         default=None, description="Where KMS is, for encryption keys; none is AWS itself."
     )
+    master_key_path: Path | None = Field(
+        default=None, description="Where the key is that secrets are sealed with; none keeps none."
+    )
     allow_reset: bool = Field(
         default=False, description="Whether `POST /v1/reset` may remove every resource."
     )
@@ -68,6 +72,12 @@ class ApiSettings(BaseSettings):
     )
     endpoint_names: Literal["addresses", "hosts", "dns"] = Field(
         default="addresses", description="Whether endpoints are answered by address or by name."
+    )
+    serverless_gb_bytes: int = Field(
+        default=1 << 30,
+        ge=1 << 20,
+        le=1 << 30,
+        description="What counts as one GB in the limits of serverless caches.",
     )
     endpoint_domain: str = Field(
         default="cachefleet.internal", description="What the names of endpoints end in."

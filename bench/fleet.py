@@ -18,11 +18,12 @@ from botocore.exceptions import ClientError
 READY = "cachefleet is ready on "
 START_TIMEOUT_S = 60.0
 POLL_S = 0.002
+NETWORK = os.environ.get("CACHEFLEET_ENDPOINT_NETWORK", "127.150.0.0/16")
 EPHEMERAL = ("--ephemeral", "--port", "0", "--log-level", "error")
 
 
 @contextlib.contextmanager
-def running(*options: str, network: str = "127.150.0.0/16") -> Iterator[tuple[str, int]]:
+def running(*options: str, network: str = NETWORK) -> Iterator[tuple[str, int]]:
     """Run an ephemeral cachefleet; gives its URL and pid."""
     process = subprocess.Popen(
         [sys.executable, "-m", "cachefleet", "serve", *EPHEMERAL, *options],

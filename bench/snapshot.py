@@ -30,7 +30,9 @@ def group(api: Any, name: str, **options: Any) -> dict[str, Any]:
         if row["Status"] == "available":
             return dict(row)
         if row["Status"] != "creating":
-            raise SystemExit(f"{name} is {row['Status']}")
+            told = api.describe_events(SourceIdentifier=name, SourceType="replication-group")
+            reasons = [event["Message"] for event in told["Events"]]
+            raise SystemExit(f"{name} is {row['Status']}: {reasons}")
         time.sleep(POLL_S)
 
 
@@ -91,6 +93,28 @@ def take(api: Any, source: str, name: str) -> tuple[float, int]:
         time.sleep(POLL_S)
 
 
+class Spent:
+    """Processor time of the engine (its forks included) and of the control plane, in seconds."""
+
+    def __init__(self, engine: redis.Redis, control_plane: psutil.Process) -> None:
+        self._engine = psutil.Process(int(engine.info("server")["process_id"]))
+        self._control_plane = control_plane
+        self._before = self._now()
+
+    def per_gb(self, size: int) -> str:
+        """Return what a gigabyte has taken since the beginning."""
+        each = [
+            (after - before) / size * 1e9
+            for before, after in zip(self._before, self._now(), strict=True)
+        ]
+        return "engine {:.2f} s, control plane {:.2f} s".format(*each)
+
+    def _now(self) -> tuple[float, float]:
+        engine, ours = self._engine.cpu_times(), self._control_plane.cpu_times()
+        forks = engine.children_user + engine.children_system
+        return engine.user + engine.system + forks, ours.user + ours.system
+
+
 def main() -> None:
     """Print a row a measurement."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -100,36 +124,43 @@ def main() -> None:
     print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n")
     print("| one shard | size | measured | target |\n|---|---|---|---|")
     with running() as (url, pid):
-        api = client(url)
-        process = psutil.Process(pid)
+        api, process = client(url), psutil.Process(pid)
         for kind, more in (("plain", {}), ("encrypted", {"AtRestEncryptionEnabled": True})):
-            row = group(
-                api, kind, Engine="valkey", CacheNodeType="cache.r6g.large", NumCacheClusters=1,
-                **more,
-            )  # fmt: skip
-            engine = connect(row)
-            fill(engine, options.mb, options.value_bytes)
-            memory_before = process.memory_info().rss
-            peak = memory_before
-            with Latency(connect(row)) as latency:
-                taken_s, size = take(api, kind, f"{kind}-1")
-                peak = max(peak, process.memory_info().rss)
-            rate = size / taken_s / MB
-            print(
-                f"| snapshot, {kind} | {size / MB:.0f} MB | {rate:.0f} MB/s "
-                f"| {TARGETS[kind]} MB/s |"
-            )
-            grown = (peak - memory_before) / MB
-            print(f"| control plane grows by, {kind} | | {grown:.0f} MB | 64 MB |")
-            p99 = percentile(latency.taken_ms, 0.99)
-            print(f"| p99 of a client of the source, {kind} | | {p99:.1f} ms | 10 ms |")
-            engine.flushall()
-            began = time.perf_counter()
-            group(api, f"{kind}-back", SnapshotName=f"{kind}-1", NumCacheClusters=1)
-            rate = size / (time.perf_counter() - began) / MB
-            print(f"| restore, {kind} | {size / MB:.0f} MB | {rate:.0f} MB/s | 150 MB/s |")
-            for name in (kind, f"{kind}-back"):
-                api.delete_replication_group(ReplicationGroupId=name)
+            measure(api, process, kind, more, options.mb, options.value_bytes)
+
+
+def measure(
+    api: Any, process: psutil.Process, kind: str, more: dict[str, Any], mb: int, value_bytes: int
+) -> None:
+    """Print the rows of one kind of group."""
+    row = group(
+        api, kind, Engine="valkey", CacheNodeType="cache.r6g.large", NumCacheClusters=1, **more
+    )
+    engine = connect(row)
+    fill(engine, mb, value_bytes)
+    memory_before = peak = process.memory_info().rss
+    spent = Spent(engine, process)
+    with Latency(connect(row)) as latency:
+        taken_s, size = take(api, kind, f"{kind}-1")
+        peak = max(peak, process.memory_info().rss)
+    rate = size / taken_s / MB
+    print(f"| snapshot, {kind} | {size / MB:.0f} MB | {rate:.0f} MB/s | {TARGETS[kind]} MB/s |")
+    print(f"| processor time a GB, {kind} | | {spent.per_gb(size)} | |")
+    grown = (peak - memory_before) / MB
+    print(f"| control plane grows by, {kind} | | {grown:.0f} MB | 64 MB |")
+    p99 = percentile(latency.taken_ms, 0.99)
+    print(f"| p99 of a client of the source, {kind} | | {p99:.1f} ms | 10 ms |")
+    engine.flushall(asynchronous=True)
+    began, before = time.perf_counter(), process.cpu_times()
+    back = group(api, f"{kind}-back", SnapshotName=f"{kind}-1", NumCacheClusters=1)
+    rate = size / (time.perf_counter() - began) / MB
+    print(f"| restore, {kind} | {size / MB:.0f} MB | {rate:.0f} MB/s | 150 MB/s |")
+    after, node = process.cpu_times(), Spent(connect(back), process)._now()[0]
+    ours = (after.user + after.system - before.user - before.system) / size * 1e9
+    told = f"engine {node / size * 1e9:.2f} s, control plane {ours:.2f} s"
+    print(f"| processor time a GB, restore, {kind} | | {told} | |")
+    for name in (kind, f"{kind}-back"):
+        api.delete_replication_group(ReplicationGroupId=name)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from cachefleet.engine.errors import EngineError, NoEngineBinary
 from cachefleet.engine.memserver.build import fingerprint, sources
 from cachefleet.engine.memserver.launch import command
 from cachefleet.engine.types import Engine, EngineBinary
+from cachefleet.engine.valkey.guard import guard_module
 
 PROBE_TIMEOUT_S = 5.0
 PROBE_POLL_S = 0.002
@@ -153,6 +154,7 @@ class _Probed:
     directives: frozenset[str] = frozenset()
     commands: frozenset[str] = frozenset()
     write_commands: frozenset[str] = frozenset()
+    guard: str | None = None
 
 
 def _probes(settings: EngineSettings) -> list[tuple[str, str, Callable[[str], _Probed]]]:
@@ -198,8 +200,9 @@ def _found(probed: _Probed, source: str, path: str) -> EngineBinary:
         detail=f"{probed.first_line} at {path}",
         directives=probed.directives,
         commands=probed.commands,
-        build=probed.build,
         write_commands=probed.write_commands,
+        guard=probed.guard,
+        build=probed.build,
     )
 
 
@@ -238,8 +241,16 @@ def _probe_server(path: str, changed_at: int) -> _Probed:
     match = SERVER_LINE.match(line)
     if match is None:
         raise NotAnEngine("it does not answer --version as a Valkey or Redis server does")
+    guard = guard_module()
     with tempfile.TemporaryDirectory(prefix="cachefleet-") as directory:
-        directives, commands, writes = _ask_names(path, directory)
+        try:
+            names = _ask_names(path, directory, guard)
+        except NotAnEngine:
+            if guard is None:
+                raise
+            # It may be too old for the module, or cannot load any.
+            names = _ask_names(path, directory, None)
+            guard = None
     build = BUILD.search(line)
     return _Probed(
         kind=KINDS[match[1]],
@@ -248,9 +259,10 @@ def _probe_server(path: str, changed_at: int) -> _Probed:
         first_line=line.strip(),
         # As INFO tells it: without the zeros that a number has in front.
         build=build[1].lstrip("0") if build else "",
-        directives=directives,
-        commands=commands,
-        write_commands=writes,
+        directives=names[0],
+        commands=names[1],
+        write_commands=names[2],
+        guard=guard,
     )
 
 
@@ -274,11 +286,12 @@ def _has_tls(path: str) -> bool:
 _Names: TypeAlias = tuple[frozenset[str], frozenset[str], frozenset[str]]
 
 
-def _ask_names(path: str, directory: str) -> _Names:
+def _ask_names(path: str, directory: str, guard: str | None) -> _Names:
     """Start the server where nobody can reach it and let it list its directives and commands."""
     where = str(Path(directory, "s"))
     words = ["--port", "0", "--unixsocket", where, "--save", "", "--dir", directory]
     words += ["--daemonize", "no", "--logfile", str(Path(directory, "log"))]
+    words += [] if guard is None else ["--loadmodule", guard]
     process = subprocess.Popen(
         [path, *words],
         stdin=subprocess.DEVNULL,

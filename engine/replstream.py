@@ -3,18 +3,24 @@
 After ``PSYNC ? -1`` the primary answers ``+FULLRESYNC <replid> <offset>``, sends line ends while it
 prepares, then the RDB: ``$<length>`` and so many bytes, or ``$EOF:<mark>`` and bytes up to the
 mark. A stream that ends before that has no RDB in it, whatever has arrived: :meth:`finish` says so.
+
+The mark is the last that comes: nothing follows it before the replica has acknowledged the RDB, and
+whoever only copies never does. So it is looked for at the end of what arrived, not in all of it.
 """
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Iterator
+from typing import TypeAlias
 
 from cachefleet.engine.errors import CommandRefused, EngineError
 
 LINE_BYTES_MAX = 1024  # no line of the handshake is a tenth of this
 MARK_BYTES = 40
 EOF_PREFIX = b"$EOF:"
+
+Part: TypeAlias = "bytes | memoryview"
 
 
 class BrokenStream(EngineError):
@@ -52,33 +58,51 @@ class FullSyncReader:
         """Whether the last byte of the RDB has been given back."""
         return self._state is _State.WHOLE
 
-    def feed(self, data: bytes) -> Iterator[bytes]:
+    def is_due(self, data: Part) -> bool:
+        """Tell whether *data* has to be fed now; otherwise more may be put behind it first."""
+        match self._state:
+            case _State.COUNTED:
+                return len(data) >= self._left
+            case _State.MARKED:
+                return self._tail(data) == self._mark
+            case _:
+                return True
+
+    def feed(self, data: Part) -> Iterator[Part]:
         """Give back the parts of the RDB that *data* completes, in order; never an empty one.
+
+        A part may be a view of *data*: it is good until that changes.
 
         Raises:
             CommandRefused: the primary said no.
             BrokenStream: it said something else than it may.
         """
-        position = 0
-        while position < len(data) and self._state in (_State.ANSWER, _State.PREAMBLE):
-            position = self._read_line(data, position)
-        if position >= len(data):
+        view = memoryview(data)
+        if self._state in (_State.ANSWER, _State.PREAMBLE):
+            view = view[self._read_lines(bytes(view)) :]
+        if not view:
             return
-        rest = data[position:] if position else data
         if self._state is _State.COUNTED:
-            part = rest[: self._left]
+            part = view[: self._left]
             self._left -= len(part)
             if not self._left:
                 self._state = _State.WHOLE
-                self.rest = rest[len(part) :]
+                self.rest = bytes(view[len(part) :])
             yield part
         elif self._state is _State.MARKED:
-            yield from self._until_mark(rest)
+            yield from self._until_mark(view)
 
     def finish(self) -> None:
         """Raise :class:`BrokenStream` unless the RDB is whole; called when the stream has ended."""
         if not self.whole:
             raise BrokenStream("the stream ended before the copy was whole")
+
+    def _read_lines(self, data: bytes) -> int:
+        """Take the lines before the RDB; return where they end."""
+        position = 0
+        while position < len(data) and self._state in (_State.ANSWER, _State.PREAMBLE):
+            position = self._read_line(data, position)
+        return position
 
     def _read_line(self, data: bytes, position: int) -> int:
         end = data.find(b"\n", position, position + LINE_BYTES_MAX)
@@ -113,32 +137,22 @@ class FullSyncReader:
         else:
             raise BrokenStream(f"{line[:80]!r} does not begin an RDB")
 
-    def _until_mark(self, data: bytes) -> Iterator[bytes]:
-        """Give back what certainly stands before the mark."""
-        held = len(self._held)
-        # The mark may lie across the seam: only there are the two put together.
-        seam = self._held + data[:MARK_BYTES]
-        found = seam.find(self._mark)
-        if found < 0:
-            inside = data.find(self._mark)
-            found = inside + held if inside >= 0 else -1
-        if found >= 0:
+    def _until_mark(self, view: memoryview) -> Iterator[Part]:
+        """Give back what certainly stands before the mark, and keep what may be part of it."""
+        ended = self._tail(view) == self._mark
+        if ended:
             self._state = _State.WHOLE
-            before = (self._held + data[: max(found - held, 0)])[:found]
-            self.rest = data[max(found + len(self._mark) - held, 0) :]
-            if before:
-                yield before
-            return
-        # What cannot be part of a mark that is still to come.
-        kept = min(MARK_BYTES - 1, held + len(data))
-        if len(data) >= kept:
-            if self._held:
-                yield self._held
-            if len(data) > kept:
-                yield data[: len(data) - kept]
-            self._held = data[len(data) - kept :]
-            return
-        together = self._held + data
-        if len(together) > kept:
-            yield together[: len(together) - kept]
-        self._held = together[len(together) - kept :]
+        total = len(self._held) + len(view)
+        given = total - (MARK_BYTES if ended else min(MARK_BYTES - 1, total))
+        from_held = min(len(self._held), given)
+        before, kept = self._held[:from_held], self._held[from_held:]
+        rest = given - from_held
+        self._held = kept + bytes(view[rest:])
+        if before:
+            yield before
+        if rest:
+            yield view[:rest]
+
+    def _tail(self, data: Part) -> bytes:
+        """Return the last bytes of all that is known once *data* has come, as many as a mark."""
+        return (self._held + bytes(data[-MARK_BYTES:]))[-MARK_BYTES:]

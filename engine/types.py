@@ -162,6 +162,7 @@ class EngineBinary:
     *source* says where it was found (``wheel``, ``path``, ``settings``, ``bundled``).
     *directives* are the configuration names that the binary itself listed; empty where it
     was not asked, and then the version decides. *commands* are the commands it listed, likewise.
+    *guard* is the module that it was tried with, and loaded (``valkey/guard.py``).
     """
 
     kind: Engine
@@ -173,6 +174,7 @@ class EngineBinary:
     directives: frozenset[str] = field(default=frozenset(), repr=False)
     commands: frozenset[str] = field(default=frozenset(), repr=False)
     write_commands: frozenset[str] = field(default=frozenset(), repr=False)
+    guard: str | None = None
     build: str = ""
 
     @property

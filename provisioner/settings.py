@@ -38,6 +38,8 @@ class ProvisionerSettings:
     region: str = "us-east-1"  # of buckets and keys that are the fleet's own
     # Memory-backed: where nodes live that are encrypted at rest. None: there is no such place.
     memory_dir: Path | None = None
+    # What counts as one GB in the limits of serverless caches.
+    serverless_gb_bytes: int = 1 << 30
     # Whether faults that people inject are carried out.
     allow_faults: bool = False
 

@@ -57,8 +57,6 @@ async def create_cache_cluster(ctx: RequestContext, params: Params) -> Result:
         az_mode, zones = cache_nodes.choose_zones(params, count=count, zones=chosen.zones)
         await references.check_node_quota(tx, count)
         reason = features.unbuilt_in_new_cluster(params)
-        if version.engine == Engine.MEMCACHED and ctx.settings.enforce_security_groups:
-            reason = reason or "Enforcing the security groups of memcached is not built yet."
         if reason is not None:
             raise not_built(reason)
         cluster = CacheCluster(

@@ -96,7 +96,7 @@ async def copy_snapshot(ctx: RequestContext, params: Params) -> Result:
         original = await tx.get(Snapshot, params["SourceSnapshotName"], lock=True)
         await _require_free(tx, name)
         lifecycle.fire(original, lifecycle.Event.COPY)
-        copy = _copy_of(original, name, key_arn, tx)
+        copy = copy_of(original, name, key_arn, tx)
         await tx.insert(copy)
         await tx.new_subject(copy.resource, copy.uid)
         inherited = wanted or await tags.listed(tx, Snapshot.arn_kind, original.name)
@@ -161,7 +161,8 @@ async def _export(ctx: RequestContext, params: Params, bucket: str) -> Result:
         return {"Snapshot": snapshot_view(snapshot)}
 
 
-def _copy_of(original: Snapshot, name: str, key_arn: str | None, tx: Transaction) -> Snapshot:
+def copy_of(original: Snapshot, name: str, key_arn: str | None, tx: Transaction) -> Snapshot:
+    """Return the row of a copy, which has yet to be made."""
     same = {
         column: getattr(original, column)
         for column in (

@@ -13,18 +13,21 @@ from types import MappingProxyType
 
 from sqlalchemy import select
 
+from cachefleet.api.actions import serverless_snapshots
 from cachefleet.api.arns import Arn, parse_arn
 from cachefleet.api.context import RequestContext
 from cachefleet.api.faults import Fault
 from cachefleet.api.registry import Params, Result, action
 from cachefleet.api.validation.refusals import wrong_value
+from cachefleet.api.views.serverless import SNAPSHOT_ARN_KIND
 from cachefleet.api.views.tags import tag_list_view
 from cachefleet.engine.catalog import Catalog
 from cachefleet.provisioner.state import lifecycle, parameter_groups, subnets, tags
 from cachefleet.provisioner.state.access_tables import User, UserGroup
-from cachefleet.provisioner.state.errors import NotFound
+from cachefleet.provisioner.state.errors import IllegalTransition, NotFound
 from cachefleet.provisioner.state.operations import OperationKind
 from cachefleet.provisioner.state.reservation_tables import ReservedNode
+from cachefleet.provisioner.state.serverless_tables import ServerlessCache
 from cachefleet.provisioner.state.snapshot_tables import Snapshot
 from cachefleet.provisioner.state.store import Transaction
 from cachefleet.provisioner.state.tables import (
@@ -37,14 +40,8 @@ from cachefleet.provisioner.state.users import DEFAULT_USER
 
 BUSY = "Cluster not in available state to perform tagging operations."
 
-# What the records call the kinds of resources that are not kept in them yet.
-_NOT_KEPT: Mapping[str, str] = MappingProxyType(
-    {
-        "securitygroup": "security_group",
-        "serverlesscache": "serverless_cache",
-        "serverlesscachesnapshot": "serverless_cache_snapshot",
-    }
-)
+# What the records call the kinds of resources that are not kept in them.
+_NOT_KEPT: Mapping[str, str] = MappingProxyType({"securitygroup": "security_group"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +50,7 @@ class Target:
 
     arn: Arn
     group: ReplicationGroup | None = None
+    tx: Transaction | None = None  # of the scope that its tags are kept in, where that is another
 
 
 @action("AddTagsToResource")
@@ -62,12 +60,13 @@ async def add_tags_to_resource(ctx: RequestContext, params: Params) -> Result:
     async with ctx.begin() as tx:
         target = await find_target(tx, ctx.catalog, arn, lock=True)
         wanted = tags.parse(params["Tags"])
-        await tags.put(tx, arn.kind, arn.name, wanted)
+        inside, arn = target.tx or tx, target.arn
+        await tags.put(inside, arn.kind, arn.name, wanted)
         if target.group is not None:
             for member in target.group.members:
                 await tags.put(tx, CacheCluster.arn_kind, member.name, wanted)
             _settle(tx, target.group, ctx.request_id)
-        return {"TagList": tag_list_view(await tags.listed(tx, arn.kind, arn.name))}
+        return {"TagList": tag_list_view(await tags.listed(inside, arn.kind, arn.name))}
 
 
 @action("RemoveTagsFromResource")
@@ -77,13 +76,14 @@ async def remove_tags_from_resource(ctx: RequestContext, params: Params) -> Resu
     async with ctx.begin() as tx:
         target = await find_target(tx, ctx.catalog, arn, lock=True)
         keys = params["TagKeys"]
-        await tags.remove(tx, arn.kind, arn.name, keys)
+        inside, arn = target.tx or tx, target.arn
+        await tags.remove(inside, arn.kind, arn.name, keys)
         if target.group is not None:
             for member in target.group.members:
                 # A member may have lost the tag by itself.
                 await tags.discard(tx, CacheCluster.arn_kind, member.name, keys)
             _settle(tx, target.group, ctx.request_id)
-        return {"TagList": tag_list_view(await tags.listed(tx, arn.kind, arn.name))}
+        return {"TagList": tag_list_view(await tags.listed(inside, arn.kind, arn.name))}
 
 
 @action("ListTagsForResource")
@@ -91,8 +91,9 @@ async def list_tags_for_resource(ctx: RequestContext, params: Params) -> Result:
     """Return all tags of a resource."""
     arn = parse_arn(params["ResourceName"], ctx.scope)
     async with ctx.read() as tx:
-        await find_target(tx, ctx.catalog, arn)
-        return {"TagList": tag_list_view(await tags.listed(tx, arn.kind, arn.name))}
+        target = await find_target(tx, ctx.catalog, arn)
+        inside, arn = target.tx or tx, target.arn
+        return {"TagList": tag_list_view(await tags.listed(inside, arn.kind, arn.name))}
 
 
 async def find_target(tx: Transaction, catalog: Catalog, arn: Arn, *, lock: bool = False) -> Target:
@@ -121,6 +122,14 @@ async def find_target(tx: Transaction, catalog: Catalog, arn: Arn, *, lock: bool
         await tx.get(UserGroup, arn.name)
     elif arn.kind == Snapshot.arn_kind:
         await tx.get(Snapshot, arn.name)
+    elif arn.kind == ServerlessCache.arn_kind:
+        cache = await tx.get(ServerlessCache, arn.name, lock=lock)
+        if cache.status != lifecycle.AVAILABLE:
+            raise IllegalTransition(cache.resource, cache.name, cache.status, "tagging")
+    elif arn.kind == SNAPSHOT_ARN_KIND:
+        inside = tx.within(tx.scope.shadow)
+        await serverless_snapshots.find(inside, arn.name, lock=lock)
+        return Target(Arn(Snapshot.arn_kind, arn.name), tx=inside)
     elif arn.kind == ReservedNode.arn_kind:
         await tx.get(ReservedNode, arn.name)
     else:

@@ -81,6 +81,7 @@ async def describe_user_groups(ctx: RequestContext, params: Params) -> Result:
                 group,
                 members=[found[one] for one in group.user_ids if one in found],
                 cache_ids=membership.caches_of.get(group.name, []),
+                serverless_ids=membership.serverless_of.get(group.name, []),
             )
             for group in shown
         ],
@@ -116,8 +117,12 @@ async def modify_user_group(ctx: RequestContext, params: Params) -> Result:
         for cache in caches:
             _show_modifying(cache)
         events.record(tx, ctx.catalog, EVENT, group.name, user_group=group.name, what="modified")
-        cache_ids = [cache.name for cache in caches]
-        view = user_group_view(group, members=after, cache_ids=cache_ids)
+        view = user_group_view(
+            group,
+            members=after,
+            cache_ids=[cache.name for cache in caches if cache.serverless_uid is None],
+            serverless_ids=[cache.name for cache in caches if cache.serverless_uid is not None],
+        )
         await users.rest_unknown(tx, change, caches)
         return view
 

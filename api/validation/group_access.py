@@ -92,6 +92,14 @@ def _severed(before: Sequence[User], now: Sequence[User]) -> frozenset[str]:
     return names | {users.DEFAULT_USER} if is_swapped else names
 
 
+async def severed_names_of(
+    tx: Transaction, before_ids: Sequence[str], after_ids: Sequence[str]
+) -> frozenset[str]:
+    """Return the user names whose connections end where user groups are exchanged."""
+    before, now = await users.users_of(tx, before_ids), await users.users_of(tx, after_ids)
+    return _severed(before, now)
+
+
 def _require_encryption(group: ReplicationGroup, params: Mapping[str, Any]) -> None:
     if not group.transit_encryption_enabled:
         raise user_group_without_encryption()

@@ -28,7 +28,11 @@ def user_view(user: User, *, group_ids: Sequence[str]) -> dict[str, Any]:
 
 
 def user_group_view(
-    group: UserGroup, *, members: Collection[User], cache_ids: Sequence[str]
+    group: UserGroup,
+    *,
+    members: Collection[User],
+    cache_ids: Sequence[str],
+    serverless_ids: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return a ``UserGroup``; *members* are the users that it is to have."""
     shown = users.shown_user_ids(group)
@@ -39,7 +43,7 @@ def user_group_view(
         "UserIds": shown,
         "MinimumEngineVersion": version_text(users.group_version_min(group, members)),
         "ReplicationGroups": list(cache_ids),
-        "ServerlessCaches": [],
+        "ServerlessCaches": list(serverless_ids),
         "ARN": group.arn,
     }
     if group.status == lifecycle.MODIFYING:

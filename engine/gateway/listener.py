@@ -14,9 +14,8 @@ import logging
 import socket
 import ssl
 
-from cachefleet.engine.gateway.pump import Side
 from cachefleet.engine.gateway.routes import Address, TlsMode
-from cachefleet.engine.gateway.service import RouteService
+from cachefleet.engine.gateway.serving import ClientSide, Serving
 from cachefleet.engine.gateway.tls import HANDSHAKE_BYTE
 
 CLIENT_KEEPALIVE_S = 300  # what the engines use
@@ -34,7 +33,7 @@ log = logging.getLogger(__name__)
 class Listener:
     """Listens on *address* for *service*, which may be exchanged at any time."""
 
-    def __init__(self, address: Address, service: RouteService) -> None:
+    def __init__(self, address: Address, service: Serving) -> None:
         self.address = address
         self.service = service
         self._sock: socket.socket | None = None
@@ -121,9 +120,9 @@ class Listener:
 
     async def _hand_over(self, client: socket.socket, context: ssl.SSLContext | None) -> None:
         """Do the handshake, if any, and let the route serve the client; raises OSError."""
-        sides: list[Side] = []
+        sides: list[ClientSide] = []
 
-        def client_side() -> Side:
+        def client_side() -> ClientSide:
             sides.append(self.service.client_side())
             return sides[-1]
 

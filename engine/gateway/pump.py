@@ -14,6 +14,7 @@ from typing import Protocol, cast
 
 from cachefleet.engine.gateway.interception import Interceptor, WireViolation
 from cachefleet.engine.gateway.routes import Address
+from cachefleet.engine.gateway.serving import ClientSide
 
 # A backend that closed its direction serves this client no more, and a side that is gone leaves
 # at most a buffer of unsent bytes behind: neither may hold descriptors for longer than this.
@@ -174,7 +175,7 @@ class Link:
             peer.transport.write(passed)
 
 
-class Side(asyncio.Protocol):
+class Side(ClientSide):
     """One of the two connections of a link."""
 
     __slots__ = (

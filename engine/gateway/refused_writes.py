@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from cachefleet.engine.gateway.interception import Interceptor, WireViolation
+from cachefleet.engine.gateway.interception import WireViolation
 
 READONLY = b"-READONLY You can't write against a read only replica."
 LINE_BYTES_MAX = 64 * 1024
@@ -93,29 +93,3 @@ class RefusedWrites:
         if found is None or found[1].lower() not in self._writes:
             return line
         return READONLY + (found["script"] or b"")
-
-
-class Both:
-    """Two interceptors, one behind the other: *outer* is the client's side."""
-
-    def __init__(self, outer: Interceptor, inner: Interceptor) -> None:
-        self._outer = outer
-        self._inner = inner
-
-    def client_sent(self, data: bytes) -> bytes:
-        """Pass *data* through both."""
-        return self._inner.client_sent(self._outer.client_sent(data))
-
-    def backend_sent(self, data: bytes) -> bytes:
-        """Pass *data* through both, the other way."""
-        return self._outer.backend_sent(self._inner.backend_sent(data))
-
-    def client_finished(self) -> bytes:
-        """Return what either held back for the backend."""
-        rest = self._outer.client_finished()
-        return self._inner.client_sent(rest) + self._inner.client_finished()
-
-    def backend_finished(self) -> bytes:
-        """Return what either held back for the client."""
-        rest = self._inner.backend_finished()
-        return self._outer.backend_sent(rest) + self._outer.backend_finished()

@@ -47,6 +47,8 @@ class RouteStatus:
     bytes_from_clients: int
     bytes_from_backends: int
     backends: tuple[BackendStatus, ...]
+    units_total: int = 0  # of a serverless cache: processing units that were used
+    throttled_total: int = 0  # commands that had to wait for some
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,10 +38,17 @@ NETWORKS_MAX: Final = 4096  # of all rules of a subject's security groups
 IAM_USERS_MAX: Final = 100  # of a user group
 USER_NAME_CHARS_MAX: Final = 255
 COMMANDS_MAX: Final = 1000  # of an engine
+LOGIN_SOCKETS_MAX: Final = 1024  # of stock memcached clusters with logins
+LOGIN_USERS_MAX: Final = 16
 CLUSTER_CONFIG_BYTES_MAX: Final = 64 * 1024  # 60 nodes of 300 bytes are 18 KiB
 VERSION_MAX: Final = 2**53 - 1  # exact in every JSON reader
 
+SLOT_COUNT: Final = 16384
+SHARDS_MAX: Final = 500  # of the largest cluster
+ECPU_PER_S_MAX: Final = 15_000_000  # the service's own limit
+
 _T = TypeVar("_T")
+_NODE_ID = re.compile(r"[0-9a-f]{40}")
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._:/-]{{0,{NAME_CHARS_MAX - 1}}}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CLUSTER_CONFIG = re.compile(r"[0-9]{1,10}\n[!-~]+( [!-~]+)*\n")
@@ -55,6 +62,8 @@ class RouteKind(enum.Enum):
     TCP = "tcp"
     READER = "reader"
     MEMCACHED_DISCOVERY = "memcached_discovery"
+    SERVERLESS = "serverless"
+    SERVERLESS_MEMCACHED = "serverless_memcached"
 
 
 class TlsMode(enum.Enum):
@@ -116,6 +125,30 @@ class AuthOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ShardOptions:
+    """One shard of a serverless cache: its slots, as first and last, and its nodes."""
+
+    slots: tuple[tuple[int, int], ...]
+    primary: Address
+    replicas: tuple[Address, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerlessOptions:
+    """What stands behind the endpoint of a serverless cache, and what clients are told of it.
+
+    *host* is what clients are told, a name or an address; *ecpu_per_s* None is no limit.
+    """
+
+    host: str
+    port: int
+    reads_port: int
+    node_ids: tuple[str, str]
+    shards: tuple[ShardOptions, ...]
+    ecpu_per_s: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class RouteOptions:
     cut_on_change: bool = True  # connections to a backend that left the route are closed
     bind_source: str | None = None  # the address that backends see connections come from
@@ -123,17 +156,22 @@ class RouteOptions:
     connections_max: int = CONNECTIONS_MAX_DEFAULT
     buffer_bytes: int = BUFFER_BYTES_DEFAULT
     tls: TlsOptions | None = None
+    tls_only: bool = False  # TLS has become another's to end: who is here in plain is cut
     auth: AuthOptions | None = None
     admitted: tuple[str, ...] | None = None  # networks that clients may come from; None: any
     readonly: bool = False  # READONLY is said to the backend for the client, first of all
     # Refusals of these commands are told as those of a read-only replica; none where it may write.
     refused_writes: tuple[str, ...] = ()
     cluster_config: str | None = None  # memcached_discovery: "<version>\n<host|ip|port ...>\n"
+    serverless: ServerlessOptions | None = None  # serverless
 
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """One endpoint: the addresses it listens on and the backends that may serve it."""
+    """One endpoint: the addresses it listens on and the backends that may serve it.
+
+    One that listens nowhere takes no more clients, and goes on serving those that it has.
+    """
 
     name: str
     listen: tuple[Address, ...]
@@ -144,9 +182,26 @@ class Route:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LoginUser:
+    """A user of a memcached cluster, and the SHA-256 of what its passwords may be."""
+
+    user_name: str
+    sha256s: tuple[str, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoginSocket:
+    """Where the stock memcached servers of one cluster ask whether a login is good."""
+
+    socket_path: str
+    users: tuple[LoginUser, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class RouteTable:
     version: int
     routes: tuple[Route, ...] = ()
+    login_sockets: tuple[LoginSocket, ...] = ()
     connections_max: int = CONNECTIONS_MAX_DEFAULT  # over all routes
 
 
@@ -162,7 +217,7 @@ def parse_routes(text: str) -> RouteTable:
         document,
         "the file",
         required={"schema", "version", "routes"},
-        optional={"connections_max"},
+        optional={"connections_max", "login_sockets"},
     )
     if top["schema"] != SCHEMA or type(top["schema"]) is not int:
         raise IllegalRoutes(f"schema: {top['schema']!r} is not {SCHEMA}")
@@ -174,6 +229,12 @@ def parse_routes(text: str) -> RouteTable:
     return RouteTable(
         version=_int(top["version"], "version", low=0, high=VERSION_MAX),
         routes=routes,
+        login_sockets=_list(
+            top.get("login_sockets", []),
+            "login_sockets",
+            count_max=LOGIN_SOCKETS_MAX,
+            item=_login_socket,
+        ),
         connections_max=_int(
             top.get("connections_max", CONNECTIONS_MAX_DEFAULT),
             "connections_max",
@@ -194,6 +255,10 @@ def render_routes(table: RouteTable) -> str:
         "version": table.version,
         "connections_max": table.connections_max,
         "routes": [_rendered_route(route) for route in table.routes],
+        "login_sockets": [
+            {**vars(one), "users": [vars(user) for user in one.users]}
+            for one in table.login_sockets
+        ],
     }
     text = json.dumps(document, indent=1) + "\n"
     parse_routes(text)
@@ -225,6 +290,18 @@ def _rendered_option(value: object) -> object:
         if iam is not None:
             told = {**vars(iam), "users": [vars(user) for user in iam.users]}
         return {**vars(value), "iam": told}
+    if isinstance(value, ServerlessOptions):
+        return {
+            **vars(value),
+            "shards": [
+                {
+                    "slots": [list(pair) for pair in shard.slots],
+                    "primary": list(shard.primary),
+                    "replicas": [list(replica) for replica in shard.replicas],
+                }
+                for shard in value.shards
+            ],
+        }
     return value
 
 
@@ -243,9 +320,7 @@ def _route(value: object, where: str) -> Route:
         raise IllegalRoutes(f"{where}.kind: {members['kind']!r} is none of {sorted(kinds)}")
     route = Route(
         name=name,
-        listen=_list(
-            members["listen"], f"{where}.listen", count_max=LISTEN_MAX, item=_pair, count_min=1
-        ),
+        listen=_list(members["listen"], f"{where}.listen", count_max=LISTEN_MAX, item=_pair),
         kind=kinds[members["kind"]],
         backends=_backends(members, "backends", where),
         fallback=_backends(members, "fallback", where),
@@ -264,6 +339,8 @@ def _require_servable(route: Route, where: str) -> None:
         raise IllegalRoutes(
             f"{where}.options.cluster_config: needed by, and only by, memcached_discovery"
         )
+    if (route.kind is RouteKind.SERVERLESS) != (route.options.serverless is not None):
+        raise IllegalRoutes(f"{where}.options.serverless: needed by, and only by, serverless")
 
 
 def _backends(members: Mapping[str, Any], name: str, where: str) -> tuple[Address, ...]:
@@ -280,11 +357,13 @@ def _options(value: object, where: str) -> RouteOptions:
         raise IllegalRoutes(f"{where}.connect_timeout_s: {timeout_s!r} is not 0.01 to 60 seconds")
     if type(members["cut_on_change"]) is not bool:
         raise IllegalRoutes(f"{where}.cut_on_change: not true or false")
-    if type(members["readonly"]) is not bool:
-        raise IllegalRoutes(f"{where}.readonly: not true or false")
+    for name in ("readonly", "tls_only"):
+        if type(members[name]) is not bool:
+            raise IllegalRoutes(f"{where}.{name}: not true or false")
     return RouteOptions(
         cut_on_change=members["cut_on_change"],
         readonly=members["readonly"],
+        tls_only=members["tls_only"],
         bind_source=None
         if members["bind_source"] is None
         else _host(members["bind_source"], f"{where}.bind_source"),
@@ -310,6 +389,7 @@ def _options(value: object, where: str) -> RouteOptions:
         if members["refused_writes"] != ()
         else (),
         cluster_config=_cluster_config(members["cluster_config"], f"{where}.cluster_config"),
+        serverless=parse_serverless(members["serverless"], f"{where}.serverless"),
     )
 
 
@@ -393,6 +473,24 @@ def _iam_user(value: object, where: str) -> IamUser:
     )
 
 
+def _login_socket(value: object, where: str) -> LoginSocket:
+    members = _members(value, where, required={"socket_path", "users"})
+    return LoginSocket(
+        socket_path=_path(members["socket_path"], f"{where}.socket_path"),
+        users=_list(
+            members["users"], f"{where}.users", count_max=LOGIN_USERS_MAX, item=_login_user
+        ),
+    )
+
+
+def _login_user(value: object, where: str) -> LoginUser:
+    members = _members(value, where, required={"user_name", "sha256s"})
+    return LoginUser(
+        user_name=_word(members["user_name"], f"{where}.user_name"),
+        sha256s=_list(members["sha256s"], f"{where}.sha256s", count_max=TOKENS_MAX, item=_sha256),
+    )
+
+
 def _word(value: object, where: str) -> str:
     # The value is not told: it may be a secret.
     if not isinstance(value, str) or not 1 <= len(value) <= USER_NAME_CHARS_MAX:
@@ -424,6 +522,56 @@ def _cluster_config(value: object, where: str) -> str | None:
         raise IllegalRoutes(f"{where}: not a string of at most {CLUSTER_CONFIG_BYTES_MAX} bytes")
     if not _CLUSTER_CONFIG.fullmatch(value):
         raise IllegalRoutes(f"{where}: not a version line and a line of host|ip|port words")
+    return value
+
+
+def parse_serverless(value: object, where: str) -> ServerlessOptions | None:
+    """Read what a serverless route is told; raises :class:`IllegalRoutes`."""
+    if value is None:
+        return None
+    members = _members(
+        value,
+        where,
+        required={"host", "port", "reads_port", "node_ids", "shards"},
+        optional={"ecpu_per_s"},
+    )
+    ids = _list(members["node_ids"], f"{where}.node_ids", count_max=2, count_min=2, item=_node_id)
+    ecpu = members.get("ecpu_per_s")
+    return ServerlessOptions(
+        host=_word(members["host"], f"{where}.host"),
+        port=_port(members["port"], f"{where}.port"),
+        reads_port=_port(members["reads_port"], f"{where}.reads_port"),
+        node_ids=(ids[0], ids[1]),
+        shards=_list(
+            members["shards"], f"{where}.shards", count_max=SHARDS_MAX, count_min=1, item=_shard
+        ),
+        ecpu_per_s=None
+        if ecpu is None
+        else _int(ecpu, f"{where}.ecpu_per_s", low=1, high=ECPU_PER_S_MAX),
+    )
+
+
+def _shard(value: object, where: str) -> ShardOptions:
+    members = _members(value, where, required={"slots", "primary"}, optional={"replicas"})
+    return ShardOptions(
+        slots=_list(members["slots"], f"{where}.slots", count_max=SLOT_COUNT, item=_slots),
+        primary=_pair(members["primary"], f"{where}.primary"),
+        replicas=_list(
+            members.get("replicas", []), f"{where}.replicas", count_max=BACKENDS_MAX, item=_pair
+        ),
+    )
+
+
+def _slots(value: object, where: str) -> tuple[int, int]:
+    if not isinstance(value, list) or len(value) != 2:
+        raise IllegalRoutes(f"{where}: not a [first, last] pair")
+    first = _int(value[0], where, low=0, high=SLOT_COUNT - 1)
+    return first, _int(value[1], where, low=first, high=SLOT_COUNT - 1)
+
+
+def _node_id(value: object, where: str) -> str:
+    if not isinstance(value, str) or not _NODE_ID.fullmatch(value):
+        raise IllegalRoutes(f"{where}: not 40 hex digits")
     return value
 
 

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 from cachefleet.engine.gateway.iam_keys import KeyRing, KeyRings
@@ -22,10 +23,15 @@ from cachefleet.engine.gateway.routes import (
     IamOptions,
     IllegalRoutes,
     Route,
+    RouteKind,
     RouteTable,
     parse_routes,
 )
+from cachefleet.engine.gateway.saslauthd import SaslSocket
+from cachefleet.engine.gateway.serverless.service import ServerlessService
 from cachefleet.engine.gateway.service import RouteService
+from cachefleet.engine.gateway.serving import Serving
+from cachefleet.engine.gateway.sessions import SessionTimer, loop_timer, utc_now
 from cachefleet.engine.gateway.tls import Contexts
 
 STOP_S_MAX = 2.0  # bytes on their way may leave within this
@@ -64,19 +70,28 @@ class Gateway:
     """Serves what the routes file says; every method runs on the event loop's thread."""
 
     def __init__(
-        self, routes_path: Path, *, connections_ceiling: int, clock: Callable[[], float]
+        self,
+        routes_path: Path,
+        *,
+        connections_ceiling: int,
+        clock: Callable[[], float],
+        now: Callable[[], datetime] = utc_now,
+        session_timer: SessionTimer = loop_timer,
     ) -> None:
         self._routes_path = routes_path
         self._clock = clock
+        self._now = now
+        self._session_timer = session_timer
         self._budget = _Budget(connections_ceiling)
         self._table = RouteTable(version=0)
         self._error: str | None = None
-        self._services: dict[str, RouteService] = {}
-        self._leaving: set[RouteService] = set()  # removed routes whose links are ending
+        self._services: dict[str, Serving] = {}
+        self._leaving: set[Serving] = set()  # removed routes whose links are ending
         self._listeners: dict[Address, Listener] = {}
         self._contexts = Contexts()
         self._key_rings = KeyRings()
         self._failures: dict[Address, ListenFailure] = {}
+        self._login_sockets: dict[str, SaslSocket] = {}
         self._reloading = asyncio.Lock()
 
     async def reload(self) -> ReloadReport:
@@ -90,6 +105,7 @@ class Gateway:
                 raise
             self._error = None
             await self._apply(table)
+            await self._change_login_sockets(table)
             report = ReloadReport(version=table.version, failures=tuple(self._failures.values()))
         log.info("reloaded version=%d failures=%d", report.version, len(report.failures))
         return report
@@ -121,6 +137,7 @@ class Gateway:
             for listener in self._listeners.values():
                 await listener.close()
             self._listeners.clear()
+            await self._change_login_sockets(RouteTable(version=0))
             services = [*self._services.values(), *self._leaving]
             for service in services:
                 await service.ended()
@@ -184,6 +201,23 @@ class Gateway:
         else:
             self._listeners[address] = listener
 
+    async def _change_login_sockets(self, table: RouteTable) -> None:
+        wanted = {one.socket_path: one for one in table.login_sockets}
+        for path in self._login_sockets.keys() - wanted.keys():
+            await self._login_sockets.pop(path).close()
+        for path, one in wanted.items():
+            if path in self._login_sockets:
+                self._login_sockets[path].wanted = one
+                continue
+            opened = SaslSocket(one)
+            try:
+                await opened.open()
+            except OSError as error:
+                # memcached refuses every login then.
+                log.warning("login_socket_failed path=%s reason=%s", path, error)
+            else:
+                self._login_sockets[path] = opened
+
     def _change_services(self, table: RouteTable) -> None:
         self._leaving = {service for service in self._leaving if service.connections}
         names = {route.name for route in table.routes}
@@ -195,8 +229,13 @@ class Gateway:
             if route.name in self._services:
                 self._services[route.name].change(route)
             else:
-                self._services[route.name] = RouteService(
-                    route, budget=self._budget, clock=self._clock
+                serves = ServerlessService if route.kind is RouteKind.SERVERLESS else RouteService
+                self._services[route.name] = serves(
+                    route,
+                    budget=self._budget,
+                    clock=self._clock,
+                    now=self._now,
+                    session_timer=self._session_timer,
                 )
             self._services[route.name].tls_context = self._contexts.get(route.options.tls)
             iam = _iam_of(route)

@@ -20,25 +20,33 @@ SAVE_TIMEOUT_S = 120.0
 LINE_BYTES_MAX = 8192
 LINES_MAX = 400_000  # of one reply: "stats conns" sends four for each of 65,000 clients
 PAYLOAD_BYTES_MAX = 1 << 20
+LOGIN_KEY = "login"  # any will do
+UNAUTHENTICATED = "unauthenticated"
 REFUSALS = (b"ERROR", b"CLIENT_ERROR", b"SERVER_ERROR")
 
 T = TypeVar("T")
 
 
 class MemcachedAdapter:
-    """One memcached node; *unix_socket* is the bundled server's control socket."""
+    """One memcached node; *unix_socket* is the bundled server's control socket.
+
+    *login* (name, password) is said to a server that asks for one, and to no other: there it would
+    become an item that anybody can read.
+    """
 
     def __init__(
         self,
         *,
         unix_socket: str | None = None,
         endpoint: Endpoint | None = None,
+        login: tuple[str, str] | None = None,
         timeout_s: float = TIMEOUT_S_DEFAULT,
     ) -> None:
         assert timeout_s > 0
         assert unix_socket is not None or endpoint is not None
         self.endpoint = endpoint
         self._unix_socket = unix_socket
+        self._login = login
         self._timeout_s = timeout_s
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._turn = asyncio.Lock()
@@ -103,7 +111,10 @@ class MemcachedAdapter:
         return parse_listeners(await self.stats("conns"))
 
     async def set_binds(self, addresses: Sequence[str], *, port: int) -> None:
-        """Listen on exactly these addresses; connections made through others stay open."""
+        """Listen on exactly these addresses; connections made through others stay open.
+
+        Those made at another port are cut: clients reach this server another way from now on.
+        """
         present = await self.listeners()
         wanted = [Endpoint(address, port) for address in addresses]
         for endpoint in wanted:
@@ -111,11 +122,31 @@ class MemcachedAdapter:
                 await self.listen(endpoint)
         for endpoint in present:
             if endpoint not in wanted:
-                await self.unlisten(endpoint)
+                await self.unlisten(endpoint, drop=endpoint.port != port)
+
+    async def limit_memory(self, memory_mb: int) -> None:
+        """Set how much memory items may take, while the server runs."""
+        await self._expect(f"cache_memlimit {memory_mb}", b"OK")
 
     async def refresh_certificates(self) -> None:
         """Have the server read its certificate and key again."""
         await self._expect("refresh_certs", b"OK")
+
+    async def reload_logins(self) -> None:
+        """Have the bundled server read its file of logins again."""
+        await self._expect("cachefleet logins", b"OK")
+
+    async def log_in(self, user: str, password: str) -> None:
+        """Log in, on the connection that there is.
+
+        Raises:
+            CommandRefused: the server does not take this login, or asks for none.
+        """
+        body = f"{user} {password}".encode()
+        # Not by way of _call, which would log in first.
+        line = await self._ask(f"set {LOGIN_KEY} 0 0 {len(body)}", self._read_line, body=body)
+        if line != b"STORED":
+            raise CommandRefused(f"login on {self._where}: {line[:80].decode('utf-8', 'replace')}")
 
     async def flush_all(self) -> None:
         """Drop every item."""
@@ -144,6 +175,22 @@ class MemcachedAdapter:
             )
 
     async def _call(
+        self,
+        command: str,
+        read: Callable[[asyncio.StreamReader], Awaitable[T]],
+        *,
+        body: bytes | None = None,
+        timeout_s: float | None = None,
+    ) -> T:
+        try:
+            return await self._ask(command, read, body=body, timeout_s=timeout_s)
+        except CommandRefused as refusal:
+            if self._login is None or UNAUTHENTICATED not in str(refusal):
+                raise
+        await self.log_in(*self._login)
+        return await self._ask(command, read, body=body, timeout_s=timeout_s)
+
+    async def _ask(
         self,
         command: str,
         read: Callable[[asyncio.StreamReader], Awaitable[T]],

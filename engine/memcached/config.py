@@ -78,6 +78,19 @@ def open_files_limit() -> int:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Logins:
+    """How clients of a stock memcached log in; it knows one way at a time.
+
+    *auth_file* has the names and passwords of the text protocol, the control plane's among them.
+    With *sasl* clients speak the binary protocol and SASL PLAIN, and only the control plane, at
+    the plain port, the other one.
+    """
+
+    auth_file: str
+    sasl: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class MemcachedConfig:
     """Everything that one node's command line is made from.
 
@@ -99,7 +112,9 @@ class MemcachedConfig:
     report_version: str | None = None
     tls_cert_file: str | None = None
     tls_key_file: str | None = None
-    plain_port: int | None = None  # beside TLS, for the gateway and the control plane
+    plain_port: int | None = None  # for the control plane, and the gateway beside TLS
+    logins: Logins | None = None
+    logins_file: str | None = None  # the bundled server's alone: it is read again while it runs
     open_files_max: int = field(default_factory=open_files_limit)
 
 
@@ -117,11 +132,15 @@ def render_argv(config: MemcachedConfig) -> list[str]:
         if parameter == "max_simultaneous_connections" and config.binary.source != BUNDLED:
             wanted = _number(config.parameters, parameter, CONNECTIONS_DEFAULT)
             argv += [option, str(min(wanted, config.open_files_max))]
+        elif parameter == "binding_protocol" and config.logins is not None:
+            continue  # each listener has its own
         elif parameter in config.parameters:
             argv += [option, _plain(parameter, config.parameters[parameter])]
     for parameter, option in _FLAGS.items():
         if _is_on(config.parameters, parameter):
             argv.append(option)
+    if config.logins is not None:
+        argv += ["-Y", config.logins.auth_file, *(["-S"] if config.logins.sasl else [])]
     if config.tls_cert_file is not None:
         if config.tls_key_file is None:
             raise BadConfiguration("TLS needs a key file beside the certificate")
@@ -136,7 +155,13 @@ def render_argv(config: MemcachedConfig) -> list[str]:
 
 def _listeners(config: MemcachedConfig) -> list[str]:
     plain = () if config.plain_port is None else config.binds
-    return [*config.binds, *(f"notls:{host}:{config.plain_port}" for host in plain)]
+    if config.logins is None:
+        own = "" if config.tls_cert_file is None else "notls:"
+        return [*config.binds, *(f"{own}{host}:{config.plain_port}" for host in plain)]
+    words = "proto[binary]" if config.logins.sasl else "proto[ascii]"
+    clients = [f"{words}:{host}:{config.port}" for host in config.binds]
+    own = "proto[ascii]" if config.tls_cert_file is None else "notls:proto[ascii]"
+    return [*clients, *(f"{own}:{host}:{config.plain_port}" for host in plain)]
 
 
 def memory_mb(config: MemcachedConfig) -> int:
@@ -185,6 +210,7 @@ def _bundled_options(config: MemcachedConfig) -> list[str]:
         ("--cluster-config-file", config.cluster_config_file),
         ("--memory-file", config.memory_file),
         ("--report-version", config.report_version),
+        ("--logins-file", config.logins_file),
     ):
         if value is not None:
             options += [option, value]

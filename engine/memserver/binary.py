@@ -75,6 +75,7 @@ class BinarySession:
         "store",
         "streaming",
         "turn",
+        "user",
     )
 
     def __init__(
@@ -94,6 +95,7 @@ class BinarySession:
         self.idle = False
         self.streaming: Iterator[bytes] | None = None
         self.authenticated = credentials is None
+        self.user: bytes | None = None  # who has logged in
         self.turn = store.settings.requests_per_event
         self._credentials = credentials
         self._held = bytearray()
@@ -447,10 +449,10 @@ def _sasl(session: BinarySession, packet: Packet, quiet: bool) -> None:
     stats.auth_cmds += 1
     parts = packet.body.split(b"\0")
     if packet.key == b"PLAIN" and len(parts) == 3 and credentials.check(parts[1], parts[2]):
-        session.authenticated = True
+        session.authenticated, session.user = True, parts[1]
         session.confirm(packet, value=b"Authenticated")
         return
-    session.authenticated = False
+    session.authenticated, session.user = False, None
     stats.auth_errors += 1
     session.fail(packet, AUTH_ERROR)
 

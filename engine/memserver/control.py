@@ -2,7 +2,8 @@
 
 ``cachefleet listen <host:port>`` and ``unlisten <host:port> [drop]`` move an endpoint's
 address here and away; ``cachefleet listeners`` says which are held; ``cachefleet save``
-writes the memory file; ``cachefleet build`` says which build of the server runs.
+writes the memory file; ``cachefleet build`` says which build of the server runs; ``cachefleet
+logins`` reads the file of logins again.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ def cachefleet(session: Session, words: list[bytes]) -> None:
         case [b"listeners"]:
             session.out.append(b"LISTENERS %b\r\n" % " ".join(host.addresses()).encode())
             return
+        case [b"logins"]:
+            failure = host.reload_logins()
         case [b"build"]:
             session.out.append(b"BUILD %b\r\n" % _STARTED_AS.encode())
             return

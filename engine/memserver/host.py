@@ -42,6 +42,10 @@ class Host:
     def watch(self, session: object, kinds: list[bytes]) -> None:
         """Tell the client of *session* of what *kinds* name from now on."""
 
+    def reload_logins(self) -> str | None:
+        """Read the control plane's file of logins again; None, or why that failed."""
+        return "no file of logins"
+
     def refresh_certs(self) -> str | None:
         """Load the certificates again; None, or why that failed."""
         return "Error TLS not enabled"

@@ -171,6 +171,7 @@ OPTIONS: list[tuple[str, str, bool, Setter]] = [
     ("", "cluster-config-file", True, _text("cluster_config_path")),
     ("", "report-version", True, _text("report_version")),
     ("", "sasl-password-file", True, _text("sasl_password_file")),
+    ("", "logins-file", True, _text("logins_file")),
     ("", "no-admin-commands", False, _flag("admin_commands", False)),
 ]
 
@@ -289,6 +290,8 @@ def _check(settings: Settings) -> None:
         settings.protocol = "binary"
     if settings.auth_file and settings.protocol == "auto-negotiate":
         settings.protocol = "ascii"
+    if settings.logins_file and (settings.sasl or settings.auth_file):
+        raise BadOption("A file of logins stands for both SASL and the authentication file.")
     if settings.sasl and settings.protocol == "ascii":
         raise BadOption("You cannot allow the ASCII protocol with SASL.")
     if settings.auth_file and settings.protocol == "binary":

@@ -118,6 +118,10 @@ class Server(Host):
             self._load_certificates()
         if settings.auth_file is not None or settings.sasl:
             self._load_credentials()
+        if settings.logins_file is not None:
+            failure = self.reload_logins()
+            if failure is not None:
+                raise CannotListen(failure)
         if settings.unix_path is not None:
             self.listen_unix(settings.unix_path, "unix", settings.unix_mask)
         else:
@@ -202,6 +206,36 @@ class Server(Host):
             raise CannotListen(str(error)) from None
         if settings.auth_file is not None:
             self._first_commands = login_commands(self._credentials, self.commands)
+
+    def reload_logins(self) -> str | None:
+        """Let in whom the file of logins names, in both protocols; everybody where it is empty.
+
+        Who is not in it any more is disconnected, and so is who came while there was no file.
+        """
+        from cachefleet.engine.memserver.auth import (
+            BadAuthFile,
+            Credentials,
+            login_commands,
+            read_logins,
+        )
+
+        if self.settings.logins_file is None:
+            return "no file of logins"
+        try:
+            known = read_logins(self.settings.logins_file)
+        except BadAuthFile as error:
+            return str(error)
+        was_open = not self.settings.sasl
+        self.settings.sasl = bool(known)
+        credentials = self._credentials = self._credentials or Credentials({})
+        credentials.replace(known)
+        guarded = login_commands(credentials, self.commands)
+        self._first_commands = guarded if known else self.commands
+        for conn in [c for c in self.conns.values() if known and c.listener.kind != "control"]:
+            user = conn.session.user
+            if was_open if user is None else user not in credentials:
+                conn.close()
+        return None
 
     def listen_unix(self, path: str, kind: str, mode: int) -> Listener:
         """Bind a Unix socket at *path*, in place of a dead one."""

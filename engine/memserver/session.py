@@ -49,6 +49,7 @@ class Session:
         "store",
         "streaming",
         "turn",
+        "user",
     )
 
     def __init__(
@@ -63,6 +64,7 @@ class Session:
         self.more = False
         self.noreply = False
         self.authenticated = True
+        self.user: bytes | None = None  # who has logged in
         self.name = ""
         self.short_ways = True
         self.quick = b"version" in commands  # the short ways may be taken: nobody has to log in

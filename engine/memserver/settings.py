@@ -35,6 +35,7 @@ class Settings:
         self.item_size_max = MIB
         self.sasl = False
         self.sasl_password_file: str | None = None
+        self.logins_file: str | None = None
         self.flush = True
         self.dump = True
         self.watch = True

@@ -3,6 +3,7 @@
     demo.3f9a1c.ng.0001.use1.cache.<domain>          primary of a group without TLS
     master.demo.3f9a1c.use1.cache.<domain>           the same with TLS
     sessions.3f9a1c.cfg.use1.cache.<domain>          configuration endpoint of memcached
+    carts-3f9a1c.serverless.use1.cache.<domain>      serverless cache
 
 Clients look at them: some take a name for a configuration endpoint only if ``.cfg.`` or
 ``clustercfg`` is in it.
@@ -70,6 +71,13 @@ def configuration_name(cache: str, *, memcached: bool, tls: bool, place: Place) 
     if tls:
         return f"clustercfg.{cache}.{place.code}.{place.tail}"
     return f"{cache}.{place.code}.clustercfg.{place.tail}"
+
+
+def serverless_name(cache: str, uid: str, *, place: Place) -> str:
+    """Return the name of a serverless cache's endpoint; *uid* is the cache's own."""
+    digest = hashlib.sha256(uid.encode()).digest()
+    code = "".join(ALPHABET[byte % len(ALPHABET)] for byte in digest[:CODE_CHARS])
+    return f"{cache}-{code}.serverless.{place.tail}"
 
 
 def node_name(cluster: str, node_id: str, *, group: str | None, tls: bool, place: Place) -> str:

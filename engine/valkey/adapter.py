@@ -40,6 +40,7 @@ from cachefleet.engine.types import (
 )
 from cachefleet.engine.valkey.acl import split_line
 from cachefleet.engine.valkey.cluster import parse_cluster_info, parse_cluster_nodes, parse_slots
+from cachefleet.engine.valkey.guard import OWN_SPELLING
 from cachefleet.engine.valkey.nodes_conf import ClusterSeat, placeholder_id
 from cachefleet.engine.valkey.replication import parse_info, parse_replication
 
@@ -85,7 +86,8 @@ class ValkeyAdapter:
         self._username = username
         self._password = password
         self._timeout_s = timeout_s
-        self._renamed = {old.upper(): new for old, new in (renamed_commands or {}).items()}
+        given = {old.upper(): new for old, new in (renamed_commands or {}).items()}
+        self._renamed = {**OWN_SPELLING, **given}
         self._connection: AbstractConnection | None = None
         self._turn = asyncio.Lock()
 

@@ -62,8 +62,10 @@ HZ_STARTING = 100
 WILDCARDS = frozenset({"*", "0.0.0.0", "::", "-::*", "::*"})
 
 # Commands that a customer must never see, not even by their refusal: renaming them gives the
-# service's own "unknown command" answer. Those that replicas and gossip use by name are closed
-# by ACL instead (:mod:`cachefleet.engine.valkey.acl`). MIGRATE is needed by the slot movement
+# service's own "unknown command" answer. Those that replicas and gossip use by name, and single
+# subcommands, are closed by ACL instead (:mod:`cachefleet.engine.valkey.acl`), and a module makes
+# the refusal read the same (:mod:`cachefleet.engine.valkey.guard`). SYNC is how replicas began
+# before Redis 2.8. MIGRATE is needed by the slot movement
 # of older engines, which know it under its new name as well.
 HIDDEN_COMMANDS = (
     "BGREWRITEAOF",
@@ -77,6 +79,7 @@ HIDDEN_COMMANDS = (
     "SAVE",
     "SHUTDOWN",
     "SLAVEOF",
+    "SYNC",
 )
 
 
@@ -140,6 +143,7 @@ class ValkeyConfig:
     acl_lines: tuple[str, ...] = ()
     renamed_commands: Mapping[str, str] = field(default_factory=dict)
     secret_prefix: str = ""
+    replication_user: str = ""
 
     @property
     def listening(self) -> Listening:
@@ -165,6 +169,9 @@ def render_config(config: ValkeyConfig) -> str:
     _parameters(lines, config)
     for old, new in sorted(renames_of(config).items()):
         lines.add("rename-command", old, new)
+    if config.binary.guard is not None:
+        own = [name for name in (config.admin_user, config.replication_user) if name]
+        lines.add("loadmodule", config.binary.guard, *own)
     lines.raw(admin_line(config.admin_user, config.admin_password_sha256))
     for line in config.acl_lines or (default_line(),):
         lines.raw(line)
@@ -334,6 +341,8 @@ def _replication(lines: _Lines, config: ValkeyConfig) -> None:
     lines.add("repl-diskless-sync-delay", 0)
     lines.add("repl-diskless-load", "swapdb")
     lines.add("repl-disable-tcp-nodelay", "no")
+    # Copies and dumps would take the engine two to three times the processor time.
+    lines.add("rdbcompression", "no")
     if config.announce_host is not None:
         lines.add("replica-announce-ip", config.announce_host)
     if config.primary_credentials is not None:

@@ -9,19 +9,23 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
 from cachefleet.engine.errors import CommandRefused, NodeUnreachable
-from cachefleet.engine.replstream import FullSyncReader
+from cachefleet.engine.replstream import FullSyncReader, Part
 
+# The engine sends some 16 KB at a time. They are put together: hashing and writing a megabyte takes
+# one turn of the interpreter's lock, and one call, where that would be seventy.
 RECEIVE_BYTES = 1 << 20
-SOCKET_BUFFER_BYTES = 4 << 20
 LINE_BYTES_MAX = 1024
 # The node sends a line end each second while it prepares: this long without one, it hangs.
 SILENCE_S_MAX = 60.0
 
-Take = Callable[[bytes], None]
+_TIMEVAL = struct.Struct("@ll")
+
+Take = Callable[[Part], None]
 
 
 class Abandoned(Exception):
@@ -67,15 +71,19 @@ def copy_data(
 ) -> None:
     """Give the parts of an RDB of all the node's data to *take*, in order, until it is whole.
 
+    A part is good until *take* returns.
+
     Raises:
         NodeUnreachable: the node did not answer, or hung up in the middle.
         CommandRefused: it said no (``NOMASTERLINK``: a replica that is not in sync).
         BrokenStream: it sent something else than a copy, or not all of it.
-        Abandoned: the copy was called off.
+        Abandoned: the copy was called off; whatever *take* raises.
     """
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER_BYTES)
-    connection.settimeout(SILENCE_S_MAX)
+    # The kernel's timeout: one of the library would cost a second call for each that receives.
+    silence = _TIMEVAL.pack(int(SILENCE_S_MAX), 0)
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        connection.setsockopt(socket.SOL_SOCKET, option, silence)
     with connection, handle.holding(connection):
         try:
             connection.connect(unix_socket)
@@ -85,21 +93,34 @@ def copy_data(
             with contextlib.suppress(CommandRefused):  # before Redis 7 there was no such word
                 _ask(connection, ("REPLCONF", "rdb-only", "1"))
             connection.sendall(_packed(("PSYNC", "?", "-1")))
-            _receive(connection, take, handle)
         except OSError as error:
-            handle.check()
-            raise NodeUnreachable(f"the copy broke off: {error}") from error
+            raise _broken_off(error, handle) from error
+        _receive(connection, take, handle)
 
 
 def _receive(connection: socket.socket, take: Take, handle: CopyHandle) -> None:
     reader = FullSyncReader()
+    buffer, filled = memoryview(bytearray(RECEIVE_BYTES)), 0
     while not reader.whole:
-        data = connection.recv(RECEIVE_BYTES)
+        try:
+            count = connection.recv_into(buffer[filled:])
+        except OSError as error:
+            raise _broken_off(error, handle) from error
         handle.check()
-        if not data:
+        if not count:
             reader.finish()
-        for part in reader.feed(data):
+        filled += count
+        if filled < RECEIVE_BYTES and not reader.is_due(buffer[:filled]):
+            continue
+        for part in reader.feed(buffer[:filled]):
             take(part)
+        filled = 0
+
+
+def _broken_off(error: OSError, handle: CopyHandle) -> NodeUnreachable:
+    """Return what the node's silence is; an error of whoever takes the copy is none of these."""
+    handle.check()
+    return NodeUnreachable(f"the copy broke off: {error}")
 
 
 def _ask(connection: socket.socket, words: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0011_expand_feeds"
-down_revision = "0009_expand_global_groups"
+down_revision = "0010_expand_serverless"
 branch_labels = None
 depends_on = None
 

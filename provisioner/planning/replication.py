@@ -87,7 +87,9 @@ def plan_listening(nodes: Sequence[NodeView]) -> list[Step]:
     """
     steps = []
     for node in nodes:
-        wrong = {k: v for k, v in node.wanted_listening.items() if node.listening.get(k) != v}
+        # What it does not know is not in its answer: it is of the engine that it has yet to become.
+        told = node.listening
+        wrong = {k: v for k, v in node.wanted_listening.items() if k in told and told[k] != v}
         if node.serving and wrong:
             steps.append(
                 Step(

@@ -11,7 +11,7 @@ of the reader endpoint sees is then that of the node behind it, which is good fo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cachefleet.engine.gateway.routes import (
@@ -59,6 +59,56 @@ class RoutedSubject:
     refused_writes: tuple[str, ...] = ()
     # Its nodes are in cluster mode, and its clients need not know it.
     compatible: bool = False
+    # The nodes that take their clients themselves, and whether they do so in TLS alone.
+    unfronted: tuple[RoutedNode, ...] = ()
+    tls_only: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OpenRoute:
+    """A route that clients are connected through, and the engines that they are connected to."""
+
+    name: str
+    kind: RouteKind
+    backends: tuple[Address, ...]
+
+
+def plan_remains(
+    open_routes: Sequence[OpenRoute], subjects: Sequence[RoutedSubject], *, served: Collection[str]
+) -> list[Route]:
+    """Return routes that listen nowhere, for clients of those that are not *served* any more.
+
+    When engines take their ports back from the gateway, who is connected stays so: the engine goes
+    on at the other end. As with an endpoint that moves, a client stays only with an engine that
+    stands for what it asked for. Clients in plain go where TLS is required.
+    """
+    found = []
+    hosts = {name: told for subject in subjects for name, told in _hosts_of(subject).items()}
+    encrypted = {name for subject in subjects if subject.tls_only for name in _hosts_of(subject)}
+    for route in open_routes:
+        if route.name in served or route.kind is RouteKind.MEMCACHED_DISCOVERY:
+            continue
+        good = tuple(one for one in route.backends if one.host in hosts.get(route.name, ()))
+        if good:
+            options = RouteOptions(tls_only=route.name in encrypted)
+            found.append(
+                Route(name=route.name, listen=(), kind=route.kind, backends=good, options=options)
+            )
+    return found
+
+
+def _hosts_of(subject: RoutedSubject) -> dict[str, set[str]]:
+    """Return who may serve each of a subject's routes, whether there is one now or not."""
+    if subject.fronted:
+        return {}
+    primary = [subject.primary] if subject.primary else []
+    by_name = {
+        "primary": {one.host for one in primary},
+        "reader": {one.host for one in (*subject.replicas, *primary)},
+        "configuration": {one.host for one in subject.nodes},
+        **{f"node-{one.uid}": {one.engine.host} for one in subject.unfronted},
+    }
+    return {f"{subject.uid}-{name}": hosts for name, hosts in by_name.items()}
 
 
 def plan_routes(subjects: Sequence[RoutedSubject], *, endpoints_are_bound: bool) -> list[Route]:

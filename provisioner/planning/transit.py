@@ -28,42 +28,61 @@ class Transit:
     ``fronted``: the gateway listens where clients connect, the engine behind it. ``engine_tls``:
     the engine has a TLS port, for clients or, where it is fronted, for the other nodes.
     ``inner_port``: the engine has a plain port of its own, which only we know.
+    ``replication_port``: it has another one, at which nodes reach each other in TLS; memcached
+    nodes do not, and have it for the clients that the gateway passes on.
     """
 
     mode: TlsMode | None = None
     fronted: bool = False
     engine_tls: bool = False
     inner_port: bool = False
-
-    @property
-    def replication_port(self) -> bool:
-        """Whether nodes reach each other at a TLS port that clients do not know."""
-        return self.fronted and self.engine_tls
+    replication_port: bool = False
 
 
 PLAIN = Transit()
 
 
 def decide_transit(
-    *, engine: Engine, mode: str | None, binary_tls: bool, bundled: bool, guarded: bool
+    *,
+    engine: Engine,
+    mode: str | None,
+    binary_tls: bool,
+    bundled: bool,
+    guarded: bool,
+    logins: bool = False,
 ) -> Transit:
     """Return how a subject's traffic travels.
 
     *mode* is ``TransitEncryptionMode``, None without encryption. *guarded*: connections have to be
-    looked at by the gateway for another reason than TLS.
+    looked at by the gateway for another reason than TLS. *logins*: clients of memcached log in.
     """
     wanted = None if mode is None else TlsMode(mode)
     if engine is Engine.MEMCACHED:
-        # The bundled server has a control socket; a stock one is asked over TCP, and its auto
-        # discovery is answered by the gateway: neither has to go through TLS twice.
-        inner = wanted is not None and not bundled
-        return Transit(mode=wanted, engine_tls=wanted is not None, inner_port=inner)
+        return _memcached(wanted, bundled=bundled, guarded=guarded, logins=logins)
     fronted = guarded or wanted is TlsMode.PREFERRED or (wanted is not None and not binary_tls)
     return Transit(
         mode=wanted,
         fronted=fronted,
         engine_tls=binary_tls and (wanted is not None or fronted),
         inner_port=fronted,
+        replication_port=fronted and binary_tls,
+    )
+
+
+def _memcached(mode: TlsMode | None, *, bundled: bool, guarded: bool, logins: bool) -> Transit:
+    """The bundled server has a control socket and can do it all; the gateway only looks from where
+    clients come. A stock one is asked over TCP, at a port where it speaks text in plain, whatever
+    it speaks to clients; its auto discovery is the gateway's, which cannot answer within TLS. So
+    where clients of its TLS also log in, perhaps in another protocol, the gateway ends TLS.
+    """
+    tls = mode is not None
+    fronted = guarded or (tls and logins and not bundled)
+    return Transit(
+        mode=mode,
+        fronted=fronted,
+        engine_tls=tls and (bundled or not fronted),
+        inner_port=not bundled and (tls or fronted or logins),
+        replication_port=fronted,
     )
 
 

@@ -17,7 +17,7 @@ from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.following import follow
 from cachefleet.provisioner.reconciler.launch import first_seats, launch
 from cachefleet.provisioner.reconciler.milestones import Milestone, reached
-from cachefleet.provisioner.reconciler.records import SubjectRecord
+from cachefleet.provisioner.reconciler.records import SubjectRecord, behind_port
 from cachefleet.provisioner.state.tables import CacheNode
 
 log = structlog.get_logger(__name__)
@@ -102,7 +102,7 @@ async def _take_memcached(step: Step, node: CacheNode, record: SubjectRecord, fl
     adapter = fleet.memcached(node)
     match step.verb:
         case Verb.BIND:
-            await adapter.set_binds(step.addresses, port=record.settings.port)
+            await adapter.set_binds(step.addresses, port=behind_port(node))
         case Verb.ANNOUNCE:
             await adapter.config_set_cluster(record.discovery_payload())
         case _:

@@ -27,6 +27,8 @@ from cachefleet.provisioner.state.addresses import allocate
 from cachefleet.provisioner.state.store import Transaction
 from cachefleet.provisioner.state.tables import CacheNode, EndpointAddress, ReplicationGroup
 
+SERVERLESS, SERVERLESS_READS = "serverless", "serverless-reads"  # kinds of addresses
+
 
 def wanted_endpoint_kinds(record: SubjectRecord) -> list[str]:
     """Return which endpoints, beside its nodes', the subject has (semantics of endpoints)."""
@@ -44,6 +46,19 @@ def endpoint_kinds(group: ReplicationGroup) -> list[str]:
     return ["primary", "reader"]
 
 
+def endpoint_ports(record: SubjectRecord, settings: ProvisionerSettings) -> dict[str, int]:
+    """Return the endpoints beside its nodes' that the subject has, and the ports they should have.
+
+    A serverless cache has two ports on one address, where addresses are its own.
+    """
+    port = record.settings.port
+    if record.settings.serverless_uid is None:
+        return dict.fromkeys(wanted_endpoint_kinds(record), port)
+    if settings.endpoints_are_bound:
+        return {SERVERLESS: port}
+    return {SERVERLESS: port, SERVERLESS_READS: port + 1}
+
+
 async def ensure_addresses(record: SubjectRecord, fleet: Fleet) -> SubjectRecord:
     """Return the record with every address in place.
 
@@ -52,7 +67,8 @@ async def ensure_addresses(record: SubjectRecord, fleet: Fleet) -> SubjectRecord
         Stale: the subject's lease has passed on.
     """
     kinds = {row.kind for row in record.addresses}
-    missing = [kind for kind in wanted_endpoint_kinds(record) if kind not in kinds]
+    ports = endpoint_ports(record, fleet.settings)
+    missing = [kind for kind in ports if kind not in kinds]
     homeless = [
         node
         for node in record.live_nodes
@@ -76,7 +92,7 @@ async def ensure_addresses(record: SubjectRecord, fleet: Fleet) -> SubjectRecord
                 fleet.settings.pool,
                 kind=kind,
                 subject_uid=record.lease.subject_uid,
-                wanted_port=record.settings.port,
+                wanted_port=ports[kind],
                 is_free=is_free,
             )
         for node in fresh.live_nodes:

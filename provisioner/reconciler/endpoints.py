@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from cachefleet.engine.gateway.reports import GatewayStatus, ReloadReport
 from cachefleet.engine.gateway.routes import (
     AuthOptions,
     IamOptions,
+    LoginSocket,
     Route,
     RouteTable,
     TlsMode,
@@ -33,12 +34,20 @@ from cachefleet.engine.gateway.routes import (
 from cachefleet.engine.pki import Identity
 from cachefleet.engine.types import Endpoint, Engine, NodeRole
 from cachefleet.provisioner.drivers.base import LaunchFailed, ProcessSpec
-from cachefleet.provisioner.planning.routes import RoutedNode, RoutedSubject, plan_routes
+from cachefleet.provisioner.planning.routes import (
+    OpenRoute,
+    RoutedNode,
+    RoutedSubject,
+    plan_remains,
+    plan_routes,
+)
 from cachefleet.provisioner.planning.transit import endpoint_identity
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.iam import KEYS_FILE, iam_options, keys_text
+from cachefleet.provisioner.reconciler.memcached import login_sockets
 from cachefleet.provisioner.reconciler.naming import certified_endpoint_names
 from cachefleet.provisioner.reconciler.records import is_fed, load_subject
+from cachefleet.provisioner.reconciler.serverless_routes import read_behind, serverless_routes
 from cachefleet.provisioner.reconciler.transit import gateway_name
 from cachefleet.provisioner.state import lifecycle
 from cachefleet.provisioner.state.global_groups import SECONDARY
@@ -69,7 +78,9 @@ class Endpoints:
         self._fleet = fleet
         self._control = GatewayControl(fleet.driver.socket_path(GATEWAY_UID), CONTROL_TIMEOUT_S)
         # Routes, their certificates, and the keys that tokens are checked with.
-        self._served: tuple[list[Route], list[int], str | None] | None = None
+        self._served: tuple[list[Route], tuple[LoginSocket, ...], list[int], str | None] | None = (
+            None
+        )
         self._version = 0
         self._turn = asyncio.Lock()
 
@@ -84,9 +95,9 @@ class Endpoints:
             NodeUnreachable: it did not answer.
         """
         async with self._turn:
-            routes = await self._wanted(settled)
+            routes, sockets = await self._wanted(settled)
             keys = await keys_text(routes, self._fleet)
-            wanted = routes, self._serials(routes), keys
+            wanted = routes, sockets, self._serials(routes), keys
             if wanted == self._served:
                 return
             if not routes and self._served is None and not self._directory().exists():
@@ -95,7 +106,7 @@ class Endpoints:
             self._version += 1
             if keys is not None:
                 self._write(KEYS_FILE, keys)
-            table = RouteTable(version=self._version, routes=tuple(routes))
+            table = RouteTable(version=self._version, routes=tuple(routes), login_sockets=sockets)
             self._write(ROUTES_FILE, render_routes(table))
             report = await self._apply()
             # What could not be bound is tried again at the next call: an engine may have had it.
@@ -175,7 +186,7 @@ class Endpoints:
         aside.write_text(text)
         aside.replace(directory / name)
 
-    async def _wanted(self, settled: str | None) -> list[Route]:
+    async def _wanted(self, settled: str | None) -> tuple[list[Route], tuple[LoginSocket, ...]]:
         async with self._fleet.store.read(Scope("", "")) as tx:
             addresses = (
                 await tx.session.scalars(select(EndpointAddress).order_by(EndpointAddress.id))
@@ -194,10 +205,13 @@ class Endpoints:
             discovery = await self._discovery(tx, addresses, settled)
             settings = await _settings(tx)
             groups = [row for row in settings.values() if isinstance(row, ReplicationGroup)]
+            behind = await read_behind(tx, addresses, nodes)
+            groups += [one.backing for one in behind if isinstance(one.backing, ReplicationGroup)]
             iam = await iam_options(tx, groups, self._directory() / KEYS_FILE)
             refused = await self._refused_writes(tx)
             guard = self._fleet.security_groups
             admitted = None if guard is None else await guard.admitted(tx)
+            sockets = await login_sockets(tx, self._fleet)
         subjects = [
             self._with_transit(
                 replace(
@@ -209,12 +223,37 @@ class Endpoints:
                 settings.get(subject.uid),
                 iam.get(subject.uid),
             )
-            for subject in _subjects(addresses, nodes, unfit=self._fleet.unfit_readers)
+            for subject in _subjects(
+                addresses, nodes, unfit=self._fleet.unfit_readers, encrypted=settings.keys()
+            )
         ]
-        return plan_routes(
-            subjects,
-            endpoints_are_bound=self._fleet.settings.endpoints_are_bound,
-        )
+        routes = [
+            *plan_routes(subjects, endpoints_are_bound=self._fleet.settings.endpoints_are_bound),
+            *serverless_routes(behind, self._fleet, iam=iam, admitted=admitted),
+        ]
+        served = {route.name for route in routes}
+        remains = plan_remains(await self._open_routes(served), subjects, served=served)
+        return [*routes, *remains], sockets
+
+    async def _open_routes(self, served: Collection[str]) -> list[OpenRoute]:
+        """Return the routes that the gateway has, beside those to be *served*.
+
+        It is only asked where there may be such: it had them when it was last told, or we do not
+        know what it was told. One that listens counts without clients, who may be about to come.
+        """
+        known = self._served
+        if known is not None and all(route.name in served for route in known[0]):
+            return []
+        status = await self.status()
+        return [
+            OpenRoute(
+                name=route.name,
+                kind=route.kind,
+                backends=tuple(one.address for one in route.backends),
+            )
+            for route in (status.routes if status is not None else ())
+            if route.connections or route.listening
+        ]
 
     def _serials(self, routes: Sequence[Route]) -> list[int]:
         """Return which certificates the gateway has to have read."""
@@ -229,8 +268,10 @@ class Endpoints:
             return subject
         mode = TlsMode(settings.transit_encryption_mode)
         fronted = bool(subject.fronted) or subject.discovery is not None
-        if not fronted:
-            return subject  # the engines speak TLS themselves
+        passed_on = settings.engine == Engine.MEMCACHED and subject.discovery is None
+        if not fronted or passed_on:
+            # The engines speak TLS themselves.
+            return replace(subject, tls_only=mode is TlsMode.REQUIRED)
         tls = {}
         for kind, endpoint in (
             ("primary", subject.primary_endpoint),
@@ -318,7 +359,11 @@ def auth_options(settings: Settings, iam: IamOptions | None) -> AuthOptions | No
 
 
 def _subjects(
-    addresses: Sequence[EndpointAddress], nodes: Sequence[CacheNode], *, unfit: Collection[str]
+    addresses: Sequence[EndpointAddress],
+    nodes: Sequence[CacheNode],
+    *,
+    unfit: Collection[str],
+    encrypted: Collection[str],
 ) -> list[RoutedSubject]:
     by_subject: dict[str, dict[str, Endpoint]] = {}
     for row in addresses:
@@ -329,15 +374,20 @@ def _subjects(
     for node in nodes:
         members.setdefault(node.subject_uid, []).append(node)
     return [
-        _subject(uid, kinds, members.get(uid, []), unfit)
+        _subject(uid, kinds, members.get(uid, []), unfit, encrypted=uid in encrypted)
         for uid, kinds in sorted(by_subject.items())
     ]
 
 
 def _subject(
-    uid: str, kinds: dict[str, Endpoint], nodes: Sequence[CacheNode], unfit: Collection[str]
+    uid: str,
+    kinds: dict[str, Endpoint],
+    nodes: Sequence[CacheNode],
+    unfit: Collection[str],
+    *,
+    encrypted: bool,
 ) -> RoutedSubject:
-    at = {node.uid: Endpoint(node.host or "", node.engine_port or node.port or 0) for node in nodes}
+    at = {node.uid: _behind(node, encrypted=encrypted) for node in nodes}
     primaries = [at[node.uid] for node in nodes if node.role == NodeRole.PRIMARY]
     return RoutedSubject(
         uid=uid,
@@ -351,16 +401,30 @@ def _subject(
         primary_endpoint=kinds.get("primary"),
         reader_endpoint=kinds.get("reader"),
         configuration_endpoint=kinds.get("configuration"),
-        fronted=tuple(
-            RoutedNode(
-                uid=node.uid,
-                listen=Endpoint(node.host or "", node.port or 0),
-                engine=at[node.uid],
-            )
-            for node in nodes
-            # A memcached node with a port for us takes its clients itself.
-            if node.engine_port is not None and node.role is not None
-        ),
+        fronted=tuple(_routed(node, at) for node in nodes if _is_fronted(node)),
+        unfronted=tuple(_routed(node, at) for node in nodes if not _is_fronted(node)),
         # Only groups on their way into cluster mode have both.
         compatible="reader" in kinds and "configuration" in kinds,
     )
+
+
+def _routed(node: CacheNode, at: Mapping[str, Endpoint]) -> RoutedNode:
+    listen = Endpoint(node.host or "", node.port or 0)
+    return RoutedNode(uid=node.uid, listen=listen, engine=at[node.uid])
+
+
+def _is_fronted(node: CacheNode) -> bool:
+    if node.role is not None:
+        return node.engine_port is not None
+    # A memcached node with a port for us alone takes its clients itself.
+    return node.replication_port is not None
+
+
+def _behind(node: CacheNode, *, encrypted: bool) -> Endpoint:
+    """Return where the gateway reaches the engine of a node."""
+    port = node.engine_port
+    if node.role is None:
+        # memcached: where it takes clients, unless that is in TLS, which the gateway ended.
+        fronted = _is_fronted(node)
+        port = node.replication_port if fronted else (port if encrypted else None)
+    return Endpoint(node.host or "", port or node.port or 0)

@@ -24,7 +24,7 @@ from cachefleet.provisioner.planning.failover import (
 from cachefleet.provisioner.reconciler.binaries import SAVED_DUMP_FILE
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.following import lead
-from cachefleet.provisioner.reconciler.launch import SAVED_ITEMS_FILE
+from cachefleet.provisioner.reconciler.memcached import SAVED_ITEMS_FILE
 from cachefleet.provisioner.reconciler.milestones import Milestone, reached
 from cachefleet.provisioner.reconciler.observe import wanted_binds
 from cachefleet.provisioner.reconciler.places import sealed_dump

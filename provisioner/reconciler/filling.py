@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import errno
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -30,13 +31,20 @@ from cachefleet.engine.rdb.reader import (
 )
 from cachefleet.engine.types import NodeRole
 from cachefleet.engine.valkey.cluster import parse_slots
-from cachefleet.engine.valkey.config import effective_maxmemory_bytes
 from cachefleet.engine.valkey.copying import CopyHandle
 from cachefleet.provisioner.reconciler.binaries import RESTORE_FILE, can_read
 from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.memory import usable_bytes
+from cachefleet.provisioner.reconciler.milestones import Milestone, reached
 from cachefleet.provisioner.reconciler.places import node_directory, scratch_directory
 from cachefleet.provisioner.reconciler.records import SubjectRecord
-from cachefleet.provisioner.reconciler.snapshot_work import Progress, in_thread, progress_shown
+from cachefleet.provisioner.reconciler.snapshot_work import (
+    Progress,
+    in_thread,
+    progress_shown,
+    warm,
+)
+from cachefleet.provisioner.snapshots.ahead import read_ahead
 from cachefleet.provisioner.snapshots.keys import KeyUnavailable
 from cachefleet.provisioner.snapshots.manifest import BadManifest
 from cachefleet.provisioner.snapshots.s3 import (
@@ -65,11 +73,15 @@ class CannotRestore(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """One RDB: what gives its bytes, the slots it is of (empty: any), and its size."""
+    """One RDB: what gives its bytes, the slots it is of (empty: any), and its size.
+
+    *path* is a file of these very bytes, where there is one.
+    """
 
     read: Callable[[], Iterator[bytes]]
     slots: str
     size_bytes: int
+    path: Path | None = None
 
 
 async def fill(record: SubjectRecord, fleet: Fleet) -> int:
@@ -99,6 +111,7 @@ async def fill(record: SubjectRecord, fleet: Fleet) -> int:
         raise CannotRestore(str(error)) from error
     finally:
         await asyncio.to_thread(_clear, scratch_directory(record, fleet))
+    reached(Milestone.RESTORE_WRITTEN)
     return _size(directories.values())
 
 
@@ -131,6 +144,7 @@ async def _fetch(
                     aside.rename(path)
 
                 await in_thread(write, handle)
+                warm(path)
             return
         scratch = scratch_directory(record, fleet)
         files = [scratch / f"{number:04}.rdb" for number in range(1, len(sources) + 1)]
@@ -155,10 +169,11 @@ def _sources(restore: Restore, record: SubjectRecord, fleet: Fleet) -> list[_Sou
                 lambda shard=shard: read_shard(fleet.snapshots, uid, shard, fleet.keys.unwrap),  # type: ignore[misc]
                 shard.slots,
                 shard.size_bytes,
+                None if shard.sealed else fleet.snapshots.local_path(uid, shard.name),
             )
             for shard in manifest.shards
         ]
-    place = fleet.s3(record.lease.scope.region)
+    place = fleet.s3(record.lease.scope.home.region)
     names = [parse_object_arn(arn) for arn in restore.arns]
     return [
         _Source(lambda name=name: download(place, name), "", check_object(place, name))  # type: ignore[misc]
@@ -190,20 +205,39 @@ def _write(
     record: SubjectRecord,
     fleet: Fleet,
 ) -> None:
-    """Write one source's bytes to *path*, and see that it is an RDB that can be loaded here."""
+    """Have one source's bytes at *path*, and see that it is an RDB that can be loaded here."""
     head = tail = b""
-    with path.open("wb") as file:
-        path.chmod(0o600)
-        for part in source.read():
+    path.unlink(missing_ok=True)
+    with contextlib.ExitStack() as stack:
+        file = None
+        if source.path is None or not _linked(source.path, path):
+            file = stack.enter_context(path.open("wb"))
+            path.chmod(0o600)
+        parts = stack.enter_context(contextlib.closing(read_ahead(source.read())))
+        for part in parts:
             handle.check()
             if len(head) < HEADER_BYTES:
                 head += part[: HEADER_BYTES - len(head)]
                 if len(head) == HEADER_BYTES:
                     _require_readable(head, record, fleet)
             tail = (tail + part[-CHECKSUM_BYTES - 1 :])[-CHECKSUM_BYTES - 1 :]
-            file.write(part)
+            if file is not None:
+                file.write(part)
             progress.count(len(part))
+            reached(Milestone.RESTORE_BEGUN)
     check_ends(head, tail)
+
+
+def _linked(source: Path, path: Path) -> bool:
+    """Give a file another name, where that can be done. Nobody writes into it under either one.
+
+    An engine only reads what it begins with; what it saves later is a file of its own.
+    """
+    try:
+        os.link(source, path)
+    except OSError:  # on another file system, or one without links
+        return False
+    return True
 
 
 def _require_readable(head: bytes, record: SubjectRecord, fleet: Fleet) -> None:
@@ -276,17 +310,20 @@ async def require_room(record: SubjectRecord, fleet: Fleet) -> None:
         CannotRestore: there is more data than memory.
         NodeUnreachable, CommandRefused: a node did not answer.
     """
-    node_type = fleet.catalog.node_type(record.settings.node_type)
-    assert node_type is not None, record.settings.node_type
-    limit = effective_maxmemory_bytes(node_type.maxmemory_bytes, fleet.effective_parameters(record))
+    limit = usable_bytes(record, fleet)
     for node in _primaries(record):
         info = await fleet.valkey(node).info("memory")
         used = int(info.get("used_memory", "0"))
         if used > limit:
             raise CannotRestore(
-                f"its data takes {_amount(used)}, and {node_type.name} has {_amount(limit)}"
+                f"its data takes {_amount(used)}, and {_holder(record)} has {_amount(limit)}"
             )
         await fleet.valkey(node).configure({"maxmemory": str(limit)})
+
+
+def _holder(record: SubjectRecord) -> str:
+    serverless = record.settings.serverless_uid is not None
+    return "the cache's limit" if serverless else record.settings.node_type
 
 
 def drop_files(record: SubjectRecord, fleet: Fleet) -> None:

@@ -29,10 +29,12 @@ from cachefleet.provisioner.snapshots.s3 import S3Place, make_bucket_store
 from cachefleet.provisioner.snapshots.store import FolderStore, SnapshotStore
 from cachefleet.provisioner.state.errors import Stale
 from cachefleet.provisioner.state.leases import Lease
+from cachefleet.provisioner.state.master_key import MasterKey, ensure_master_key
 from cachefleet.provisioner.state.store import Store, Transaction
 from cachefleet.provisioner.state.tables import CacheNode
 
 ADMIN_USER = "cachefleet"
+MEMCACHED_USER = "cachefleet"  # ours on a stock memcached that asks for a login
 LOGS_FOLDER = "logs"
 SNAPSHOTS_FOLDER = "snapshots"
 
@@ -157,6 +159,15 @@ class Fleet:
         return FolderStore(Path(told) if told else self.settings.data_dir / SNAPSHOTS_FOLDER)
 
     @functools.cached_property
+    def master_key(self) -> MasterKey:
+        """Return the key that small secrets are sealed with.
+
+        Raises:
+            UnusableMasterKey: it can neither be read nor made.
+        """
+        return ensure_master_key(self.settings.master_key_path)
+
+    @functools.cached_property
     def keys(self) -> Keys:
         """Return what makes and unwraps the keys of encrypted files."""
         return Keys(
@@ -197,6 +208,7 @@ class Fleet:
             adapter = MemcachedAdapter(
                 unix_socket=control,
                 endpoint=engine_endpoint(node),
+                login=(MEMCACHED_USER, node.admin_secret),
                 timeout_s=self.settings.command_timeout_s,
             )
             self._memcached[node.uid] = adapter

@@ -63,7 +63,8 @@ async def iam_options(
             found[group.uid] = IamOptions(
                 cache_name=group.name,
                 account=group.account,
-                region=group.region,
+                region=group.scope.home.region,
+                serverless=group.serverless_uid is not None,
                 keys_path=str(keys_path),
                 users=known,
             )

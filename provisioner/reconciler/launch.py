@@ -16,7 +16,6 @@ from pathlib import Path
 import structlog
 
 from cachefleet.engine.errors import CommandRefused, NodeUnreachable
-from cachefleet.engine.memcached.config import MemcachedConfig, render_argv
 from cachefleet.engine.types import Endpoint, Engine, EngineBinary, NodeRole
 from cachefleet.engine.valkey.acl import (
     ADMIN_RULES,
@@ -44,6 +43,8 @@ from cachefleet.provisioner.reconciler.binaries import (
     binary_for,
 )
 from cachefleet.provisioner.reconciler.fleet import ADMIN_USER, Fleet, command_prefix
+from cachefleet.provisioner.reconciler.memcached import memcached_spec
+from cachefleet.provisioner.reconciler.memory import memory_bytes
 from cachefleet.provisioner.reconciler.places import forget_sealed
 from cachefleet.provisioner.reconciler.records import (
     SubjectRecord,
@@ -51,7 +52,7 @@ from cachefleet.provisioner.reconciler.records import (
     replication_endpoint,
 )
 from cachefleet.provisioner.reconciler.sealing import bring_back
-from cachefleet.provisioner.reconciler.transit import listening_for, node_certificate, transit_of
+from cachefleet.provisioner.reconciler.transit import listening_for, transit_of
 from cachefleet.provisioner.state import lifecycle
 from cachefleet.provisioner.state.tables import CacheNode
 
@@ -61,8 +62,6 @@ REPLICATION_USER = "cachefleet-replication"
 REPLICATION_RULES = ("resetkeys", "resetchannels", "-@all", "+psync", "+replconf", "+ping")
 CHANNELS_DEFAULT = "acl-pubsub-default"
 CONFIG_FILE = "valkey.conf"
-SAVED_ITEMS_FILE = "saved.items"
-DISCOVERY_FILE = "cluster-config"
 LOAD_BYTES_PER_S_MIN = 10e6  # engines load a hundred megabytes a second and more
 READY_POLL_S = 0.004  # an engine is up within some 30 ms: looking less often would be felt
 
@@ -122,8 +121,6 @@ def valkey_config(
 ) -> ValkeyConfig:
     """Return what the node's configuration file is made from."""
     settings = record.settings
-    node_type = fleet.catalog.node_type(settings.node_type)
-    assert node_type is not None, settings.node_type
     own, upstream = own_endpoint(node), record.upstream(node)
     listening = listening_for(node, record, fleet, transit_of(record, fleet))
     return ValkeyConfig(
@@ -144,7 +141,7 @@ def valkey_config(
         else (REPLICATION_USER, settings.replication_secret),
         # Once loaded it gets its limit: with one, it would evict what it has just been given.
         # As a replica, one that is fed keeps whatever the other region's primary keeps.
-        maxmemory_bytes=0 if _fills(node, record) or record.is_fed else node_type.maxmemory_bytes,
+        maxmemory_bytes=0 if _fills(node, record) or record.is_fed else memory_bytes(record, fleet),
         import_mode=record.is_fed,
         parameters=fleet.effective_parameters(record),
         cluster_enabled=record.cluster_enabled,
@@ -154,6 +151,7 @@ def valkey_config(
         binary=binary,
         renamed_commands=hidden_renames(command_prefix(node)),
         secret_prefix=command_prefix(node),
+        replication_user=REPLICATION_USER,
         acl_lines=acl_lines(record, fleet, binary),
     )
 
@@ -206,42 +204,6 @@ def required_tokens(record: SubjectRecord) -> tuple[str, ...]:
     if group is None or not group.auth_token_required:
         return ()
     return tuple(group.auth_token_sha256s)
-
-
-def memcached_spec(
-    node: CacheNode, record: SubjectRecord, fleet: Fleet, binary: EngineBinary
-) -> ProcessSpec:
-    """Return the process of a memcached node, with the list of nodes it tells clients of."""
-    settings = record.settings
-    directory = fleet.driver.directory(node.uid)
-    node_type = fleet.catalog.node_type(settings.node_type)
-    assert node_type is not None, settings.node_type
-    own = own_endpoint(node)
-    transit = transit_of(record, fleet)
-    tls = node_certificate(node, record, fleet) if transit.engine_tls else None
-    argv = render_argv(
-        MemcachedConfig(
-            binary=binary,
-            binds=(own.host,),
-            port=own.port,
-            control_socket=str(fleet.driver.socket_path(node.uid)),
-            max_cache_memory_mb=node_type.max_cache_memory_mb,
-            num_threads=node_type.num_threads,
-            parameters=fleet.effective_parameters(record),
-            report_version=settings.engine_version,
-            cluster_config_file=str(directory / DISCOVERY_FILE),
-            memory_file=str(directory / SAVED_ITEMS_FILE),
-            # Relative: the command line must not hold a comma, and anybody's directory may.
-            tls_cert_file=None if tls is None else os.path.relpath(tls.cert_file, directory),
-            tls_key_file=None if tls is None else os.path.relpath(tls.key_file, directory),
-            plain_port=node.engine_port if transit.inner_port else None,
-        )
-    )
-    return ProcessSpec(
-        uid=node.uid,
-        argv=tuple(argv),
-        files={DISCOVERY_FILE: record.discovery_payload().decode()},
-    )
 
 
 async def _ready(node: CacheNode, record: SubjectRecord, fleet: Fleet, *, timeout_s: float) -> None:

@@ -33,6 +33,7 @@ from cachefleet.provisioner.reconciler.migration import (
 from cachefleet.provisioner.reconciler.modify import modify
 from cachefleet.provisioner.reconciler.outcomes import Done, GiveUp, Outcome, Requeue
 from cachefleet.provisioner.reconciler.reshard import reshard
+from cachefleet.provisioner.reconciler.serverless import settle_serverless
 from cachefleet.provisioner.reconciler.settle import settle
 from cachefleet.provisioner.reconciler.settle_snapshot import settle_snapshot
 from cachefleet.provisioner.reconciler.take_snapshot import take_snapshot
@@ -41,6 +42,7 @@ from cachefleet.provisioner.state.errors import Stale
 from cachefleet.provisioner.state.leases import Lease
 from cachefleet.provisioner.state.operations import OperationKind, OperationState
 from cachefleet.provisioner.state.scope import Scope
+from cachefleet.provisioner.state.serverless_tables import ServerlessCache
 from cachefleet.provisioner.state.snapshot_tables import Snapshot
 from cachefleet.provisioner.state.tables import Operation
 
@@ -58,6 +60,8 @@ AfterWork = Callable[[], Awaitable[None]]
 async def _settle(operation: Operation, lease: Lease, fleet: Fleet) -> Outcome:
     if lease.kind == Snapshot.resource:
         return await settle_snapshot(operation, lease, fleet)
+    if lease.kind == ServerlessCache.resource:
+        return await settle_serverless(lease, fleet)
     return await settle(lease, fleet, operation_id=operation.id)
 
 

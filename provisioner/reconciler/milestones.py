@@ -1,4 +1,4 @@
-"""The instants of a failover, a resharding and a service update at which a crash matters.
+"""The instants of a failover, a resharding, a backup and a service update at which a crash matters.
 
 Passes say when they have come to one; nobody listens but tests, which end the process there, at
 each of them in turn. A new step that changes something outside belongs into this list.
@@ -32,14 +32,25 @@ class Milestone(enum.StrEnum):
     SOURCE_GAVE_UP = "resharding.source_gave_up"
     LAYOUT_WRITTEN = "resharding.layout_written"
 
-    UPDATE_NODE_MARKED = "update.node_marked"  # it is shown as in progress
-    UPDATE_PRIMARY_MOVED = "update.primary_moved"
-    UPDATE_NODE_DONE = "update.node_done"  # and not written down yet
+    SNAPSHOT_BEGUN = "snapshot.begun"  # some of a shard is in the store
+    SNAPSHOT_SHARD_WRITTEN = "snapshot.shard_written"  # and read back
+    SNAPSHOT_PUBLISHED = "snapshot.published"
+    SNAPSHOT_COMPLETED = "snapshot.completed"
+    SNAPSHOT_COPIED = "snapshot.copied"  # published under another name
+    SNAPSHOT_FILES_REMOVED = "snapshot.files_removed"
+    OBJECT_BEGUN = "export.object_begun"
+    OBJECT_WRITTEN = "export.object_written"
+    RESTORE_BEGUN = "restore.begun"  # some of a file is where a node will begin with it
+    RESTORE_WRITTEN = "restore.written"
+    RESTORE_LOADED = "restore.loaded"
 
     REGION_HELD = "regions.held"  # the old region takes no writes, for a while
     REGION_FENCED = "regions.fenced"  # nor ever after
     REGION_LEADS = "regions.leads"  # the other one is to, by its record
     FEEDS_TURNED = "regions.feeds_turned"
+    UPDATE_NODE_MARKED = "update.node_marked"  # it is shown as in progress
+    UPDATE_PRIMARY_MOVED = "update.primary_moved"
+    UPDATE_NODE_DONE = "update.node_done"  # and not written down yet
 
 
 Listener = Callable[[Milestone], None]

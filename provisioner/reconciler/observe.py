@@ -20,6 +20,7 @@ from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.launch import wanted_listening
 from cachefleet.provisioner.reconciler.records import (
     SubjectRecord,
+    behind_port,
     own_endpoint,
     replication_endpoint,
 )
@@ -220,7 +221,12 @@ async def _observe_memcached(
                 announced, binds = record.discovery_payload(), (own_endpoint(node).host,)
             else:
                 announced = await adapter.config_get_cluster()
-                binds = await adapter.binds()
+                port = behind_port(node)
+                # One at another port is none that is wanted.
+                binds = tuple(
+                    where.host if where.port == port else str(where)
+                    for where in await adapter.listeners()
+                )
             serving = True
         except NodeUnreachable:
             serving = False

@@ -115,11 +115,19 @@ def forget_sealed(uid: str, fleet: Fleet) -> None:
         path.unlink(missing_ok=True)
 
 
-def forget_unknown(recorded: set[str], fleet: Fleet) -> None:
-    """Remove what was kept of nodes that are in no record any more."""
-    for path in _sealed_folder(fleet).glob("*"):
-        if path.name.split(".", 1)[0] not in recorded:
-            path.unlink(missing_ok=True)
+def kept_uids(fleet: Fleet) -> set[str]:
+    """Return the nodes of which anything is kept.
+
+    Ask before the record is read: what a node begins to keep after that is then not taken for a
+    leftover. A row comes before its node, and that before its files.
+    """
+    return {path.name.split(".", 1)[0] for path in _sealed_folder(fleet).glob("*")}
+
+
+def forget_unknown(found: set[str], recorded: set[str], fleet: Fleet) -> None:
+    """Remove what was kept of the nodes that were *found* and are in no record any more."""
+    for uid in found - recorded:
+        forget_sealed(uid, fleet)
 
 
 def _sealed_folder(fleet: Fleet) -> Path:

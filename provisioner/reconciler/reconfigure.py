@@ -18,6 +18,7 @@ from cachefleet.engine.valkey.config import parameter_plan, reads_back
 from cachefleet.provisioner.reconciler.binaries import binary_for
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.launch import valkey_config
+from cachefleet.provisioner.reconciler.memory import MB
 from cachefleet.provisioner.reconciler.observe import is_kept_down
 from cachefleet.provisioner.reconciler.records import SubjectRecord
 from cachefleet.provisioner.state import lifecycle
@@ -41,7 +42,9 @@ async def reconfigure(record: SubjectRecord, fleet: Fleet) -> None:
         NodeUnreachable: a node did not answer.
     """
     if record.engine is Engine.MEMCACHED:
-        return  # memcached takes its settings at the start only
+        # memcached takes its settings at the start only, but for its limit.
+        await _limit_memory(record, fleet)
+        return
     # A node that has just been created was started with the record's own settings.
     settled = [
         node
@@ -55,6 +58,14 @@ async def reconfigure(record: SubjectRecord, fleet: Fleet) -> None:
     broken = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
     for outcome in sorted(broken, key=lambda error: isinstance(error, ValuesRefused)):
         raise outcome
+
+
+async def _limit_memory(record: SubjectRecord, fleet: Fleet) -> None:
+    """Have the node of a serverless cache hold as much as the cache's limit says."""
+    limit = record.settings.memory_limit_bytes
+    if limit is not None:
+        for node in record.live_nodes:
+            await fleet.memcached(node).limit_memory(max(1, limit // MB))
 
 
 async def _reconfigure(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from sqlalchemy import select
 
 from cachefleet.engine.types import Endpoint, Engine, NodeRole, Upstream
 from cachefleet.provisioner.planning.access import AccessUser
 from cachefleet.provisioner.planning.memcached import DiscoveryEntry, render_discovery
-from cachefleet.provisioner.state import lifecycle, users
+from cachefleet.provisioner.state import lifecycle, logins, users
 from cachefleet.provisioner.state.global_groups import SECONDARY
 from cachefleet.provisioner.state.leases import Lease
+from cachefleet.provisioner.state.logins import SealedLogin
 from cachefleet.provisioner.state.snapshot_tables import Restore
 from cachefleet.provisioner.state.store import Store, Transaction
 from cachefleet.provisioner.state.tables import (
@@ -26,6 +28,15 @@ from cachefleet.provisioner.state.tables import (
 # Statuses in which a node has, or is to get, a process.
 LIVE = frozenset({lifecycle.NODE_CREATING, lifecycle.NODE_AVAILABLE, lifecycle.NODE_REBOOTING})
 
+# What serverless caches differ in from their family's defaults: a limit is all for data.
+SERVERLESS_PARAMETERS: Mapping[str, str] = MappingProxyType(
+    {
+        "reserved-memory-percent": "0",
+        "maxmemory-policy": "volatile-lru",
+        "acl-pubsub-default": "allchannels",
+    }
+)
+
 
 @dataclass(frozen=True, slots=True)
 class SubjectRecord:
@@ -38,6 +49,7 @@ class SubjectRecord:
     user_parameters: Mapping[str, str]  # what the parameter group changes, by AWS name
     users: Sequence[AccessUser] | None = None  # of its user groups; None where it has none
     restore: Restore | None = None  # where its data comes from, while it is being created
+    logins: Sequence[SealedLogin] = ()  # of a memcached cluster; with none, everybody is let in
 
     @property
     def settings(self) -> ReplicationGroup | CacheCluster:
@@ -81,16 +93,16 @@ class SubjectRecord:
         )
 
     @property
-    def shard_ids(self) -> dict[str, str]:
-        """Return the ids of the shards by their uid; none where it is no group."""
-        shards = self.group.node_groups if self.group is not None else ()
-        return {shard.uid: shard.node_group_id for shard in shards}
-
-    @property
     def is_fed(self) -> bool:
         """Whether nobody writes to it but its feed; see :func:`is_fed`."""
         group = self.group
         return group is not None and is_fed(group)
+
+    @property
+    def shard_ids(self) -> dict[str, str]:
+        """Return the ids of the shards by their uid; none where it is no group."""
+        shards = self.group.node_groups if self.group is not None else ()
+        return {shard.uid: shard.node_group_id for shard in shards}
 
     def shard_primary(self, node: CacheNode) -> CacheNode | None:
         """Return the node that the record wants as primary of *node*'s shard."""
@@ -151,7 +163,7 @@ class SubjectRecord:
     def fronted(self) -> bool:
         """Tell whether the gateway has the ports that clients know, for any node."""
         if self.engine is Engine.MEMCACHED:
-            return False
+            return any(node.replication_port is not None for node in self.live_nodes)
         return any(node.engine_port is not None for node in self.live_nodes)
 
     def endpoint(self, kind: str) -> Endpoint | None:
@@ -179,6 +191,11 @@ def engine_endpoint(node: CacheNode) -> Endpoint:
     """Return where the engine itself takes clients: behind the gateway, or where they connect."""
     own = own_endpoint(node)
     return own if node.engine_port is None else Endpoint(own.host, node.engine_port)
+
+
+def behind_port(node: CacheNode) -> int:
+    """Return where a memcached node takes clients: at their port, or behind the gateway."""
+    return node.replication_port or own_endpoint(node).port
 
 
 def replication_endpoint(node: CacheNode) -> Endpoint:
@@ -210,10 +227,21 @@ async def load_subject(tx: Transaction, lease: Lease) -> SubjectRecord | None:
         group=group,
         clusters=list(clusters),
         addresses=addresses,
-        user_parameters=dict(parameter_group.values) if parameter_group else {},
+        user_parameters=_user_parameters(settings, parameter_group),
         users=None if group is None else await _users(tx, group),
         restore=await tx.session.get(Restore, lease.subject_uid),
+        logins=await logins.sealed_of(tx, settings.uid)
+        if settings.engine == Engine.MEMCACHED
+        else (),
     )
+
+
+def _user_parameters(
+    settings: ReplicationGroup | CacheCluster, parameter_group: ParameterGroup | None
+) -> Mapping[str, str]:
+    if settings.serverless_uid is not None and settings.engine != Engine.MEMCACHED:
+        return SERVERLESS_PARAMETERS
+    return dict(parameter_group.values) if parameter_group else {}
 
 
 async def _users(tx: Transaction, group: ReplicationGroup) -> list[AccessUser] | None:

@@ -20,7 +20,7 @@ from cachefleet.provisioner.planning.restarts import (
 )
 from cachefleet.provisioner.reconciler.binaries import binary_for
 from cachefleet.provisioner.reconciler.fleet import Fleet
-from cachefleet.provisioner.reconciler.launch import memcached_spec
+from cachefleet.provisioner.reconciler.memcached import memcached_spec
 from cachefleet.provisioner.reconciler.milestones import Milestone, reached
 from cachefleet.provisioner.reconciler.records import SubjectRecord, reload_subject
 from cachefleet.provisioner.reconciler.stopping import end_node

@@ -16,6 +16,7 @@ from cachefleet.provisioner.reconciler.endpoints import Endpoints
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.loop import SYSTEM_SCOPE, Provisioner
 from cachefleet.provisioner.reconciler.places import forget_sealed
+from cachefleet.provisioner.reconciler.settle_snapshot import withdraw_export
 from cachefleet.provisioner.snapshots.s3 import S3Refused
 from cachefleet.provisioner.snapshots.store import StoreUnavailable
 from cachefleet.provisioner.state.change_tables import Change
@@ -50,9 +51,11 @@ class FleetReset:
         # From here on no pass can begin on them; those that run see rows that are gone.
         await self._provisioner.let_go(subjects)
         await asyncio.gather(*(self._remove(uid) for uid in nodes))
-        for uid in snapshots:
+        for snapshot in snapshots:
             with contextlib.suppress(StoreUnavailable, S3Refused, OSError):  # nobody refers to it
-                await asyncio.to_thread(self._fleet.snapshots.remove, uid)
+                if snapshot.export:
+                    await asyncio.to_thread(withdraw_export, snapshot, self._fleet)
+                await asyncio.to_thread(self._fleet.snapshots.remove, snapshot.uid)
         self._fleet.store.forget_answers()
         await self._endpoints.sync()
         log.info("fleet_reset", account=account, nodes=len(nodes))
@@ -77,8 +80,8 @@ async def _found(tx: Transaction, account: str | None) -> tuple[list[str], list[
     )
 
 
-async def _snapshots(tx: Transaction, account: str | None) -> list[str]:
-    query = select(Snapshot.uid)
+async def _snapshots(tx: Transaction, account: str | None) -> list[Snapshot]:
+    query = select(Snapshot)
     if account is not None:
         query = query.where(Snapshot.account == account)
     return list((await tx.session.scalars(query)).all())

@@ -16,7 +16,6 @@ import structlog
 from cachefleet.engine.errors import CommandRefused, NodeUnreachable
 from cachefleet.engine.types import ClusterNodeView, NodeRole
 from cachefleet.engine.valkey.cluster import format_slots, parse_slots
-from cachefleet.engine.valkey.config import effective_maxmemory_bytes
 from cachefleet.provisioner.planning.resharding import (
     SLOT_COUNT,
     ShardSlots,
@@ -32,6 +31,7 @@ from cachefleet.provisioner.planning.resharding import (
 from cachefleet.provisioner.reconciler.conclude import conclude_growth
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.functions import copy_functions
+from cachefleet.provisioner.reconciler.memory import usable_bytes
 from cachefleet.provisioner.reconciler.milestones import Milestone, reached
 from cachefleet.provisioner.reconciler.outcomes import Done, GiveUp, Outcome, Requeue
 from cachefleet.provisioner.reconciler.records import SubjectRecord, load_subject
@@ -192,9 +192,7 @@ async def _fits(record: SubjectRecord, removed: Collection[str], fleet: Fleet) -
     primaries = _primaries(record)
     if not set(removed) & primaries.keys():
         return True
-    node_type = fleet.catalog.node_type(record.settings.node_type)
-    assert node_type is not None, record.settings.node_type
-    limit = effective_maxmemory_bytes(node_type.maxmemory_bytes, fleet.effective_parameters(record))
+    limit = usable_bytes(record, fleet)
     infos = await asyncio.gather(
         *(fleet.valkey(node).info("memory") for node in primaries.values())
     )

@@ -32,19 +32,24 @@ HANDSHAKE_TIMEOUT_S = 5.0
 
 
 async def cut_plain(record: SubjectRecord, fleet: Fleet) -> None:
-    """End plain connections that began before TLS was required, or before the gateway was needed
-    for what a secondary refuses.
+    """End plain connections that began before TLS was required, and those that nobody admitted.
 
     While a node does not listen at the ports that clients know, whoever is connected through them
-    came before the gateway did, and so in plain. The gateway cuts its own.
+    came before the gateway did: in plain, before encryption was turned on, or in TLS, before access
+    was controlled. Which it was cannot be seen of a connection, but one comes before the other:
+    access is controlled only where TLS is required. Or before another region led, and the gateway
+    was needed for what is refused since. The gateway cuts its own.
 
     Raises:
         NodeUnreachable, CommandRefused: a node did not do its part; the next pass sees to it.
     """
     if record.engine is Engine.MEMCACHED:
         return
-    if record.transit_mode != TlsMode.REQUIRED.value and not record.is_fed:
-        return
+    if fleet.security_groups is None and not record.is_fed:
+        group = record.group
+        controlled = bool(record.users is not None or (group and group.auth_token_sha256s))
+        if record.transit_mode != TlsMode.REQUIRED.value or controlled:
+            return
     endpoints = [Endpoint(row.host, row.port) for row in record.addresses if row.node_uid is None]
     for node in record.live_nodes:
         if node.host is None or await fleet.driver.find(node.uid) is None:

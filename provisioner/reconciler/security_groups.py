@@ -143,7 +143,7 @@ async def _guarded(tx: Transaction) -> list[_Guarded]:
             query = query.where(CacheCluster.replication_group_uid.is_(None))
         for uid, account, region, group_ids, port in (await tx.session.execute(query)).all():
             ids = tuple(group_ids) or (DEFAULT_GROUP,)
-            found.append(_Guarded(uid, Scope(account, region), ids, port))
+            found.append(_Guarded(uid, Scope(account, region).home, ids, port))
     return found
 
 

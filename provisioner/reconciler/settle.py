@@ -37,6 +37,7 @@ from cachefleet.provisioner.reconciler.filling import (
     require_room,
 )
 from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.logins import end_displaced, ensure_logins
 from cachefleet.provisioner.reconciler.milestones import Milestone, reached
 from cachefleet.provisioner.reconciler.observe import (
     observe_cluster,
@@ -46,7 +47,7 @@ from cachefleet.provisioner.reconciler.observe import (
 from cachefleet.provisioner.reconciler.outcomes import Done, GiveUp, Outcome, Requeue
 from cachefleet.provisioner.reconciler.places import NoMemoryDirectory, forget_sealed
 from cachefleet.provisioner.reconciler.reconfigure import ValuesRefused, reconfigure
-from cachefleet.provisioner.reconciler.records import SubjectRecord, load_subject
+from cachefleet.provisioner.reconciler.records import SubjectRecord, behind_port, load_subject
 from cachefleet.provisioner.reconciler.regions import lead_followers
 from cachefleet.provisioner.reconciler.renew import end_rebooting, renew
 from cachefleet.provisioner.reconciler.sealing import SealedData, ensure_key
@@ -107,6 +108,7 @@ async def settle(
             record = await converge(record, fleet)
             if record.is_filling:
                 await require_room(record, fleet)
+                reached(Milestone.RESTORE_LOADED)
             if may_restart:
                 record = await renew(record, fleet, converge)
             if record.cluster_enabled:
@@ -114,6 +116,7 @@ async def settle(
                 await fleet.feeds.sync()
             await _reconfigure(record, fleet)
             await ensure_access(record, fleet)
+            await ensure_logins(record, fleet)
             await refresh_certificates(record, fleet)
             if record.is_fed and record.is_creating and not await is_fed_now(record, fleet):
                 return Requeue(after_s=FED_RETRY_S, reason="its data is on its way")
@@ -165,6 +168,7 @@ async def converge(record: SubjectRecord, fleet: Fleet) -> SubjectRecord:
         TimeoutError: it took more steps than any plan needs.
     """
     record = await ensure_addresses(record, fleet)
+    await end_displaced(record, fleet)
     await cut_plain(record, fleet)
     record = await ensure_primaries(record, fleet)
     for _ in range(STEPS_PER_CLAIM_MAX):
@@ -173,7 +177,8 @@ async def converge(record: SubjectRecord, fleet: Fleet) -> SubjectRecord:
         if not steps:
             return record
         await take(steps, record, fleet)
-        if record.fronted and any(step.verb is Verb.LISTEN for step in steps):
+        moves = Verb.BIND if record.engine is Engine.MEMCACHED else Verb.LISTEN
+        if record.fronted and any(step.verb is moves for step in steps):
             # The engines have let go of the ports that clients know: nobody listens until this.
             await fleet.sync_endpoints(None)
     raise TimeoutError
@@ -201,7 +206,7 @@ async def _release_endpoints(record: SubjectRecord, fleet: Fleet) -> None:
         try:
             if record.engine is Engine.MEMCACHED:
                 if not fleet.stock_memcached:
-                    await fleet.memcached(node).set_binds((node.host,), port=record.settings.port)
+                    await fleet.memcached(node).set_binds((node.host,), port=behind_port(node))
             else:
                 await fleet.valkey(node).set_binds((node.host,))
         except (NodeUnreachable, CommandRefused):

@@ -7,9 +7,9 @@ is published half-way: a copy is written aside and read back, an object is whole
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 from collections.abc import Iterator
-from typing import Any
 
 import structlog
 from sqlalchemy import delete
@@ -17,22 +17,29 @@ from sqlalchemy import delete
 from cachefleet.engine.rdb.reader import NotAnRdb
 from cachefleet.engine.valkey.copying import CopyHandle
 from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.milestones import Milestone, reached
 from cachefleet.provisioner.reconciler.outcomes import Done, GiveUp, Outcome, Requeue
-from cachefleet.provisioner.reconciler.snapshot_work import Progress, in_thread, progress_shown
+from cachefleet.provisioner.reconciler.snapshot_work import (
+    Progress,
+    discard,
+    in_thread,
+    progress_shown,
+)
+from cachefleet.provisioner.snapshots.ahead import read_ahead
 from cachefleet.provisioner.snapshots.keys import KeyUnavailable
-from cachefleet.provisioner.snapshots.manifest import BadManifest, Manifest
+from cachefleet.provisioner.snapshots.manifest import BadManifest, Manifest, ShardFile
 from cachefleet.provisioner.snapshots.s3 import (
+    PART_BYTES,
     ObjectName,
     S3Refused,
-    forget_uploads,
-    remove_object,
+    mark_of,
     upload,
+    withdraw,
 )
 from cachefleet.provisioner.snapshots.sealing import Tampered
 from cachefleet.provisioner.snapshots.shards import (
     NotReadBack,
     Take,
-    read_back,
     read_shard,
     write_shard,
 )
@@ -93,6 +100,7 @@ async def settle_snapshot(operation: Operation, lease: Lease, fleet: Fleet) -> O
 async def _remove(snapshot: Snapshot, lease: Lease, fleet: Fleet) -> None:
     """Remove the files, then the row: a row without files is found again, files without one not."""
     await asyncio.to_thread(fleet.snapshots.remove, snapshot.uid)
+    reached(Milestone.SNAPSHOT_FILES_REMOVED)
     async with fleet.store.begin(lease.scope) as tx:
         await leases.require(tx, lease, holder=fleet.holder)
         row = await tx.session.get(Snapshot, snapshot.uid)
@@ -117,16 +125,20 @@ async def _copy(snapshot: Snapshot, original: Snapshot | None, lease: Lease, fle
             pass
         else:
             return
-        store.discard(snapshot.uid)
         manifest = store.manifest(original.uid)
         key = fleet.keys.generate(snapshot.kms_key_id) if snapshot.encrypted else None
+        # What is not sealed is the same again: the store may go on with what it has of it.
+        if key is not None:
+            store.discard(snapshot.uid)
         files = []
         for shard in manifest.shards:
 
-            def pull(take: Take, shard: Any = shard) -> None:
-                for part in read_shard(store, original.uid, shard, fleet.keys.unwrap):
-                    handle.check()
-                    take(part)
+            def pull(take: Take, shard: ShardFile = shard) -> None:
+                rdb = read_ahead(read_shard(store, original.uid, shard, fleet.keys.unwrap))
+                with contextlib.closing(rdb):
+                    for part in rdb:
+                        handle.check()
+                        take(part)
 
             file = write_shard(
                 store,
@@ -134,13 +146,15 @@ async def _copy(snapshot: Snapshot, original: Snapshot | None, lease: Lease, fle
                 shard.name,
                 pull,
                 key=key,
+                unwrap=fleet.keys.unwrap,
                 count=progress.count,
+                check=handle.check,
+                resume=key is None,
                 node_group_id=shard.node_group_id,
                 slots=shard.slots,
                 member=shard.member,
                 keys=shard.keys,
             )
-            read_back(store, snapshot.uid, file, fleet.keys.unwrap)
             files.append(file)
         copied = Manifest(
             snapshot=snapshot.name,
@@ -151,6 +165,7 @@ async def _copy(snapshot: Snapshot, original: Snapshot | None, lease: Lease, fle
             shards=tuple(files),
         )
         store.publish(snapshot.uid, copied)
+        reached(Milestone.SNAPSHOT_COPIED)
 
     async with progress_shown(snapshot, progress, lease.scope, fleet, what=f"copy {snapshot.name}"):
         await in_thread(work, handle)
@@ -167,34 +182,48 @@ async def _copy(snapshot: Snapshot, original: Snapshot | None, lease: Lease, fle
 
 
 async def _export(snapshot: Snapshot, lease: Lease, fleet: Fleet) -> None:
-    bucket, name = snapshot.export["bucket"], snapshot.export["name"]
-    place, handle = fleet.s3(lease.scope.region), CopyHandle()
+    """Upload a shard after the other. What arrived before we died, or S3 did, is not sent again."""
+    place, handle = fleet.s3(lease.scope.home.region), CopyHandle()
     progress = Progress(snapshot.bytes_total)
 
     def work() -> None:
         manifest = fleet.snapshots.manifest(snapshot.uid)
-        made: list[ObjectName] = []
-        try:
-            for number, shard in enumerate(manifest.shards, start=1):
-                target = ObjectName(bucket, export_key(name, number))
-                forget_uploads(place, target)
-                made.append(target)
-                parts = read_shard(fleet.snapshots, snapshot.uid, shard, fleet.keys.unwrap)
-                upload(place, target, _counted(parts, progress, handle))
-        except Exception:
-            # All shards or none: one without the others is nobody's backup.
-            for target in made:
-                remove_object(place, target)
-            raise
+        for target, shard in zip(_targets(snapshot), manifest.shards, strict=True):
+            if mark_of(place, target) == _mark(snapshot):
+                progress.count(shard.size_bytes)  # a former attempt got as far as this
+                continue
+            rdb = read_ahead(read_shard(fleet.snapshots, snapshot.uid, shard, fleet.keys.unwrap))
+            with contextlib.closing(rdb):
+                upload(place, target, _counted(rdb, progress, handle), mark=_mark(snapshot))
+            reached(Milestone.OBJECT_WRITTEN)
 
     async with progress_shown(
         snapshot, progress, lease.scope, fleet, what=f"export {snapshot.name}"
     ):
         await in_thread(work, handle)
+    bucket = snapshot.export["bucket"]
     await _end_export(
         snapshot, lease, fleet, f"Snapshot '{snapshot.name}' exported to S3 bucket {bucket}"
     )
     log.info("snapshot_exported", snapshot=snapshot.name, bucket=bucket)
+
+
+def withdraw_export(snapshot: Snapshot, fleet: Fleet) -> None:
+    """Take back what was exported so far: one shard without the others is nobody's backup."""
+    place = fleet.s3(snapshot.scope.home.region)
+    for target in _targets(snapshot):
+        withdraw(place, target, _mark(snapshot))
+
+
+def _targets(snapshot: Snapshot) -> list[ObjectName]:
+    bucket, name = snapshot.export["bucket"], snapshot.export["name"]
+    numbers = range(1, len(snapshot.node_snapshots) + 1)
+    return [ObjectName(bucket, export_key(name, number)) for number in numbers]
+
+
+def _mark(snapshot: Snapshot) -> str:
+    """Return what the objects of an export are told by. Their keys were free when it was asked."""
+    return f"snapshot {snapshot.uid}"
 
 
 async def _end_export(snapshot: Snapshot, lease: Lease, fleet: Fleet, text: str) -> None:
@@ -211,12 +240,13 @@ async def _end_export(snapshot: Snapshot, lease: Lease, fleet: Fleet, text: str)
 async def _fail(snapshot: Snapshot, lease: Lease, fleet: Fleet, reason: str) -> Outcome:
     log.warning("snapshot_work_failed", snapshot=snapshot.name, reason=reason)
     if snapshot.status == lifecycle.EXPORTING:
+        await asyncio.to_thread(withdraw_export, snapshot, fleet)
         text = f"Export of snapshot with ID '{snapshot.name}' failed: {reason}"
         await _end_export(snapshot, lease, fleet, text)
         return GiveUp(reason)
     if snapshot.status == lifecycle.DELETING:
         return Requeue(after_s=RETRY_S, reason=reason)
-    await asyncio.to_thread(fleet.snapshots.discard, snapshot.uid)
+    await discard(snapshot.uid, fleet)
     async with fleet.store.begin(lease.scope) as tx:
         await leases.require(tx, lease, holder=fleet.holder)
         row = await tx.session.get(Snapshot, snapshot.uid, with_for_update=True)
@@ -242,7 +272,11 @@ def export_key(name: str, number: int) -> str:
 
 
 def _counted(parts: Iterator[bytes], progress: Progress, handle: CopyHandle) -> Iterator[bytes]:
+    given = 0
     for part in parts:
         handle.check()
         progress.count(len(part))
         yield part
+        if given // PART_BYTES < (given + len(part)) // PART_BYTES:
+            reached(Milestone.OBJECT_BEGUN)  # S3 has one part more
+        given += len(part)

@@ -22,18 +22,21 @@ from cachefleet.engine.replstream import BrokenStream
 from cachefleet.engine.types import NodeRole
 from cachefleet.engine.valkey.copying import CopyHandle, copy_data
 from cachefleet.provisioner.reconciler.fleet import ADMIN_USER, Fleet
+from cachefleet.provisioner.reconciler.milestones import Milestone, reached
 from cachefleet.provisioner.reconciler.outcomes import Done, GiveUp, Outcome, Requeue
 from cachefleet.provisioner.reconciler.records import SubjectRecord, load_subject
 from cachefleet.provisioner.reconciler.snapshot_work import (
     Progress,
     all_or_none,
+    discard,
     in_thread,
     progress_shown,
 )
 from cachefleet.provisioner.snapshots.keys import KeyUnavailable
-from cachefleet.provisioner.snapshots.manifest import Manifest, ShardFile
+from cachefleet.provisioner.snapshots.manifest import BadManifest, Manifest, ShardFile
+from cachefleet.provisioner.snapshots.s3 import S3Refused
 from cachefleet.provisioner.snapshots.sealing import DataKey, Tampered
-from cachefleet.provisioner.snapshots.shards import NotReadBack, read_back, write_shard
+from cachefleet.provisioner.snapshots.shards import NotReadBack, write_shard
 from cachefleet.provisioner.snapshots.store import SnapshotMissing, StoreUnavailable
 from cachefleet.provisioner.state import leases, lifecycle, snapshots
 from cachefleet.provisioner.state.leases import Lease
@@ -83,7 +86,7 @@ async def take_snapshot(operation: Operation, lease: Lease, fleet: Fleet) -> Out
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         reason = "no space is left for it" if full else error.strerror or str(error)
         return await _fail(operation, snapshot, record, fleet, reason)
-    except (NotAnRdb, Tampered, KeyUnavailable) as error:
+    except (NotAnRdb, Tampered, KeyUnavailable, S3Refused, BadManifest) as error:
         return await _fail(operation, snapshot, record, fleet, str(error))
     except (*Passing, NoSource) as error:
         if operation.attempt < ATTEMPTS_MAX:
@@ -131,6 +134,7 @@ async def _take(
         shards=tuple(files),
     )
     await asyncio.to_thread(store.publish, snapshot.uid, manifest)
+    reached(Milestone.SNAPSHOT_PUBLISHED)
     return manifest
 
 
@@ -219,8 +223,12 @@ async def _copy(
         socket_path = str(fleet.driver.socket_path(part.node.uid))
         log.info("shard_copying", snapshot=snapshot.name, member=part.node.member_name)
 
+        def count(size_bytes: int) -> None:
+            progress.count(size_bytes)
+            reached(Milestone.SNAPSHOT_BEGUN)
+
         def work() -> ShardFile:
-            file = write_shard(
+            return write_shard(
                 fleet.snapshots,
                 snapshot.uid,
                 part.file,
@@ -232,18 +240,19 @@ async def _copy(
                     handle=handle,
                 ),
                 key=key,
-                count=progress.count,
+                unwrap=fleet.keys.unwrap,
+                count=count,
+                check=handle.check,
                 node_group_id=part.entry["node_group_id"],
                 slots=part.entry["slots"],
                 member=part.node.member_name,
                 keys=keys,
             )
-            handle.check()
-            read_back(fleet.snapshots, snapshot.uid, file, fleet.keys.unwrap)
-            return file
 
         part.entry["taken_at"] = fleet.clock.now().isoformat()
-        return await in_thread(work, handle)
+        file = await in_thread(work, handle)
+        reached(Milestone.SNAPSHOT_SHARD_WRITTEN)
+        return file
 
 
 async def _count_keys(node: CacheNode, fleet: Fleet) -> int:
@@ -284,6 +293,7 @@ async def _complete(
         if operation.payload["final"]:
             _delete(fresh)
             tx.enqueue(OperationKind.SETTLE, subject_uid=record.lease.subject_uid)
+    reached(Milestone.SNAPSHOT_COMPLETED)
     log.info("snapshot_completed", snapshot=snapshot.name, bytes=manifest.size_bytes)
 
 
@@ -308,7 +318,7 @@ async def _fail(
 ) -> Outcome:
     """Write down that nothing came of it. What was to be deleted after it stays, with its data."""
     log.warning("snapshot_failed", snapshot=snapshot.name, reason=reason)
-    await asyncio.to_thread(fleet.snapshots.discard, snapshot.uid)
+    await discard(snapshot.uid, fleet)
     async with fleet.store.begin(record.lease.scope) as tx:
         await leases.require(tx, record.lease, holder=fleet.holder)
         row = await tx.session.get(Snapshot, snapshot.uid, with_for_update=True)

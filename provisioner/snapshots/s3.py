@@ -1,20 +1,25 @@
 """RDB files and whole snapshots as objects in S3, at any endpoint that speaks its API. Blocking.
 
 Large objects go up in parts, each with its own retries; until the last step nobody can see any of
-them. Refusals carry the words that the service answers exports and seeds with.
+them. An upload of bytes that will be the same again is gone on with after a crash: S3 is asked for
+the parts that it has, and those whose size and MD5 are right are not sent again. Refusals carry the
+words that the service answers exports and seeds with.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
 
+from cachefleet.engine.valkey.copying import Abandoned
 from cachefleet.provisioner.snapshots.aws import aws_client
 from cachefleet.provisioner.snapshots.manifest import (
     MANIFEST_BYTES_MAX,
@@ -22,6 +27,7 @@ from cachefleet.provisioner.snapshots.manifest import (
     Manifest,
     parse_manifest,
 )
+from cachefleet.provisioner.snapshots.sealing import Part
 from cachefleet.provisioner.snapshots.store import (
     READ_BYTES,
     ShardWriter,
@@ -35,6 +41,9 @@ BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", re.ASCII)
 _ARN = re.compile(r"arn:[a-z-]+:s3:::([^/,]+)(?:/([^,]+))?", re.ASCII)
 _DENIED = frozenset({"AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch"})
 _MISSING = frozenset({"NoSuchBucket", "NoSuchKey", "NotFound", "404"})
+MARK = "cachefleet-content"  # metadata of an object: what it was written from
+# S3 may be back soon, and we may: what it has of an upload by then is worth keeping.
+Interruptions = (StoreUnavailable, Abandoned)
 _FIRST_REGION = "us-east-1"  # whose name S3 leaves out of a bucket's location
 
 NO_RIGHTS = (
@@ -139,61 +148,113 @@ def download(place: S3Place, name: ObjectName) -> Iterator[bytes]:
             yield from body.iter_chunks(READ_BYTES)
 
 
-def upload(place: S3Place, name: ObjectName, parts: Iterator[bytes]) -> None:
+def upload(
+    place: S3Place,
+    name: ObjectName,
+    parts: Iterator[bytes],
+    *,
+    mark: str | None = None,
+    part_bytes: int = PART_BYTES,
+) -> None:
     """Write an object; it is there when this returns, and none of it where this raises.
+
+    With a *mark* (:func:`mark_of` tells it) the parts will be the same whenever this is repeated:
+    what arrived of them before S3 went away, or before the upload was called off, stays for that.
 
     Raises:
         S3Refused: S3 said no.
         StoreUnavailable: it does not answer.
     """
-    writer = ObjectWriter(place, name)
+    writer = ObjectWriter(place, name, resume=mark is not None, mark=mark, part_bytes=part_bytes)
     try:
         for part in parts:
             writer.write(part)
         writer.close()
+    except Interruptions:
+        writer.suspend()
+        raise
     except BaseException:
         writer.abandon()
         raise
 
 
-def forget_uploads(place: S3Place, name: ObjectName) -> None:
-    """Call off what a former attempt had begun of an object."""
-    with _explained(f"The S3 bucket {name.bucket} does not exist.", NO_RIGHTS):
-        listed = place.client.list_multipart_uploads(Bucket=name.bucket, Prefix=name.key)
-        for one in listed.get("Uploads", ()):
-            if one["Key"] == name.key:
-                place.client.abort_multipart_upload(
-                    Bucket=name.bucket, Key=name.key, UploadId=one["UploadId"]
-                )
+def mark_of(place: S3Place, name: ObjectName) -> str | None:
+    """Return the mark that an object was written with; None where there is none, or no object.
+
+    Raises:
+        S3Refused, StoreUnavailable: nobody can tell.
+    """
+    try:
+        with _explained("it is not there", NO_RIGHTS):
+            told = place.client.head_object(Bucket=name.bucket, Key=name.key)
+    except S3Refused as refusal:
+        if str(refusal) == NO_RIGHTS:
+            raise
+        return None
+    mark = told.get("Metadata", {}).get(MARK)
+    return None if mark is None else str(mark)
 
 
-def remove_object(place: S3Place, name: ObjectName) -> None:
-    """Remove an object as far as that can be done."""
+def withdraw(place: S3Place, name: ObjectName, mark: str) -> None:
+    """Remove an object that has *mark*, and what was begun of it, as far as that can be done."""
+    with contextlib.suppress(S3Refused, StoreUnavailable):
+        for upload_id in _uploads(place.client, name.bucket, name.key):
+            _abort(place.client, {"Bucket": name.bucket, "Key": name.key}, upload_id)
+        if mark_of(place, name) == mark:
+            with _explained("it is not there", NO_RIGHTS):
+                place.client.delete_object(Bucket=name.bucket, Key=name.key)
+
+
+def _uploads(client: Any, bucket: str, key: str) -> list[str]:
+    """Return the uploads of an object that have begun and not ended, the latest one last."""
+    with _explained(f"The S3 bucket {bucket} does not exist.", NO_RIGHTS):
+        pages = client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=key)
+        found = [one for page in pages for one in page.get("Uploads", ()) if one["Key"] == key]
+    return [str(one["UploadId"]) for one in sorted(found, key=lambda one: one["Initiated"])]
+
+
+def _abort(client: Any, where: Mapping[str, str], upload_id: str) -> None:
+    """Call an upload off; what S3 does not hear of now is found by the next one of this object."""
     with contextlib.suppress(ClientError, BotoCoreError):
-        place.client.delete_object(Bucket=name.bucket, Key=name.key)
+        client.abort_multipart_upload(**where, UploadId=upload_id)
 
 
 class ObjectWriter:
-    """An object that is being written in parts."""
+    """An object that is being written in parts.
 
-    def __init__(self, place: S3Place, name: ObjectName) -> None:
+    With *resume* the bytes are those of a former attempt: what S3 has of it is not sent again.
+    """
+
+    def __init__(
+        self,
+        place: S3Place,
+        name: ObjectName,
+        *,
+        resume: bool = False,
+        mark: str | None = None,
+        part_bytes: int = PART_BYTES,
+    ) -> None:
         self._client = place.client
         self._where = {"Bucket": name.bucket, "Key": name.key}
+        self._more = {} if mark is None else {"Metadata": {MARK: mark}}
+        self._resume = resume
+        self._part_bytes = part_bytes
         self._pending = bytearray()
         self._parts: list[dict[str, Any]] = []
         self._upload_id: str | None = None
+        self._arrived: dict[int, tuple[int, str]] = {}  # size and MD5 of parts that S3 has
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Part) -> None:
         self._pending += data
-        while len(self._pending) >= PART_BYTES:
-            part = bytes(self._pending[:PART_BYTES])
-            del self._pending[:PART_BYTES]
+        while len(self._pending) >= self._part_bytes:
+            part = bytes(self._pending[: self._part_bytes])
+            del self._pending[: self._part_bytes]
             self._send(part)
 
     def close(self) -> None:
         with _explained(*self._words()):
             if self._upload_id is None:
-                self._client.put_object(**self._where, Body=bytes(self._pending))
+                self._client.put_object(**self._where, **self._more, Body=bytes(self._pending))
                 return
             if self._pending:
                 self._send(bytes(self._pending))
@@ -202,27 +263,51 @@ class ObjectWriter:
             )
             self._upload_id = None
 
+    def suspend(self) -> None:
+        if not self._resume:
+            self.abandon()
+
     def abandon(self) -> None:
         upload_id, self._upload_id = self._upload_id, None
         if upload_id is not None:
-            with contextlib.suppress(ClientError, BotoCoreError):
-                self._client.abort_multipart_upload(**self._where, UploadId=upload_id)
+            _abort(self._client, self._where, upload_id)
 
     def _send(self, part: bytes) -> None:
         with _explained(*self._words()):
-            if self._upload_id is None:
-                begun = self._client.create_multipart_upload(**self._where)
-                self._upload_id = begun["UploadId"]
+            upload_id = self._begun()
             number = len(self._parts) + 1
             if number > PARTS_MAX:
                 raise S3Refused(f"{self._where['Key']} is too large for one object")
-            sent = self._client.upload_part(
-                **self._where,
-                UploadId=self._upload_id,
-                PartNumber=number,
-                Body=io.BytesIO(part),
-            )
-            self._parts.append({"PartNumber": number, "ETag": sent["ETag"]})
+            size, md5 = self._arrived.get(number, (-1, ""))
+            if size == len(part) and md5 == hashlib.md5(part, usedforsecurity=False).hexdigest():
+                etag = f'"{md5}"'
+            else:
+                sent = self._client.upload_part(
+                    **self._where, UploadId=upload_id, PartNumber=number, Body=io.BytesIO(part)
+                )
+                etag = sent["ETag"]
+            self._parts.append({"PartNumber": number, "ETag": etag})
+
+    def _begun(self) -> str:
+        """Return the upload that parts are sent to: one that was left, or a new one."""
+        if self._upload_id is None and self._resume:
+            left = _uploads(self._client, *self._where.values())
+            for upload_id in left[:-1]:
+                _abort(self._client, self._where, upload_id)
+            if left:
+                self._upload_id, self._arrived = left[-1], self._listed(left[-1])
+        if self._upload_id is None:
+            begun = self._client.create_multipart_upload(**self._where, **self._more)
+            self._upload_id = str(begun["UploadId"])
+        return self._upload_id
+
+    def _listed(self, upload_id: str) -> dict[int, tuple[int, str]]:
+        pages = self._client.get_paginator("list_parts").paginate(**self._where, UploadId=upload_id)
+        return {
+            int(one["PartNumber"]): (int(one["Size"]), str(one["ETag"]).strip('"'))
+            for page in pages
+            for one in page.get("Parts", ())
+        }
 
     def _words(self) -> tuple[str, str]:
         bucket = self._where["Bucket"]
@@ -237,8 +322,8 @@ class BucketStore:
         self._bucket = bucket
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
 
-    def create(self, uid: str, name: str) -> ShardWriter:
-        return ObjectWriter(self._place, self._name(uid, name))
+    def create(self, uid: str, name: str, *, resume: bool = False) -> ShardWriter:
+        return ObjectWriter(self._place, self._name(uid, name), resume=resume)
 
     @contextlib.contextmanager
     def open_written(self, uid: str, name: str) -> Iterator[BinaryIO]:
@@ -262,6 +347,9 @@ class BucketStore:
             raise SnapshotMissing(str(error)) from error
         with contextlib.closing(body):
             yield cast("BinaryIO", _Body(body))
+
+    def local_path(self, uid: str, name: str) -> Path | None:
+        return None
 
     def discard(self, uid: str) -> None:
         names = self._names(uid)
@@ -295,14 +383,14 @@ class BucketStore:
                 self._place.client.delete_object(Bucket=self._bucket, Key=key)
 
     def _abort_uploads(self, uid: str) -> None:
+        client, prefix = self._place.client, f"{self._prefix}{uid}/"
         with _explained(f"The S3 bucket {self._bucket} does not exist.", NO_RIGHTS):
-            listed = self._place.client.list_multipart_uploads(
-                Bucket=self._bucket, Prefix=f"{self._prefix}{uid}/"
+            pages = client.get_paginator("list_multipart_uploads").paginate(
+                Bucket=self._bucket, Prefix=prefix
             )
-            for one in listed.get("Uploads", ()):
-                self._place.client.abort_multipart_upload(
-                    Bucket=self._bucket, Key=one["Key"], UploadId=one["UploadId"]
-                )
+            for one in [one for page in pages for one in page.get("Uploads", ())]:
+                where = {"Bucket": self._bucket, "Key": str(one["Key"])}
+                _abort(client, where, str(one["UploadId"]))
 
 
 class _Body:

@@ -16,7 +16,7 @@ import os
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -34,7 +34,8 @@ CHUNKS_MAX = 1 << 32  # four petabytes
 _LENGTH = struct.Struct(">I")
 _NONCE = struct.Struct(">3xQ?")
 
-Write = Callable[[bytes], object]
+Part: TypeAlias = "bytes | memoryview"
+Write = Callable[[Part], object]
 
 
 class Tampered(Exception):
@@ -59,11 +60,16 @@ Unwrap = Callable[[Mapping[str, Any]], bytes]
 
 
 class Sealer:
-    """Encrypts what it is given and hands it on. Nothing is whole before :meth:`close`."""
+    """Encrypts what it is given and hands it on. Nothing is whole before :meth:`close`.
+
+    What *write* is given is good until it returns.
+    """
 
     def __init__(self, write: Write, key: DataKey) -> None:
         self._write = write
-        self._pending = bytearray()
+        self._pending = memoryview(bytearray(CHUNK_BYTES))
+        self._filled = 0
+        self._sealed = memoryview(bytearray(_LENGTH.size + CHUNK_BYTES + TAG_BYTES))
         self._number = 0
         salt = os.urandom(SALT_BYTES)
         self._description = json.dumps(
@@ -72,25 +78,34 @@ class Sealer:
         self._cipher = _cipher(key.clear, salt)
         write(MAGIC + _LENGTH.pack(len(self._description)) + self._description)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Part) -> None:
         """Take some bytes; they go on a chunk at a time."""
-        self._pending += data
-        while len(self._pending) > CHUNK_BYTES:
-            # One byte more than a chunk is there, so this is not the last one.
-            self._seal(bytes(self._pending[:CHUNK_BYTES]), last=False)
-            del self._pending[:CHUNK_BYTES]
+        view = memoryview(data)
+        while view:
+            if self._filled == CHUNK_BYTES:
+                # More than a chunk is there, so this is not the last one.
+                self._seal(last=False)
+            part = view[: CHUNK_BYTES - self._filled]
+            self._pending[self._filled : self._filled + len(part)] = part
+            self._filled += len(part)
+            view = view[len(part) :]
 
     def close(self) -> None:
         """Write the last chunk, which may be empty."""
-        self._seal(bytes(self._pending), last=True)
-        self._pending.clear()
+        self._seal(last=True)
 
-    def _seal(self, data: bytes, *, last: bool) -> None:
+    def _seal(self, *, last: bool) -> None:
         assert self._number < CHUNKS_MAX
         nonce = _NONCE.pack(self._number, last)
-        sealed = self._cipher.encrypt(nonce, data, self._description)
-        self._write(_LENGTH.pack(len(sealed)) + sealed)
+        size = self._filled + TAG_BYTES
+        sealed = self._sealed[: _LENGTH.size + size]
+        _LENGTH.pack_into(sealed, 0, size)
+        self._cipher.encrypt_into(
+            nonce, self._pending[: self._filled], self._description, sealed[_LENGTH.size :]
+        )
+        self._write(sealed)
         self._number += 1
+        self._filled = 0
 
 
 def unseal(file: BinaryIO, unwrap: Unwrap) -> Iterator[bytes]:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, cast
 
 from cachefleet.provisioner.snapshots.manifest import (
     MANIFEST_BYTES_MAX,
@@ -21,11 +22,15 @@ from cachefleet.provisioner.snapshots.manifest import (
     Manifest,
     parse_manifest,
 )
+from cachefleet.provisioner.snapshots.sealing import Part
 
 ASIDE_SUFFIX = ".aside"
 READ_BYTES = 1 << 20
 # Written back as it comes, so that the last flush does not wait for gigabytes.
 FLUSH_EVERY_BYTES = 32 << 20
+# So much of a file that goes by stays in the cache of the system: gigabytes that nobody reads again
+# would push out what others need, and fresh memory for them costs more than reading and writing.
+CACHED_BYTES_MAX = 32 << 20
 
 
 class SnapshotMissing(Exception):
@@ -39,10 +44,14 @@ class StoreUnavailable(Exception):
 class ShardWriter(Protocol):
     """Takes the bytes of one file. It counts only after :meth:`close`."""
 
-    def write(self, data: bytes) -> None: ...
+    def write(self, data: Part) -> None:
+        """Take some bytes; they are good until this returns."""
 
     def close(self) -> None:
         """Make what was written last; the file is whole from here on."""
+
+    def suspend(self) -> None:
+        """Stop. What was written may be kept for a writer that goes on with it."""
 
     def abandon(self) -> None:
         """Throw away what was written."""
@@ -51,8 +60,11 @@ class ShardWriter(Protocol):
 class SnapshotStore(Protocol):
     """Keeps snapshots by their uid."""
 
-    def create(self, uid: str, name: str) -> ShardWriter:
-        """Begin a file of a snapshot that is being written."""
+    def create(self, uid: str, name: str, *, resume: bool = False) -> ShardWriter:
+        """Begin a file of a snapshot that is being written.
+
+        With *resume* its bytes are those that a former attempt may have begun to write.
+        """
         ...
 
     def open_written(self, uid: str, name: str) -> contextlib.AbstractContextManager[BinaryIO]:
@@ -79,6 +91,10 @@ class SnapshotStore(Protocol):
         """
         ...
 
+    def local_path(self, uid: str, name: str) -> Path | None:
+        """Return where a file of a whole snapshot lies; None where that is not on this machine."""
+        ...
+
     def discard(self, uid: str) -> None:
         """Remove what was written of a snapshot that did not come about. May be repeated."""
         ...
@@ -98,7 +114,8 @@ class FolderStore:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def create(self, uid: str, name: str) -> ShardWriter:
+    def create(self, uid: str, name: str, *, resume: bool = False) -> ShardWriter:
+        # On this machine all of it is written anew as fast as it is compared.
         directory = self._aside(uid)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         return _FileWriter(directory / name)
@@ -106,7 +123,7 @@ class FolderStore:
     @contextlib.contextmanager
     def open_written(self, uid: str, name: str) -> Iterator[BinaryIO]:
         with (self._aside(uid) / name).open("rb") as file:
-            yield file
+            yield cast("BinaryIO", _PassingBy(file))
 
     def publish(self, uid: str, manifest: Manifest) -> None:
         aside, final = self._aside(uid), self._root / uid
@@ -130,7 +147,10 @@ class FolderStore:
         except FileNotFoundError as error:
             raise SnapshotMissing(f"{name} of snapshot {uid} is not there") from error
         with file:
-            yield file
+            yield cast("BinaryIO", _PassingBy(file))
+
+    def local_path(self, uid: str, name: str) -> Path | None:
+        return self._root / uid / name
 
     def discard(self, uid: str) -> None:
         shutil.rmtree(self._aside(uid), ignore_errors=True)
@@ -161,7 +181,7 @@ class _FileWriter:
         self._flusher = ThreadPoolExecutor(max_workers=1)
         self._flushing: Future[None] | None = None
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Part) -> None:
         view = memoryview(data)
         while view:
             count = os.write(self._descriptor, view)
@@ -174,9 +194,13 @@ class _FileWriter:
         try:
             self._end_flush()
             os.fsync(self._descriptor)
+            _forget_cached(self._descriptor, self._written)  # reading back is from the disk
         finally:
             os.close(self._descriptor)
             self._descriptor = -1
+
+    def suspend(self) -> None:
+        self.abandon()
 
     def abandon(self) -> None:
         self._flusher.shutdown(wait=True)
@@ -189,13 +213,41 @@ class _FileWriter:
         """Have what there is written to the disk beside our own work, unless that is under way."""
         if self._flushing is not None and not self._flushing.done():
             return
-        self._flushing = self._flusher.submit(os.fdatasync, self._descriptor)
+        self._flushing = self._flusher.submit(_flush, self._descriptor, self._written)
         self._flushed = self._written
 
     def _end_flush(self) -> None:
         self._flusher.shutdown(wait=True)
         if self._flushing is not None:
             self._flushing.result()  # what the disk refused is not to be overlooked
+
+
+class _PassingBy:
+    """A file that is read from its beginning to its end, once."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._position = 0
+        self._forgotten = 0
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        self._position += len(data)
+        if self._position - self._forgotten >= CACHED_BYTES_MAX:
+            _forget_cached(self._file.fileno(), self._position)
+            self._forgotten = self._position
+        return data
+
+
+def _flush(descriptor: int, size_bytes: int) -> None:
+    os.fdatasync(descriptor)
+    _forget_cached(descriptor, size_bytes)
+
+
+def _forget_cached(descriptor: int, size_bytes: int) -> None:
+    """Let go of the system's copy of a file's beginning, as far as that is on the disk."""
+    if sys.platform == "linux":
+        os.posix_fadvise(descriptor, 0, size_bytes, os.POSIX_FADV_DONTNEED)
 
 
 def _sync_directory(path: Path) -> None:

@@ -12,9 +12,11 @@ from cachefleet.engine.names.shapes import (
     node_name,
     primary_name,
     reader_name,
+    serverless_name,
 )
 from cachefleet.engine.types import Engine
 from cachefleet.provisioner.state.scope import Scope
+from cachefleet.provisioner.state.serverless_tables import ServerlessCache
 from cachefleet.provisioner.state.store import Transaction
 from cachefleet.provisioner.state.tables import (
     CacheCluster,
@@ -31,7 +33,29 @@ Names = dict[Address, str]
 
 async def read_names(tx: Transaction, scope: Scope, domain: str) -> Names:
     """Return the names in a scope, or of everybody (``EVERYBODY``), by host and port."""
-    return {**await _endpoints(tx, scope, domain), **await _nodes(tx, scope, domain)}
+    return {
+        **await _endpoints(tx, scope, domain),
+        **await _serverless(tx, scope, domain),
+        **await _nodes(tx, scope, domain),
+    }
+
+
+async def _serverless(tx: Transaction, scope: Scope, domain: str) -> Names:
+    """Return the names of serverless caches, each at both of its ports."""
+    query = select(ServerlessCache, EndpointAddress).join(
+        EndpointAddress, EndpointAddress.subject_uid == ServerlessCache.backing_uid
+    )
+    query = query.where(EndpointAddress.kind.in_(("serverless", "serverless-reads")))
+    if scope != EVERYBODY:
+        query = query.where(
+            ServerlessCache.account == scope.account, ServerlessCache.region == scope.region
+        )
+    found: Names = {}
+    for cache, row in (await tx.session.execute(query)).all():
+        place = Place(account=cache.account, region=cache.region, domain=domain)
+        name = serverless_name(cache.name, cache.uid, place=place)
+        found[row.host, row.port] = found[row.host, row.port + 1] = name
+    return found
 
 
 async def _endpoints(tx: Transaction, scope: Scope, domain: str) -> Names:
@@ -47,6 +71,7 @@ async def _endpoints(tx: Transaction, scope: Scope, domain: str) -> Names:
             table.account,
             table.region,
         ).join(table, table.uid == EndpointAddress.subject_uid)
+        query = query.where(table.serverless_uid.is_(None))
         if scope != EVERYBODY:
             query = query.where(table.account == scope.account, table.region == scope.region)
         for kind, host, port, name, engine, tls, account, region in (
@@ -79,7 +104,11 @@ async def _nodes(tx: Transaction, scope: Scope, domain: str) -> Names:
         )
         .join(CacheCluster, CacheCluster.uid == CacheNode.cache_cluster_uid)
         .outerjoin(ReplicationGroup, ReplicationGroup.uid == CacheCluster.replication_group_uid)
-        .where(CacheNode.host.is_not(None), CacheNode.port.is_not(None))
+        .where(
+            CacheNode.host.is_not(None),
+            CacheNode.port.is_not(None),
+            CacheCluster.serverless_uid.is_(None),
+        )
     )
     if scope != EVERYBODY:
         query = query.where(

@@ -86,6 +86,18 @@ TABLES: Mapping[str, Table] = {
         (AVAILABLE, Event.REBOOT): REBOOTING,
         (REBOOTING, Event.REBOOTED): AVAILABLE,
     },
+    "serverless_cache": {
+        (CREATING, Event.PROVISIONED): AVAILABLE,
+        (CREATING, Event.PROVISION_FAILED): CREATE_FAILED,
+        (AVAILABLE, Event.MODIFY): MODIFYING,
+        (MODIFYING, Event.MODIFIED): AVAILABLE,
+        (AVAILABLE, Event.DELETE): DELETING,
+        (CREATE_FAILED, Event.DELETE): DELETING,
+        # While its last snapshot is taken, which customers see as deleting; it stays without.
+        (AVAILABLE, Event.SNAPSHOT): SNAPSHOTTING,
+        (SNAPSHOTTING, Event.SNAPSHOT_ENDED): AVAILABLE,
+        (SNAPSHOTTING, Event.DELETE): DELETING,
+    },
     "user": {
         (ACTIVE, Event.MODIFY): MODIFYING,
         (MODIFYING, Event.MODIFIED): ACTIVE,

@@ -65,6 +65,14 @@ class Transaction:
         self.wakes_provisioner = False
         self.notices: list[Notice] = []
 
+    def within(self, scope: Scope) -> Transaction:
+        """Return this transaction as one of another scope of the same account.
+
+        Work that is filed through it is found when the provisioner next looks; file some through
+        the one that is committed, or have it looked at the next poll.
+        """
+        return Transaction(self.session, scope=scope, now=self.now)
+
     async def find(self, table: type[N], name: str, *, lock: bool = False) -> N | None:
         """Return the named resource of this scope, or None. Names are case-insensitive."""
         query = select(table).where(
@@ -240,15 +248,15 @@ class Store:
                         session, transaction.notices, scope=scope, now=transaction.now
                     )
                 if changed():
-                    await self._raise_revision(session, scope)
+                    await self._raise_revision(session, scope.home)
                     session.add_all(await recorder.entries(session, scope, transaction.now))
                 await session.commit()
         except IntegrityError as error:
             raise Stale(f"another transaction was there first: {error.orig}") from error
         if changed():
-            self._revisions[scope] = self._revisions.get(scope, 0) + 1
+            self._revisions[scope.home] = self._revisions.get(scope.home, 0) + 1
             for listener in self._listeners:
-                listener(scope)
+                listener(scope.home)
         if transaction.wakes_provisioner:
             self.work_filed.set()
 

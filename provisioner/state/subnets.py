@@ -33,6 +33,11 @@ def vpc_of(scope: Scope) -> str:
     return f"vpc-{_digits(scope, 'vpc')}"
 
 
+def default_security_group(scope: Scope) -> str:
+    """Return the id of the security group that a scope's VPC begins with."""
+    return f"sg-{_digits(scope, 'default-security-group')}"
+
+
 def default_group(scope: Scope) -> SubnetGroup:
     """Return the group that a cache gets whose user named none: a subnet in every zone."""
     return SubnetGroup(

@@ -154,6 +154,9 @@ class CacheSettings:
     log_delivery: Mapped[list[dict[str, Any]]] = mapped_column(default=list)
     # What was asked for and waits for the maintenance window: {"<what>": <value>}.
     pending: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    # The serverless cache that this stands behind, and how much data each of its nodes may hold.
+    serverless_uid: Mapped[str | None] = mapped_column(String(16))
+    memory_limit_bytes: Mapped[int | None] = mapped_column(BigInteger)
     # What replicas authenticate with; a group has one, because any member may become primary.
     replication_secret: Mapped[str] = mapped_column(String(64), default=new_secret)
     created_at: Mapped[datetime | None]

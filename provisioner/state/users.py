@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import String, cast, select
+from sqlalchemy import ColumnElement, String, and_, cast, select
 
 from cachefleet.engine.types import Engine
 from cachefleet.engine.valkey.access_strings import parse_access_string
@@ -76,6 +76,7 @@ class Membership:
 
     groups_of: Mapping[str, list[str]] = field(default_factory=dict)
     caches_of: Mapping[str, list[str]] = field(default_factory=dict)
+    serverless_of: Mapping[str, list[str]] = field(default_factory=dict)
 
 
 def default_user(scope: Scope) -> User:
@@ -125,19 +126,21 @@ async def get(tx: Transaction, user_id: str, *, lock: bool = False) -> User:
 
 async def members(tx: Transaction, ids: Collection[str]) -> list[User]:
     """Return the users with *ids*, in order of id; one that is gone is left out."""
+    scope = tx.scope.home
     query = select(User).where(
-        User.account == tx.scope.account, User.region == tx.scope.region, User.name.in_(ids)
+        User.account == scope.account, User.region == scope.region, User.name.in_(ids)
     )
     found = list((await tx.session.scalars(query)).all())
     if DEFAULT_USER in ids and not any(user.name == DEFAULT_USER for user in found):
-        found.append(default_user(tx.scope))
+        found.append(default_user(scope))
     return sorted(found, key=lambda user: user.name)
 
 
 async def groups(tx: Transaction) -> Sequence[UserGroup]:
     """Return all groups of this scope."""
+    scope = tx.scope.home
     query = select(UserGroup).where(
-        UserGroup.account == tx.scope.account, UserGroup.region == tx.scope.region
+        UserGroup.account == scope.account, UserGroup.region == scope.region
     )
     return (await tx.session.scalars(query.order_by(UserGroup.name))).all()
 
@@ -155,10 +158,9 @@ async def groups_with(tx: Transaction, user_id: str) -> list[UserGroup]:
 
 
 async def attached(tx: Transaction, group_ids: Collection[str]) -> list[ReplicationGroup]:
-    """Return the replication groups that any of *group_ids* is attached to."""
-    query = select(ReplicationGroup).where(
-        ReplicationGroup.account == tx.scope.account, ReplicationGroup.region == tx.scope.region
-    )
+    """Return the replication groups that any of *group_ids* is attached to, those that stand
+    behind serverless caches among them."""
+    query = select(ReplicationGroup).where(_in_scope(tx.scope, ReplicationGroup))
     wanted = set(group_ids)
     rows = (await tx.session.scalars(query.order_by(ReplicationGroup.name))).all()
     return [row for row in rows if wanted & set(row.user_group_ids)]
@@ -170,14 +172,24 @@ async def membership(tx: Transaction) -> Membership:
     for group in await groups(tx):
         for user_id in shown_user_ids(group):
             groups_of.setdefault(user_id, []).append(group.name)
-    query = select(ReplicationGroup.name, ReplicationGroup.user_group_ids).where(
-        ReplicationGroup.account == tx.scope.account, ReplicationGroup.region == tx.scope.region
-    )
+    query = select(
+        ReplicationGroup.name, ReplicationGroup.user_group_ids, ReplicationGroup.serverless_uid
+    ).where(_in_scope(tx.scope, ReplicationGroup))
     caches_of: dict[str, list[str]] = {}
-    for name, group_ids in (await tx.session.execute(query.order_by(ReplicationGroup.name))).all():
+    serverless_of: dict[str, list[str]] = {}
+    rows = (await tx.session.execute(query.order_by(ReplicationGroup.name))).all()
+    for name, group_ids, serverless_uid in rows:
+        kind = caches_of if serverless_uid is None else serverless_of
         for group_id in group_ids:
-            caches_of.setdefault(group_id, []).append(name)
-    return Membership(groups_of=groups_of, caches_of=caches_of)
+            kind.setdefault(group_id, []).append(name)
+    return Membership(groups_of=groups_of, caches_of=caches_of, serverless_of=serverless_of)
+
+
+def _in_scope(scope: Scope, table: type[ReplicationGroup] | type[Operation]) -> ColumnElement[bool]:
+    """Meet what is in a scope, and what stands behind its serverless caches."""
+    home = scope.home
+    regions = (home.region, home.shadow.region)
+    return and_(table.account == home.account, table.region.in_(regions))
 
 
 def shown_user_ids(group: UserGroup) -> list[str]:
@@ -234,14 +246,14 @@ def file_attachment(
 
 async def conclude_change(tx: Transaction, operation_id: int, change: Change) -> None:
     """Note that one subject has *change*; bring to rest what no other subject still waits for."""
+    tx = tx.within(tx.scope.home)
     # Two subjects that end at once must not each take the other for the one that is still busy.
     own = await tx.session.get(
         Subject, subject_uid_of(tx.scope), with_for_update=True, populate_existing=True
     )
     assert own is not None or not (change.user_ids or change.group_ids), "filed with the change"
     query = select(Operation).where(
-        Operation.account == tx.scope.account,
-        Operation.region == tx.scope.region,
+        _in_scope(tx.scope, Operation),
         Operation.kind == OperationKind.APPLY_ACCESS,
         Operation.state.in_(OPEN_STATES),
     )

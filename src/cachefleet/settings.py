@@ -57,6 +57,7 @@ class Settings(BaseSettings):
     default_region: str = "us-east-1"
     allow_reset: bool = False
     allow_faults: bool = False
+    serverless_gb_bytes: Annotated[int, Field(ge=1 << 20, le=1 << 30)] = 1 << 30
     master_key_file: Path | None = None
     enforce_security_groups: bool = False
     ec2_endpoint_url: Annotated[str, Field(pattern=r"^https?://\S+$", max_length=2048)] | None = (
@@ -179,6 +180,7 @@ class Settings(BaseSettings):
             region=self.default_region,
             memory_dir=self.memory_dir,
             allow_faults=self.allow_faults or self.ephemeral,
+            serverless_gb_bytes=self.serverless_gb_bytes,
         )
 
     def api_settings(self) -> ApiSettings:
@@ -186,6 +188,7 @@ class Settings(BaseSettings):
         return ApiSettings(
             host=self.host,
             auth=self.auth,
+            master_key_path=self.master_key_path,
             enforce_security_groups=self.enforce_security_groups,
             account_id=self.account_id,
             default_region=self.default_region,
@@ -195,6 +198,7 @@ class Settings(BaseSettings):
             allow_reset=self.allow_reset or self.ephemeral,
             endpoint_names=self.endpoint_names,
             endpoint_domain=self.endpoint_domain,
+            serverless_gb_bytes=self.serverless_gb_bytes,
         )
 
     def _pool(self) -> LoopbackPool | PortsPool:

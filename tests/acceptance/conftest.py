@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.aws import Cloud, credentials, serving_cloud
 from tests.support.server import Server, delete_everything, own_account
 from tests.support.terraform import BackgroundRun
 
@@ -29,10 +31,18 @@ def terraform(
     if not any(item.path.name == "test_terraform.py" for item in request.session.items):
         yield None
         return
-    server = request.getfixturevalue("server")
-    run = BackgroundRun(server, tmp_path_factory.mktemp("terraform"))
-    yield run
-    run.close()
+    with contextlib.ExitStack() as stack:
+
+        def start() -> tuple[Server, Cloud]:
+            cloud = stack.enter_context(serving_cloud())
+            folder = tmp_path_factory.mktemp("of-terraform")
+            with credentials():
+                server = Server(folder / "data", s3_endpoint_url=cloud.url)
+                return stack.enter_context(server), cloud
+
+        run = BackgroundRun(start, tmp_path_factory.mktemp("terraform"))
+        stack.callback(run.close)
+        yield run
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import subprocess
@@ -138,6 +139,39 @@ def test_a_token_opens_the_cache(
         assert link.execute_command("HELLO", protocol, "AUTH", user, token)
         with pytest.raises(redis.AuthenticationError):
             link.execute_command("AUTH", user, "no token")
+
+
+def test_valkey_glide_makes_its_own_tokens(
+    client: ElastiCacheClient, cache: str, key: Credentials
+) -> None:
+    glide = pytest.importorskip("glide")
+    where = group_of(client, cache)["NodeGroups"][0]["PrimaryEndpoint"]
+
+    async def ask() -> Any:
+        iam = glide.IamAuthConfig(
+            cluster_name=cache,
+            service=glide.ServiceType.ELASTICACHE,
+            region=REGION,
+            credential_provider=lambda: glide.AwsCredentials(key.access_key, key.secret_key),
+        )
+        link = await glide.GlideClient.create(
+            glide.GlideClientConfiguration(
+                [glide.NodeAddress(where["Address"], where["Port"])],
+                use_tls=True,
+                credentials=glide.ServerCredentials(username=user_of(cache), iam_config=iam),
+                request_timeout=5000,
+                advanced_config=glide.AdvancedGlideClientConfiguration(
+                    connection_timeout=5000,
+                    tls_config=glide.TlsAdvancedConfiguration(use_insecure_tls=True),
+                ),
+            )
+        )
+        try:
+            return await link.custom_command(["ACL", "WHOAMI"])
+        finally:
+            await link.close()
+
+    assert asyncio.run(ask()) == user_of(cache).encode()
 
 
 def test_other_users_go_on_with_their_passwords(client: ElastiCacheClient, cache: str) -> None:

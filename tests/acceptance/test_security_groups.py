@@ -12,7 +12,15 @@ import httpx
 import pytest
 from moto.server import ThreadedMotoServer
 
-from tests.support.server import ACCOUNT, REGION, Server, available_group, group_of
+from tests.support.server import (
+    ACCOUNT,
+    REGION,
+    Server,
+    available_cluster,
+    available_group,
+    cluster_of,
+    group_of,
+)
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -210,3 +218,47 @@ def test_groups_are_defined_without_ec2(server: Server, client: ElastiCacheClien
 def test_a_cache_without_groups_lets_nobody_in(client: ElastiCacheClient) -> None:
     name = created(client, "closed")
     assert not is_let_in(endpoints(client, name)[0])
+
+
+def memcached_answers(link: socket.socket) -> bool:
+    try:
+        link.sendall(b"version\r\n")
+        return link.recv(64).startswith(b"VERSION")
+    except OSError:
+        return False
+
+
+def test_memcached_is_guarded_as_well(server: Server, client: ElastiCacheClient) -> None:
+    group = f"{server.url}/v1/vpc-security-groups/sg-mem"
+    httpx.put(group, json={"Ingress": [{"Cidr": f"{NEAR}/32"}, {"Cidr": f"{FAR}/32"}]})
+    client.create_cache_cluster(
+        CacheClusterId="mem",
+        Engine="memcached",
+        CacheNodeType="cache.t3.micro",
+        NumCacheNodes=2,
+        SecurityGroupIds=["sg-mem"],
+    )
+    available_cluster(client, "mem")
+    cluster = cluster_of(client, "mem")
+    told = [cluster["ConfigurationEndpoint"], *(one["Endpoint"] for one in cluster["CacheNodes"])]
+    places = [(one["Address"], one["Port"]) for one in told]
+    for where in places:
+        for source in (NEAR, FAR):
+            with connect(where, source) as link:
+                assert memcached_answers(link)
+        assert not is_let_in(where, "127.0.0.2")
+        with connect(where) as link:
+            link.sendall(b"config get cluster\r\n")
+            reply = link.recv(4096)
+            assert all(f"{host}|{port}".encode() in reply for host, port in places[1:])
+    with connect(places[1], FAR) as far, connect(places[1], NEAR) as near:
+        assert memcached_answers(far)
+        httpx.put(group, json={"Ingress": [{"Cidr": f"{NEAR}/32"}]})
+        becomes(lambda: memcached_answers(far), wanted=False, what="the open connection is cut")
+        assert memcached_answers(near)
+    client.modify_cache_cluster(CacheClusterId="mem", NumCacheNodes=3, ApplyImmediately=True)
+    available_cluster(client, "mem")
+    newest = cluster_of(client, "mem")["CacheNodes"][2]["Endpoint"]
+    with connect((newest["Address"], newest["Port"])) as link:
+        assert memcached_answers(link)
+    assert not is_let_in((newest["Address"], newest["Port"]), FAR)

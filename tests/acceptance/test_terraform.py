@@ -18,7 +18,7 @@ def run(terraform: BackgroundRun) -> TerraformRun:
 
 def test_every_resource_is_applied(run: TerraformRun) -> None:
     assert run.applied.returncode == 0, run.applied.stderr
-    assert "16 added" in run.applied.stdout
+    assert "17 added" in run.applied.stdout
 
 
 def test_a_plan_finds_nothing_to_change(run: TerraformRun) -> None:
@@ -32,7 +32,8 @@ def test_what_terraform_tells_of_leads_to_engines(run: TerraformRun) -> None:
     assert told["memcached_version"] == "1.6.22"
     assert told["plain_roles"] == ["master", "slave"]
     assert told["shards"] == 2
-    assert told["seed"] == "sown"
+    assert (told["seed"], told["sown"]) == ("sown", "sown")
+    assert told["retention"] == 2
 
 
 def test_types_versions_and_parameters_are_changed_in_place(run: TerraformRun) -> None:
@@ -42,6 +43,7 @@ def test_types_versions_and_parameters_are_changed_in_place(run: TerraformRun) -
     told = run.answers_changed
     assert told["redis_policy"] == "allkeys-lfu"
     assert told["maxmemory"] == 1471026299 * 3 // 4
+    assert told["retention"] == 3
     assert told["plain_roles"] == ["master", "slave"]
 
 
@@ -57,6 +59,6 @@ def test_users_are_as_terraform_wrote_them(run: TerraformRun) -> None:
 
 def test_everything_is_destroyed(run: TerraformRun) -> None:
     assert run.destroyed.returncode == 0, run.destroyed.stderr
-    assert "16 destroyed" in run.destroyed.stdout
+    assert "17 destroyed" in run.destroyed.stdout
     assert run.left == []
     assert "tf-plain-final" in run.snapshots

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 import ssl
@@ -200,6 +201,35 @@ def test_other_clients_connect_as_well(shared: ElastiCacheClient, trusted: str) 
 
 
 @pytest.mark.parametrize("engine", ["valkey", "redis"])
+def test_valkey_glide_connects_as_well(
+    shared: ElastiCacheClient, trusted: str, engine: str
+) -> None:
+    glide = pytest.importorskip("glide")
+    host, port = endpoints(group_of(shared, f"{engine}-keyed"))[0]
+
+    async def ask() -> Any:
+        tls = glide.TlsAdvancedConfiguration(root_pem_cacerts=Path(trusted).read_bytes())
+        client = await glide.GlideClient.create(
+            glide.GlideClientConfiguration(
+                [glide.NodeAddress(host, port)],
+                use_tls=True,
+                credentials=glide.ServerCredentials(password=FIRST),
+                request_timeout=5000,
+                advanced_config=glide.AdvancedGlideClientConfiguration(
+                    connection_timeout=5000, tls_config=tls
+                ),
+            )
+        )
+        try:
+            await client.set("by-glide", "v")
+            return await client.get("by-glide")
+        finally:
+            await client.close()
+
+    assert asyncio.run(ask()) == b"v"
+
+
+@pytest.mark.parametrize("engine", ["valkey", "redis"])
 def test_commands_of_the_service_are_unknown(
     shared: ElastiCacheClient, trusted: str, engine: str
 ) -> None:
@@ -254,11 +284,19 @@ def test_the_way_there_and_back_keeps_data_and_connections(
             for client in (early, plain):
                 with pytest.raises(redis.ConnectionError):
                     client.get("k")
-    assert (answer(address, None), answer(address, trusted)) == ("closed", "PONG")
-    modify(shared, name, TransitEncryptionMode="preferred")
+            # Wherever TLS ends now, who was connected stays so.
+            assert tls.get("k") == "v"
+            assert (answer(address, None), answer(address, trusted)) == ("closed", "PONG")
+            with connected(address, trusted) as newer:
+                assert newer.get("k") == "v"
+                modify(shared, name, TransitEncryptionMode="preferred")
+                assert (newer.get("k"), tls.get("k")) == ("v", "v")
     assert (answer(address, None), answer(address, trusted)) == ("PONG", "PONG")
-    group = modify(shared, name, TransitEncryptionEnabled=False)
-    assert not group["TransitEncryptionEnabled"]
+    with connected(address, None) as plain:
+        assert plain.get("k") == "v"
+        group = modify(shared, name, TransitEncryptionEnabled=False)
+        assert not group["TransitEncryptionEnabled"]
+        assert plain.get("k") == "v"
     assert answer(address, None) == "PONG"
     # An engine that knows no TLS waits for the rest of what is no command to it.
     with connected(address, trusted, timeout_s=0.5) as client, pytest.raises(redis.RedisError):
@@ -267,11 +305,13 @@ def test_the_way_there_and_back_keeps_data_and_connections(
         assert client.get("k") == "v"
 
 
+@pytest.mark.parametrize("engine", ["valkey", "redis"])
 def test_a_token_is_introduced_rotated_and_confirmed(
-    shared: ElastiCacheClient, trusted: str
+    shared: ElastiCacheClient, trusted: str, engine: str
 ) -> None:
+    name = f"{engine}-tokens"
     [address, *_] = endpoints(
-        create(shared, "tokens", "valkey", NumCacheClusters=2, TransitEncryptionEnabled=True)
+        create(shared, name, engine, NumCacheClusters=2, TransitEncryptionEnabled=True)
     )
 
     def answers() -> tuple[str, str, str]:
@@ -283,22 +323,23 @@ def test_a_token_is_introduced_rotated_and_confirmed(
 
     with connected(address, trusted) as early:
         early.set("k", "v")
-        assert modify(shared, "tokens", AuthToken=FIRST)["AuthTokenEnabled"]
+        assert modify(shared, name, AuthToken=FIRST)["AuthTokenEnabled"]
         assert answers() == ("PONG", "PONG", "WRONGPASS")
-        modify(shared, "tokens", AuthToken=FIRST, AuthTokenUpdateStrategy="SET")
+        with connected(address, trusted, FIRST) as between:
+            assert between.get("k") == "v"
+            modify(shared, name, AuthToken=FIRST, AuthTokenUpdateStrategy="SET")
+            assert between.get("k") == "v", "connections that are there stay"
         assert answers() == ("NOAUTH", "PONG", "WRONGPASS")
         assert early.get("k") == "v", "connections that are there stay"
     with connected(address, trusted, FIRST) as held:
         assert held.get("k") == "v"
-        modify(shared, "tokens", AuthToken=SECOND, AuthTokenUpdateStrategy="ROTATE")
+        modify(shared, name, AuthToken=SECOND, AuthTokenUpdateStrategy="ROTATE")
         assert answers() == ("NOAUTH", "PONG", "PONG")
-        modify(shared, "tokens", AuthToken=SECOND, AuthTokenUpdateStrategy="SET")
+        modify(shared, name, AuthToken=SECOND, AuthTokenUpdateStrategy="SET")
         assert answers() == ("NOAUTH", "WRONGPASS", "PONG")
         assert held.get("k") == "v"
-    shared.increase_replica_count(
-        ReplicationGroupId="tokens", NewReplicaCount=2, ApplyImmediately=True
-    )
-    for added in endpoints(available_group(shared, "tokens")):
+    shared.increase_replica_count(ReplicationGroupId=name, NewReplicaCount=2, ApplyImmediately=True)
+    for added in endpoints(available_group(shared, name)):
         assert answer(added, trusted) == "NOAUTH"
         assert answer(added, trusted, FIRST) == "WRONGPASS"
         assert answer(added, trusted, SECOND) == "PONG"

@@ -7,6 +7,7 @@ import contextlib
 import datetime
 import ssl
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from cachefleet.engine.gateway.listener import WELCOME_S_MAX
-from cachefleet.engine.gateway.routes import Address, Route, TlsMode, TlsOptions
+from cachefleet.engine.gateway.routes import Address, Route, RouteOptions, TlsMode, TlsOptions
 from cachefleet.engine.gateway.tls import Contexts, UnusableCertificate, server_context
 from tests.conformance import test_gateway as plain
 from tests.conformance.test_gateway import (
@@ -168,6 +169,29 @@ async def test_a_mode_change_cuts_only_what_it_forbids(worker: Worker, tmp_path:
                 await worker.apply(tcp("r", listen, a, tls=tls))
                 assert await read_to_end(in_plain[0]) == b""
                 assert await echoes(over_tls)
+
+
+async def test_a_route_that_listens_no_more_keeps_its_clients(
+    worker: Worker, tmp_path: Path
+) -> None:
+    listen, tls = free_address(), write_certificate(tmp_path, serial=1)
+    async with backend(echo) as a:
+        route = tcp("r", listen, a, tls=preferred(tls))
+        await worker.apply(route)
+        async with connected(listen, None) as in_plain, connected(listen, tls) as over_tls:
+            assert await echoes(in_plain)
+            assert await echoes(over_tls)
+            left = replace(route, listen=(), options=RouteOptions())
+            await worker.apply(left)
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection(listen.host, listen.port)
+            assert await echoes(in_plain)
+            assert await echoes(over_tls)
+            await worker.apply(replace(left, options=RouteOptions(tls_only=True)))
+            assert await read_to_end(in_plain[0]) == b""
+            assert await echoes(over_tls)
+            await worker.apply(replace(left, backends=()))
+            assert await read_to_end(over_tls[0]) == b""
 
 
 async def test_a_client_that_was_silent_gets_the_mode_of_when_it_speaks(

@@ -50,9 +50,11 @@ OPTIONS: Mapping[str, str] = {
     "allow_faults": "Allow `/v1/faults`, which kills, stops, slows down and cuts off nodes on "
     "purpose; `ephemeral` allows it too. Front-end and provisioner both have to be told.",
     "allow_reset": "Whether `POST /v1/reset` may remove everything; `ephemeral` allows it too.",
+    "serverless_gb_bytes": "What counts as one GB in the limits of serverless caches: less, for "
+    "tests of what happens at a limit.",
     "master_key_file": "The key that secrets are sealed with, instead of `master.key` in the data "
     "directory; made where there is none. Halves on several machines need the same one.",
-    "enforce_security_groups": "Let clients of Valkey and Redis OSS caches in only from where a "
+    "enforce_security_groups": "Let clients of caches in only from where a "
     "rule of their VPC security groups says so; see security.md.",
     "ec2_endpoint_url": "Where the rules of VPC security groups are read, in addition to those "
     "defined through `/v1`.",

@@ -50,7 +50,7 @@ def test_scan_reads_every_fault() -> None:
         "ReplicationGroupAlreadyExistsFault",
         "SignatureDoesNotMatch",
     } <= raisable.faults
-    assert "ServerlessCacheSnapshotQuotaExceededFault" not in raisable.faults
+    assert "ServiceLinkedRoleNotFoundFault" not in raisable.faults
     assert all(sentence.isprintable() for sentence in raisable.unbuilt)
 
 

@@ -15,11 +15,9 @@ from tests.docs.runner import ROOT
 
 CLAIMS = [
     (
-        "README.md",
-        "| Serverless caches |",
-        [
-            "CreateServerlessCache",
-        ],
+        "docs/observability.md",
+        "something cachefleet does not have: CPU credits, data tiering",
+        ["Data tiering is not built yet.", "Durability is not built yet."],
     ),
 ]
 

@@ -15,6 +15,8 @@ PAGES = [
     "docs/security.md",
     "docs/configuration.md",
     "docs/patterns.md",
+    "docs/global-datastores.md",
+    "docs/serverless.md",
     "docs/guides/aws-cli.md",
     "docs/guides/boto3.md",
     "docs/guides/cdk.md",

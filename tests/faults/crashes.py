@@ -18,6 +18,17 @@ class CrashingServer(Server):
 
     def crash_at(self, step: str) -> None:
         """Have it end at the next *step*; ``wait_dead`` returns when it has."""
+        self._tell(step)
+
+    def hold_at(self, step: str) -> None:
+        """Have a thread of it wait at *step*, until :meth:`go_on`."""
+        self._tell(f"{crashing.HOLD}{step}")
+
+    def go_on(self) -> None:
+        """Let go of what was held."""
+        self._told.unlink(missing_ok=True)
+
+    def _tell(self, what: str) -> None:
         aside = self._told.with_name(self._told.name + ".aside")
-        aside.write_text(step)
+        aside.write_text(what)
         aside.replace(self._told)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
 
-from tests.faults.caches import NODE, create_group, kill_node, primary_address
-from tests.support.server import Server, available_group, group_of
+from cachefleet.provisioner.reconciler.milestones import Milestone
+from tests.faults.caches import create_group, kill_node, primary_address
+from tests.faults.crashes import CrashingServer
+from tests.support.aws import Cloud, running_cloud
+from tests.support.length import at_length
+from tests.support.server import Server, available_group, group_gone, group_of
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -19,25 +22,50 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.engine
 
-KEYS = 30_000
-# Half of a copy is on its way when so much has been written of it.
-BEGUN_BYTES = 4 << 20
+KEYS = 30_000  # of a kilobyte: two parts of an upload
+BUCKET = "exports"
+TELLING = (
+    Milestone.SNAPSHOT_BEGUN,
+    Milestone.SNAPSHOT_PUBLISHED,
+    Milestone.OBJECT_BEGUN,
+    Milestone.RESTORE_BEGUN,
+)
+
+
+def steps(*prefixes: str) -> list[Any]:
+    """Return the milestones of some kinds of work; what is like others is for a long evening."""
+    return [
+        pytest.param(step, id=step.value, marks=() if step in TELLING else at_length)
+        for step in Milestone
+        if step.startswith(prefixes)
+    ]
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with Server(tmp_path_factory.mktemp("cut-off") / "data") as server:
+def cloud() -> Iterator[Cloud]:
+    with running_cloud() as cloud:
+        cloud.bucket(BUCKET)
+        yield cloud
+
+
+@pytest.fixture(scope="module")
+def server(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrashingServer]:
+    with CrashingServer(
+        tmp_path_factory.mktemp("cut-off") / "data", s3_endpoint_url=cloud.url
+    ) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def group(server: Server) -> str:
-    """Give a group of two nodes with some tens of megabytes, that are not alike."""
+def group(server: CrashingServer) -> str:
+    """Give a group of two nodes with some tens of megabytes, of which there is a snapshot."""
     client = server.client()
     create_group(client, "big")
     host, port = primary_address(client, "big")
     with redis.Redis(host=host, port=port) as engine:
         fill(engine)
+    client.create_snapshot(SnapshotName="kept", CacheClusterId="big-001")
+    assert made(client, "kept")["SnapshotStatus"] == "available"
     return "big"
 
 
@@ -63,18 +91,6 @@ def made(client: ElastiCacheClient, name: str) -> dict[str, Any]:
     )
 
 
-def begun(server: Server) -> Path:
-    """Wait until a copy is half-way; return its file."""
-
-    def written() -> Path | None:
-        files = (server.data_dir / "snapshots").glob("*.aside/*.rdb")
-        return next((f for f in files if f.stat().st_size > BEGUN_BYTES), None)
-
-    path = wait_until(written, what="a copy has begun", passing=(OSError,))
-    assert path is not None
-    return path
-
-
 def restores_all(client: ElastiCacheClient, of: str, name: str) -> None:
     """See that all keys are in what is made from a snapshot."""
     client.create_replication_group(
@@ -90,81 +106,169 @@ def restores_all(client: ElastiCacheClient, of: str, name: str) -> None:
 
 def nothing_aside(server: Server) -> None:
     wait_until(
-        lambda: list((server.data_dir / "snapshots").glob("*.aside")),
+        lambda: [
+            path
+            for pattern in ("snapshots/*.aside", "scratch/*", "nodes/*/restore*")
+            for path in server.data_dir.glob(pattern)
+        ],
         lambda left: left == [],
         what="nothing is left half-written",
     )
 
 
-def test_the_source_dies_half_way(server: Server, group: str) -> None:
+def messages(client: ElastiCacheClient, name: str) -> list[str]:
+    events = client.describe_events(SourceIdentifier=name, SourceType="cache-cluster")
+    return [event["Message"] for event in events["Events"]]
+
+
+def crashed_at(server: CrashingServer, step: str, act: Any) -> ElastiCacheClient:
+    """Have the server end at *step* of what *act* asks for; return a client of the next one."""
+    server.crash_at(step)
+    act(server.client())
+    server.wait_dead()
+    server.start()
+    return server.client()
+
+
+def test_the_source_dies_half_way(server: CrashingServer, group: str) -> None:
     client = server.client()
+    server.hold_at(Milestone.SNAPSHOT_BEGUN)
     client.create_snapshot(SnapshotName="orphaned", CacheClusterId="big-002")
-    begun(server)
+    wait_until(
+        lambda: list((server.data_dir / "snapshots").glob("*.aside/*.rdb")),
+        what="a copy has begun",
+    )
+    assert snapshot(client, "orphaned")["SnapshotStatus"] == "creating"
     kill_node(server, "big-002")
+    server.go_on()
     assert made(client, "orphaned")["SnapshotStatus"] == "available"
     nothing_aside(server)
     assert available_group(client, group)["Status"] == "available"
     restores_all(client, "orphaned", "from-orphaned")
 
 
-def test_the_control_plane_dies_half_way(server: Server, group: str) -> None:
+@pytest.mark.parametrize("step", steps("snapshot."))
+def test_a_snapshot_is_taken_copied_and_removed_whatever_dies(
+    server: CrashingServer, group: str, step: str
+) -> None:
+    name = step.replace(".", "-").replace("_", "-")
     client = server.client()
     wait_until(
         lambda: group_of(client, group)["Status"], lambda s: s == "available", what="it settles"
     )
-    client.create_snapshot(SnapshotName="twice", CacheClusterId="big-001")
-    begun(server)
-    server.kill()
-    published = {path.name for path in (server.data_dir / "snapshots").iterdir()}
-    server.start()
-    client = server.client()
-    assert made(client, "twice")["SnapshotStatus"] == "available"
+    if step == Milestone.SNAPSHOT_COPIED:
+        client = crashed_at(
+            server, step,
+            lambda c: c.copy_snapshot(SourceSnapshotName="kept", TargetSnapshotName=name),
+        )  # fmt: skip
+    else:
+        taking = step != Milestone.SNAPSHOT_FILES_REMOVED
+        if taking:
+            server.crash_at(step)
+        client.create_snapshot(SnapshotName=name, CacheClusterId="big-001")
+        if taking:
+            server.wait_dead()
+            server.start()
+            client = server.client()
+    assert made(client, name)["SnapshotStatus"] == "available"
+    assert messages(client, "big-001").count(
+        f"Snapshot succeeded for snapshot with ID '{name}' of cache cluster with ID 'big-001'"
+    ) == (0 if step == Milestone.SNAPSHOT_COPIED else 1)
     nothing_aside(server)
-    assert any(name.endswith(".aside") for name in published)
     assert wait_until(
         lambda: group_of(client, group)["Status"], lambda s: s == "available", what="it settles"
     )
-    restores_all(client, "twice", "from-twice")
-
-
-def test_the_control_plane_dies_during_a_restore(server: Server, group: str) -> None:
-    client = server.client()
-    client.create_replication_group(
-        ReplicationGroupId="interrupted",
-        ReplicationGroupDescription="d",
-        SnapshotName="twice",
-        NumNodeGroups=2,
-        ReplicasPerNodeGroup=0,
-        AutomaticFailoverEnabled=True,
-    )
+    if step in TELLING:
+        restores_all(client, name, f"from-{name}")
+    if step == Milestone.SNAPSHOT_FILES_REMOVED:
+        client = crashed_at(server, step, lambda c: c.delete_snapshot(SnapshotName=name))
+    else:
+        wait_until(
+            lambda: snapshot(client, name)["SnapshotStatus"],
+            lambda status: status == "available",
+            what="it is free",
+        )
+        client.delete_snapshot(SnapshotName=name)
     wait_until(
-        lambda: list(server.data_dir.glob("nodes/*/restore.rdb*")),
-        what="the restore has begun",
+        lambda: [row["SnapshotName"] for row in client.describe_snapshots()["Snapshots"]],
+        lambda names: name not in names,
+        what="it is gone",
     )
-    server.kill()
+    uids = {path.name for path in (server.data_dir / "snapshots").iterdir()}
+    assert len(uids) == len(client.describe_snapshots()["Snapshots"]), "its files are gone as well"
+
+
+@pytest.mark.parametrize("step", steps("export."))
+def test_an_export_is_gone_on_with(
+    server: CrashingServer, cloud: Cloud, group: str, step: str
+) -> None:
+    name = step.replace(".", "-")
+    key = f"{name}-0001.rdb"
+    s3 = cloud.client("s3")
+    server.crash_at(step)
+    server.client().copy_snapshot(
+        SourceSnapshotName="kept", TargetSnapshotName=name, TargetBucket=BUCKET
+    )
+    server.wait_dead()
+    begun = s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", [])
+    assert [one["Key"] for one in begun] == ([key] if step == Milestone.OBJECT_BEGUN else [])
+    assert (key in cloud.keys(BUCKET)) is (step == Milestone.OBJECT_WRITTEN)
     server.start()
     client = server.client()
-    restored = available_group(client, "interrupted")
+    wait_until(
+        lambda: snapshot(client, "kept")["SnapshotStatus"],
+        lambda status: status == "available",
+        what="the export has ended",
+    )
+    (file,) = (
+        path
+        for path in (server.data_dir / "snapshots").glob("*/0001.rdb")
+        if '"kept"' in path.with_name("manifest.json").read_text()
+    )
+    assert cloud.body(BUCKET, key) == file.read_bytes()
+    assert s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", []) == []
+    told = s3.head_object(Bucket=BUCKET, Key=key)
+    if step == Milestone.OBJECT_BEGUN:
+        parts = s3.head_object(Bucket=BUCKET, Key=key, PartNumber=1)
+        assert parts["PartsCount"] == 2, told
+
+
+@pytest.mark.parametrize("step", steps("restore."))
+def test_the_control_plane_dies_during_a_restore(
+    server: CrashingServer, group: str, step: str
+) -> None:
+    name = step.replace(".", "-")
+    client = crashed_at(
+        server, step,
+        lambda c: c.create_replication_group(
+            ReplicationGroupId=name,
+            ReplicationGroupDescription="d",
+            SnapshotName="kept",
+            NumNodeGroups=2,
+            ReplicasPerNodeGroup=0,
+            AutomaticFailoverEnabled=True,
+        ),
+    )  # fmt: skip
+    restored = available_group(client, name)
     assert restored["Status"] == "available"
     told = restored["ConfigurationEndpoint"]
     cluster = redis.RedisCluster(host=told["Address"], port=told["Port"])
     sizes = cluster.dbsize(target_nodes=redis.RedisCluster.PRIMARIES)
     assert sizes == KEYS
     cluster.close()
-    wait_until(
-        lambda: [*server.data_dir.glob("scratch/*"), *server.data_dir.glob("nodes/*/restore*")],
-        lambda left: left == [],
-        what="nothing is left of it",
-    )
-    client.delete_replication_group(ReplicationGroupId="interrupted")
+    nothing_aside(server)
+    client.delete_replication_group(ReplicationGroupId=name)
+    group_gone(client, name)
 
 
 def test_a_damaged_snapshot_makes_no_cache(server: Server, group: str) -> None:
     client = server.client()
-    files = sorted(
-        (server.data_dir / "snapshots").glob("*/0001.rdb"), key=lambda path: path.stat().st_mtime_ns
+    (file,) = (
+        path
+        for path in (server.data_dir / "snapshots").glob("*/0001.rdb")
+        if '"orphaned"' in path.with_name("manifest.json").read_text()
     )
-    files[0].write_bytes(files[0].read_bytes()[:-5_000])
+    file.write_bytes(file.read_bytes()[:-5_000])
     client.create_replication_group(
         ReplicationGroupId="damaged", ReplicationGroupDescription="d", SnapshotName="orphaned"
     )
@@ -172,26 +276,3 @@ def test_a_damaged_snapshot_makes_no_cache(server: Server, group: str) -> None:
     assert snapshot(client, "orphaned")["SnapshotStatus"] == "available"
     events = client.describe_events(SourceIdentifier="damaged", SourceType="replication-group")
     assert any("not what was written" in event["Message"] for event in events["Events"])
-
-
-def test_a_store_that_takes_nothing_fails_the_snapshot_alone(tmp_path: Path) -> None:
-    folder = tmp_path / "store"
-    with Server(tmp_path / "data", snapshot_store=str(folder)) as server:
-        client = server.client()
-        client.create_cache_cluster(CacheClusterId="one", Engine="redis", CacheNodeType=NODE)
-        wait_until(
-            lambda: client.describe_cache_clusters()["CacheClusters"][0]["CacheClusterStatus"],
-            lambda status: status == "available",
-            what="it is available",
-        )
-        folder.write_text("a file where the folder should be")
-        client.create_snapshot(SnapshotName="nowhere", CacheClusterId="one")
-        assert made(client, "nowhere")["SnapshotStatus"] == "failed"
-        wait_until(
-            lambda: client.describe_cache_clusters()["CacheClusters"][0]["CacheClusterStatus"],
-            lambda status: status == "available",
-            what="the source is available again",
-        )
-        events = client.describe_events(SourceIdentifier="one", SourceType="cache-cluster")
-        assert any(event["Message"].startswith("Snapshot failed") for event in events["Events"])
-        client.delete_snapshot(SnapshotName="nowhere")

@@ -10,7 +10,7 @@ import pytest
 from cachefleet.provisioner.state import ids
 from cachefleet.provisioner.state.global_tables import GlobalGroup, GlobalMember
 from cachefleet.provisioner.state.store import Transaction
-from cachefleet.provisioner.state.tables import EndpointAddress, ReplicationGroup
+from cachefleet.provisioner.state.tables import EndpointAddress, NodeGroup, ReplicationGroup
 from tests.builders import groups
 from tests.support.api import SCOPE, Api, Refused, open_api
 
@@ -88,7 +88,31 @@ async def api(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Api]:
                         port=6379,
                     )
                 )
+            await sharded(tx)
         yield opened
+
+
+async def sharded(tx: Transaction) -> None:
+    """Write a global datastore in cluster mode, of two shards with an equal share of slots."""
+    group = await groups.replication_group(tx, "sharded", node_type=FIT)
+    group.cluster_mode = "enabled"
+    tx.session.add(
+        NodeGroup(
+            uid=ids.new_uid(),
+            replication_group_uid=group.uid,
+            node_group_id="0002",
+            status="available",
+            slots="8192-16383",
+            engine_shard_id=ids.new_engine_id(),
+        )
+    )
+    await tx.session.flush()
+    await tx.session.refresh(group, ["node_groups"])
+    group.node_groups[0].slots = "0-8191"
+    await datastore(tx, "sharded", group)
+    compatible = await groups.replication_group(tx, "compatible", node_type=FIT)
+    compatible.cluster_mode = "compatible"
+    await tx.session.flush()
 
 
 def row(
@@ -122,6 +146,19 @@ def join(name: str = "ldgnf-alone", **params: Any) -> dict[str, Any]:
     }
 
 
+def shards(**params: Any) -> dict[str, Any]:
+    return {"GlobalReplicationGroupId": "ldgnf-sharded", **NOW, **params}
+
+
+def regional(group: str, *node_groups: str) -> dict[str, Any]:
+    return {
+        "ReplicationGroupId": group,
+        "ReplicationGroupRegion": SCOPE.region,
+        "ReshardingConfiguration": [{"NodeGroupId": name} for name in node_groups],
+    }
+
+
+SECOND = "ldgnf-sharded-0002"
 NOW: dict[str, Any] = {"ApplyImmediately": True}
 # Everything that acts on a global datastore by its name, with what else it requires.
 ACTS: dict[str, dict[str, Any]] = {
@@ -132,6 +169,8 @@ ACTS: dict[str, dict[str, Any]] = {
     "DecreaseNodeGroupsInGlobalReplicationGroup": {**NOW, "NodeGroupCount": 1},
     "RebalanceSlotsInGlobalReplicationGroup": NOW,
 }
+INCREASE, DECREASE, REBALANCE = list(ACTS)[3:]
+TO_REMOVE, TO_RETAIN = "GlobalNodeGroupsToRemove", "GlobalNodeGroupsToRetain"
 INHERITED: dict[str, Any] = {
     "CacheNodeType": FIT,
     "Engine": "redis",
@@ -250,6 +289,65 @@ ROWS = [
     row("delete-missing", DELETE, of("x", RetainPrimaryReplicationGroup=True), MISSING, "x", 404),
     row("join-missing", JOIN, join("x"), MISSING, "x", 404),
     row("join-busy", JOIN, join("ldgnf-moving"), STATE, "ldgnf-moving"),
+    row("compatible", CREATE, create("compatible"), VALUE, "compatible"),
+    *(
+        row(f"increase-{id_}", INCREASE, shards(**params), VALUE, fragment)
+        for id_, params, fragment in (
+            ("to-none", {"NodeGroupCount": 0}, "more than 2"),
+            ("to-what-there-is", {"NodeGroupCount": 2}, "more than 2"),
+            ("to-too-many", {"NodeGroupCount": 91}, "at most 90"),
+            ("later", {"NodeGroupCount": 3, "ApplyImmediately": False}, "ApplyImmediately"),
+            (
+                "of-no-member",
+                {"NodeGroupCount": 3, "RegionalConfigurations": [regional("nobody", "0003")]},
+                "is not associated with Global Replication Group",
+            ),
+            (
+                "of-one-twice",
+                {
+                    "NodeGroupCount": 3,
+                    "RegionalConfigurations": [regional("sharded", "0003")] * 2,
+                },
+                "two entries",
+            ),
+            (
+                "with-too-many-entries",
+                {
+                    "NodeGroupCount": 3,
+                    "RegionalConfigurations": [regional("sharded", "0003", "0004")],
+                },
+                "2 entries for 1 new",
+            ),
+        )
+    ),
+    *(
+        row(f"decrease-{id_}", DECREASE, shards(**params), code, fragment)
+        for id_, params, code, fragment in (
+            ("to-none", {"NodeGroupCount": 0}, VALUE, "1 to 1"),
+            ("to-what-there-is", {"NodeGroupCount": 2}, VALUE, "1 to 1"),
+            ("without-names", {"NodeGroupCount": 1}, COMBINATION, "exactly one"),
+            (
+                "with-both",
+                {"NodeGroupCount": 1, TO_REMOVE: [SECOND], TO_RETAIN: [SECOND]},
+                COMBINATION,
+                "exactly one",
+            ),
+            ("of-another", {"NodeGroupCount": 1, TO_REMOVE: ["0002"]}, COMBINATION, "not in"),
+            (
+                "of-nobody",
+                {"NodeGroupCount": 1, TO_REMOVE: ["ldgnf-sharded-0009"]},
+                COMBINATION,
+                "not in",
+            ),
+            (
+                "of-all",
+                {"NodeGroupCount": 1, TO_REMOVE: ["ldgnf-sharded-0001", SECOND]},
+                COMBINATION,
+                "leaves 0",
+            ),
+        )
+    ),
+    row("rebalance-even", REBALANCE, shards(), VALUE, "uniformly distributed"),
     row("join-in-the-same-region", JOIN, join(), VALUE, "has a member in us-east-1 already"),
 ]
 ROWS += [

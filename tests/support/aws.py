@@ -32,9 +32,12 @@ class Cloud:
             aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
         )
 
-    def bucket(self, name: str) -> str:
+    def bucket(self, name: str, region: str = REGION) -> str:
         """Make a bucket."""
-        self.client("s3").create_bucket(Bucket=name)
+        elsewhere = {"CreateBucketConfiguration": {"LocationConstraint": region}}
+        self.client("s3", region).create_bucket(
+            Bucket=name, **({} if region == REGION else elsewhere)
+        )
         return name
 
     def keys(self, bucket: str) -> list[str]:
@@ -53,13 +56,26 @@ class Cloud:
 
 
 @contextlib.contextmanager
+def serving_cloud() -> Iterator[Cloud]:
+    """Give the services; whoever is to use them is told so and given credentials."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        yield Cloud(f"http://{host}:{port}")
+    finally:
+        server.stop()
+
+
+@contextlib.contextmanager
+def credentials() -> Iterator[None]:
+    """Give servers that are started meanwhile credentials for the services."""
+    with mock.patch.dict(os.environ, CREDENTIALS):
+        yield
+
+
+@contextlib.contextmanager
 def running_cloud() -> Iterator[Cloud]:
     """Give the services; servers that are started meanwhile have credentials for them."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    with mock.patch.dict(os.environ, CREDENTIALS):
-        server.start()
-        try:
-            host, port = server.get_host_and_port()
-            yield Cloud(f"http://{host}:{port}")
-        finally:
-            server.stop()
+    with credentials(), serving_cloud() as cloud:
+        yield cloud

@@ -19,6 +19,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -127,6 +128,31 @@ def _template() -> _Template:
     template = _Template()
     atexit.register(template.close)
     return template
+
+
+def run(
+    words: Sequence[str], *, folder: Path, environment: Mapping[str, str], timeout_s: float
+) -> subprocess.CompletedProcess[str]:
+    """Run Python with *words* to its end, with nothing on its standard input.
+
+    Raises:
+        subprocess.TimeoutExpired: it took too long, and was killed.
+    """
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as err:
+        process = start(words, folder=folder, environment=environment, err=err)
+        killer = threading.Timer(timeout_s, process.kill)
+        killer.start()
+        try:
+            assert process.stdout is not None
+            with process.stdout as stdout:
+                out = stdout.read()
+            status = process.wait(timeout_s)
+        finally:
+            killer.cancel()
+        if status == -signal.SIGKILL:
+            raise subprocess.TimeoutExpired(list(words), timeout_s)
+        err.seek(0)
+        return subprocess.CompletedProcess(list(words), status, out, err.read())
 
 
 def start(

@@ -15,7 +15,6 @@ import itertools
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -33,7 +32,7 @@ from cachefleet.provisioner.reconciler.fleet import ADMIN_USER, command_prefix
 from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.store import Store
 from cachefleet.provisioner.state.tables import CacheNode
-from tests.support.forks import Process, start
+from tests.support.forks import Process, run, start
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -63,14 +62,11 @@ def own_account() -> str:
 
 def command(*words: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run ``cachefleet`` to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "cachefleet", *words],
-        capture_output=True,
-        text=True,
-        timeout=COMMAND_TIMEOUT_S,
-        check=False,
-        stdin=subprocess.DEVNULL,
-        env=clean_environment(**(env or {})),
+    return run(
+        ["-m", "cachefleet", *words],
+        folder=Path.cwd(),
+        environment=clean_environment(**(env or {})),
+        timeout_s=COMMAND_TIMEOUT_S,
     )
 
 

@@ -64,7 +64,11 @@ def _import_everything() -> None:
 
     import cachefleet.cli
     import cachefleet.control_plane
+    import cachefleet.credentials
+    import cachefleet.doctor
     import cachefleet.migrations
+    import cachefleet.snapshot_report
+    import cachefleet.status
 
     del alembic, cryptography, uvicorn, uvloop, cachefleet
     gc.freeze()  # a collection in a fork would copy what all of them share

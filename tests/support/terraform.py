@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +20,13 @@ import redis
 from pymemcache.client.base import Client
 from redis.cluster import RedisCluster
 
-from tests.support.server import Server, available_group, clean_environment, group_gone
+from tests.support.aws import Cloud
+from tests.support.server import Server, available_group, clean_environment, group_gone, group_of
+from tests.support.waiting import wait_until
 
 ACCOUNT = "111122223333"
 REGION = "eu-west-1"
+BUCKET = "tf-seeds"
 SOURCES = Path(__file__).parents[1] / "acceptance" / "terraform"
 PROVIDER = "registry.terraform.io/hashicorp/aws"
 STEP_TIMEOUT_S = 240
@@ -64,7 +68,7 @@ class TerraformRun:
 class BackgroundRun:
     """A run in a thread. Why there is none is told to whoever asks for the result."""
 
-    def __init__(self, server: Server, directory: Path) -> None:
+    def __init__(self, start: Callable[[], tuple[Server, Cloud]], directory: Path) -> None:
         self._pool = ThreadPoolExecutor(max_workers=1)
         self._future: Future[TerraformRun] | None = None
         self._reason = ""
@@ -74,7 +78,7 @@ class BackgroundRun:
         elif mirror is None:
             self._reason = "the AWS provider is in no mirror; name one with TF_PLUGINS"
         else:
-            self._future = self._pool.submit(_run, server, directory, mirror)
+            self._future = self._pool.submit(_run, *start(), directory, mirror)
 
     def result(self) -> TerraformRun:
         """Return what came of it, once it has ended."""
@@ -87,9 +91,9 @@ class BackgroundRun:
         self._pool.shutdown()
 
 
-def _run(server: Server, directory: Path, mirror: Path) -> TerraformRun:
+def _run(server: Server, cloud: Cloud, directory: Path, mirror: Path) -> TerraformRun:
     terraform = _Terraform(server, directory, mirror)
-    _seed(server)
+    _seed(server, cloud)
     begun = terraform("init")
     assert begun.returncode == 0, begun.stderr
     applied = terraform("apply", "-auto-approve", "-parallelism=20")
@@ -112,8 +116,8 @@ def _run(server: Server, directory: Path, mirror: Path) -> TerraformRun:
     )
 
 
-def _seed(server: Server) -> None:
-    """Make the snapshot that a resource is restored from."""
+def _seed(server: Server, cloud: Cloud) -> None:
+    """Make the snapshot that a resource is restored from, and export it for another one."""
     client = server.client(ACCOUNT, REGION)
     client.create_replication_group(
         ReplicationGroupId="tf-source",
@@ -129,6 +133,15 @@ def _seed(server: Server) -> None:
         ReplicationGroupId="tf-source", FinalSnapshotIdentifier="tf-seed"
     )
     group_gone(client, "tf-source")
+    cloud.bucket(BUCKET, REGION)
+    client.copy_snapshot(
+        SourceSnapshotName="tf-seed", TargetSnapshotName="seed", TargetBucket=BUCKET
+    )
+    wait_until(
+        lambda: client.describe_snapshots(SnapshotName="tf-seed")["Snapshots"][0],
+        lambda snapshot: snapshot["SnapshotStatus"] == "available",
+        what="the seed is exported",
+    )
 
 
 def _snapshots(server: Server) -> list[str]:
@@ -180,6 +193,8 @@ def _ask_engines(server: Server, told: dict[str, Any]) -> dict[str, Any]:
         policy, maxmemory = memory["maxmemory_policy"], memory["maxmemory"]
     with redis.Redis(host=told["restored_primary"], port=6379, decode_responses=True) as node:
         seed = node.get("seed")
+    with redis.Redis(host=told["sown_primary"], port=6379, decode_responses=True) as node:
+        sown = node.get("seed")
     roles = []
     for name in ("plain_primary", "plain_reader"):
         with redis.Redis(host=told[name], port=6379) as node:
@@ -199,8 +214,10 @@ def _ask_engines(server: Server, told: dict[str, Any]) -> dict[str, Any]:
         "plain_roles": roles,
         "shards": shards,
         "seed": seed,
+        "sown": sown,
         "tokens": _accepted(server, told["sealed_primary"]),
         "users": _users(server),
+        "retention": group_of(server.client(ACCOUNT, REGION), "tf-plain")["SnapshotRetentionLimit"],
     }
 
 

@@ -137,6 +137,16 @@ resource "aws_elasticache_replication_group" "restored" {
   snapshot_name              = "tf-seed"
 }
 
+resource "aws_elasticache_replication_group" "sown" {
+  replication_group_id = "tf-sown"
+  description          = "With the data of an object in S3"
+  engine               = "valkey"
+  engine_version       = "8.0"
+  node_type            = "cache.t3.micro"
+  num_cache_clusters   = 1
+  snapshot_arns        = ["arn:aws:s3:::tf-seeds/seed-0001.rdb"]
+}
+
 resource "aws_elasticache_replication_group" "sealed" {
   replication_group_id       = "tf-sealed"
   description                = "TLS and a token"
@@ -193,6 +203,10 @@ output "plain_primary" {
 
 output "restored_primary" {
   value = aws_elasticache_replication_group.restored.primary_endpoint_address
+}
+
+output "sown_primary" {
+  value = aws_elasticache_replication_group.sown.primary_endpoint_address
 }
 
 output "plain_reader" {

@@ -33,9 +33,28 @@ def test_same_copy_however_the_bytes_arrive(wire: bytes) -> None:
     dripped, reader = read(*(bytes([byte]) for byte in wire))
     assert dripped == RDB
     reader.finish()
-    trailed, reader = read(wire + b"*1\r\n$4\r\nPING\r\n")
-    assert trailed == RDB
-    assert reader.whole
+
+
+def test_the_end_of_what_arrived_is_where_the_mark_is() -> None:
+    ping = b"*1\r\n$4\r\nPING\r\n"
+    counted, reader = read(HELLO + b"$%d\r\n" % len(RDB) + RDB + ping)
+    assert (counted, reader.whole) == (RDB, True)
+    _, reader = read(HELLO + b"$EOF:" + MARK + b"\r\n" + RDB + MARK + ping)
+    assert not reader.whole, "no engine sends on before it is told that the copy has come"
+
+
+@pytest.mark.parametrize("wire", STREAMS)
+def test_says_when_it_has_to_be_fed(wire: bytes) -> None:
+    """However much is put together before it is fed, it is fed in time."""
+    reader, pending, copy, fed = FullSyncReader(), bytearray(), b"", 0
+    for byte in wire:
+        pending.append(byte)
+        if reader.is_due(bytes(pending)):
+            copy += b"".join(map(bytes, reader.feed(memoryview(bytes(pending)))))
+            pending.clear()
+            fed += 1
+    assert (copy, reader.whole, bytes(pending)) == (RDB, True, b"")
+    assert fed <= len(wire) - len(RDB) + 1, "the data was fed in one piece"
 
 
 @pytest.mark.parametrize("seed", range(30))

@@ -14,10 +14,14 @@ from cachefleet.engine.gateway.routes import (
     Address,
     AuthOptions,
     IllegalRoutes,
+    LoginSocket,
+    LoginUser,
     Route,
     RouteKind,
     RouteOptions,
     RouteTable,
+    ServerlessOptions,
+    ShardOptions,
     TlsMode,
     TlsOptions,
     parse_routes,
@@ -27,6 +31,24 @@ from cachefleet.engine.gateway.routes import (
 HOSTS = st.sampled_from(["127.0.0.1", "127.100.3.4", "::1", "10.0.0.9"])
 HASHES = st.lists(st.sampled_from(["0" * 64, "f" * 64]), max_size=2).map(tuple)
 ADDRESSES = st.builds(Address, HOSTS, st.integers(1, 65535))
+SERVERLESS = st.builds(
+    ServerlessOptions,
+    host=st.sampled_from(["127.0.0.1", "a-123456.serverless.use1.cache.cachefleet.internal"]),
+    port=st.just(6379),
+    reads_port=st.just(6380),
+    node_ids=st.just(("a" * 40, "b" * 40)),
+    shards=st.lists(
+        st.builds(
+            ShardOptions,
+            slots=st.sampled_from([(), ((0, 16383),), ((0, 1), (7, 9))]),
+            primary=ADDRESSES,
+            replicas=st.lists(ADDRESSES, max_size=2).map(tuple),
+        ),
+        min_size=1,
+        max_size=3,
+    ).map(tuple),
+    ecpu_per_s=st.none() | st.integers(1, 15_000_000),
+)
 
 
 @st.composite
@@ -39,11 +61,13 @@ def tables(draw: st.DrawFn) -> RouteTable:
         config = "3\na|1.2.3.4|1 b||2\n" if kind is RouteKind.MEMCACHED_DISCOVERY else None
         options = RouteOptions(
             cut_on_change=draw(st.booleans()),
+            tls_only=draw(st.booleans()),
             bind_source=draw(st.none() | HOSTS),
             connect_timeout_s=draw(st.sampled_from([0.01, 2, 59.5])),
             connections_max=draw(st.integers(1, 1_000_000)),
             buffer_bytes=draw(st.integers(4096, 16 * 1024 * 1024)),
             cluster_config=config,
+            serverless=draw(SERVERLESS) if kind is RouteKind.SERVERLESS else None,
             auth=draw(st.none() | st.builds(AuthOptions, optional_token_sha256s=HASHES)),
             tls=draw(
                 st.none()
@@ -115,9 +139,9 @@ def test_the_base_document_is_legal() -> None:
         pytest.param({"name": "a" * 201}, r"routes\[0\].name", id="endless-name"),
         pytest.param({"name": 7}, r"routes\[0\].name", id="name-is-a-number"),
         pytest.param({"kind": "udp"}, r"routes\[0\].kind: 'udp'", id="unknown-kind"),
-        pytest.param({"listen": []}, r"listen: not a list of 1 to 16", id="listens-nowhere"),
+        pytest.param({"listen": None}, r"listen: not a list of 0 to 16", id="listens-to-nothing"),
         pytest.param(
-            {"listen": [["127.0.0.1", n] for n in range(1, 18)]}, "1 to 16", id="listens-too-much"
+            {"listen": [["127.0.0.1", n] for n in range(1, 18)]}, "0 to 16", id="listens-too-much"
         ),
         pytest.param({"listen": [["127.0.0.1"]]}, r"listen\[0\]: not a", id="half-a-pair"),
         pytest.param({"listen": [["127.0.0.1", 0]]}, r"listen\[0\]: 0", id="port-zero"),
@@ -221,3 +245,28 @@ def test_render_refuses_what_parse_would() -> None:
 def test_addresses_print_as_people_write_them() -> None:
     assert str(Address("127.0.0.1", 1)) == "127.0.0.1:1"
     assert str(Address("::1", 1)) == "[::1]:1"
+
+
+def test_login_sockets_are_read_back() -> None:
+    users = (LoginUser(user_name="ann", sha256s=("0" * 64, "f" * 64)),)
+    sockets = (LoginSocket(socket_path="/run/x.in", users=users),)
+    table = RouteTable(version=1, login_sockets=sockets)
+    assert parse_routes(render_routes(table)) == table
+    assert "0" * 64 not in repr(table)
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"socket_path": "relative"}, "socket_path"),
+        ({"users": [{"user_name": "", "sha256s": []}]}, "user_name"),
+        ({"users": [{"user_name": "a", "sha256s": ["x"]}]}, "sha256s"),
+        ({"users": [{"user_name": "a", "sha256s": ["0" * 64] * 3}]}, "sha256s"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+def test_refuses_wrong_login_sockets(changes: dict[str, Any], where: str) -> None:
+    entry = {"socket_path": "/x", "users": [], **changes}
+    document = {"schema": 1, "version": 1, "routes": [], "login_sockets": [entry]}
+    with pytest.raises(IllegalRoutes, match=where):
+        parse_routes(json.dumps(document))

@@ -9,6 +9,7 @@ import pytest
 from cachefleet.engine.catalog import Catalog
 from cachefleet.engine.errors import BadConfiguration
 from cachefleet.engine.memcached.config import (
+    Logins,
     MemcachedConfig,
     memory_mb,
     render_argv,
@@ -122,12 +123,40 @@ def test_what_only_the_bundled_server_takes() -> None:
         "cluster_config_file": "/f",
         "memory_file": "/m",
         "report_version": "1.6.17",
+        "logins_file": "/l",
     }
     found = options(**fields)
     assert (found["--control"], found["--cluster-config-file"]) == ("/c", "/f")
+    assert found["--logins-file"] == "/l"
     assert (found["--memory-file"], found["--report-version"]) == ("/m", "1.6.17")
     stock = options(binary=binary("path"), **fields)
     assert not [option for option in stock if option.startswith("--")]
+
+
+@pytest.mark.parametrize(
+    ("sasl", "tls", "listeners"),
+    [
+        (True, False, "proto[binary]:127.0.5.1:11211,proto[ascii]:127.0.5.1:31211"),
+        (False, False, "proto[ascii]:127.0.5.1:11211,proto[ascii]:127.0.5.1:31211"),
+        (False, True, "proto[ascii]:127.0.5.1:11211,notls:proto[ascii]:127.0.5.1:31211"),
+    ],
+)
+def test_clients_of_a_stock_server_log_in_at_their_port_and_we_at_ours(
+    sasl: bool, tls: bool, listeners: str
+) -> None:
+    fields: dict[str, Any] = {
+        "binary": binary("path"),
+        "parameters": {"binding_protocol": "auto"},
+        "plain_port": 31211,
+        "logins": Logins(auth_file="/auth", sasl=sasl),
+    }
+    if tls:
+        fields |= {"tls_cert_file": "c", "tls_key_file": "k"}
+    argv = render_argv(config(**fields))
+    assert argv[argv.index("-l") + 1] == listeners
+    assert argv[argv.index("-Y") + 1] == "/auth"
+    # memcached refuses to start with a protocol that does not go with the logins.
+    assert ("-S" in argv, "-B" in argv) == (sasl, False)
 
 
 def test_a_stock_server_gets_no_more_connections_than_files() -> None:

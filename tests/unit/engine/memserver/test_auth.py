@@ -12,6 +12,8 @@ from cachefleet.engine.memserver.auth import (
     Credentials,
     login_commands,
     read_credentials,
+    read_logins,
+    sha256,
 )
 from cachefleet.engine.memserver.binary import BinarySession
 from cachefleet.engine.memserver.host import Host
@@ -51,6 +53,34 @@ def test_refuses_a_bad_file(tmp_path: Path, content: bytes) -> None:
 def test_refuses_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(BadAuthFile):
         read_credentials(str(tmp_path / "none"))
+
+
+def test_the_control_planes_file_has_digests_and_may_change(tmp_path: Path) -> None:
+    path = tmp_path / "logins"
+    assert read_logins(str(path)) == {}
+    path.write_bytes(b"".join(b"%b %b\n" % (n, sha256(p).hex().encode()) for n, p in (
+        (b"ann", b"new"), (b"ann", b"old"), (b"bob", b"x"),
+    )))  # fmt: skip
+    people = Credentials({b"eve": b"x"})
+    people.replace(read_logins(str(path)))
+    assert people.check(b"ann", b"new")
+    assert people.check(b"ann", b"old")
+    assert not people.check(b"ann", b"x")
+    assert not people.check(b"eve", b"x")
+    assert b"bob" in people
+    assert b"eve" not in people
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"ann\n", b" " + b"0" * 64, b"ann 00\n", b"ann " + b"g" * 64, b"a " + b"0" * 64 + b"\n" * 65],
+    ids=["no-digest", "no-name", "short", "no-hex", "many"],
+)
+def test_refuses_a_bad_file_of_logins(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "logins"
+    path.write_bytes(content)
+    with pytest.raises(BadAuthFile):
+        read_logins(str(path))
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from cachefleet.provisioner.planning.resharding import (
     SLOT_COUNT,
     SLOTS_PER_MOVE_MAX,
     SlotMove,
+    plan_layout,
     plan_moves,
     ranges_of,
     side_by_side,
@@ -74,6 +75,20 @@ def test_converges_when_moves_are_lost_and_wishes_change(seed: int) -> None:
     owned = carry_out(owned, plan_moves(owned, wanted=wanted))
     sizes = [len(owned[shard]) for shard in wanted]
     assert (max(sizes) - min(sizes) <= 1, sum(sizes)) == (True, SLOT_COUNT)
+
+
+@pytest.mark.parametrize(("before", "after"), [("ab", "abc"), ("abc", "bc"), ("abc", "cba")])
+def test_another_groups_layout_is_taken_over_slot_for_slot(before: str, after: str) -> None:
+    owned = evenly(before)
+    layout = dict(zip(after, evenly(after).values(), strict=True))
+    moves = plan_layout(owned, layout)
+    assert all(move.slot_count <= SLOTS_PER_MOVE_MAX for move in moves)
+    found = carry_out(owned, moves)
+    assert {shard: set(slots) for shard, slots in found.items() if slots} == {
+        shard: set(slots) for shard, slots in layout.items()
+    }
+    assert plan_layout(found, layout) == []
+    assert plan_layout(owned, layout, stuck=range(SLOT_COUNT)) == []
 
 
 def test_ranges_are_what_was_given() -> None:

@@ -8,7 +8,13 @@ import pytest
 
 from cachefleet.engine.gateway.routes import Address, RouteKind, TlsMode, TlsOptions
 from cachefleet.engine.types import Endpoint
-from cachefleet.provisioner.planning.routes import RoutedNode, RoutedSubject, plan_routes
+from cachefleet.provisioner.planning.routes import (
+    OpenRoute,
+    RoutedNode,
+    RoutedSubject,
+    plan_remains,
+    plan_routes,
+)
 
 P, A, B = Endpoint("p", 6379), Endpoint("a", 6379), Endpoint("b", 6379)
 
@@ -137,3 +143,57 @@ def test_a_cluster_whose_nodes_know_no_discovery_gets_it_from_the_gateway(bound:
     assert route.kind is RouteKind.MEMCACHED_DISCOVERY
     assert route.options.cluster_config == told
     assert route.backends == (Address("a", 6379), Address("b", 6379))
+
+
+INNER = 26379
+
+
+def open_route(name: str, *hosts: str, kind: RouteKind = RouteKind.TCP) -> OpenRoute:
+    return OpenRoute(name=name, kind=kind, backends=tuple(Address(one, INNER) for one in hosts))
+
+
+def left_by_gateway(*, tls_only: bool = False) -> RoutedSubject:
+    nodes = tuple(RoutedNode(uid=one.host, listen=one, engine=one) for one in (P, A, B))
+    return replace(subject(), unfronted=nodes, tls_only=tls_only)
+
+
+@pytest.mark.parametrize(
+    ("route", "hosts"),
+    [
+        pytest.param(open_route("g-primary", "p"), ["p"], id="primary"),
+        pytest.param(open_route("g-primary", "a"), [], id="no-primary-any-more"),
+        pytest.param(
+            open_route("g-reader", "a", "p", "x", kind=RouteKind.READER), ["a", "p"], id="reader"
+        ),
+        pytest.param(open_route("g-node-a", "a"), ["a"], id="node"),
+        pytest.param(open_route("g-node-a", "b"), [], id="another-node"),
+        pytest.param(open_route("g-configuration", "b"), ["b"], id="configuration"),
+        pytest.param(open_route("h-primary", "p"), [], id="deleted"),
+        pytest.param(
+            open_route("g-discovery", "p", kind=RouteKind.MEMCACHED_DISCOVERY), [], id="discovery"
+        ),
+    ],
+)
+def test_clients_stay_with_engines_that_stand_for_what_they_asked_for(
+    route: OpenRoute, hosts: list[str]
+) -> None:
+    found = plan_remains([route], [left_by_gateway()], served=set())
+    assert [(one.name, one.kind, one.listen) for one in found] == (
+        [(route.name, route.kind, ())] if hosts else []
+    )
+    assert [one.host for left in found for one in left.backends] == hosts
+
+
+def test_what_is_served_or_still_behind_the_gateway_remains_by_itself() -> None:
+    route = open_route("g-primary", "p")
+    assert plan_remains([route], [left_by_gateway()], served={"g-primary"}) == []
+    behind = replace(left_by_gateway(), fronted=left_by_gateway().unfronted)
+    assert plan_remains([route], [behind], served=set()) == []
+
+
+@pytest.mark.parametrize("tls_only", [True, False])
+def test_clients_in_plain_go_where_tls_is_required(tls_only: bool) -> None:
+    [left] = plan_remains(
+        [open_route("g-primary", "p")], [left_by_gateway(tls_only=tls_only)], served=set()
+    )
+    assert left.options.tls_only is tls_only

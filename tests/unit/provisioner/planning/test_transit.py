@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 
@@ -31,9 +32,15 @@ def decided(
     guarded: bool = False,
     engine: Engine = Engine.VALKEY,
     bundled: bool = False,
+    logins: bool = False,
 ) -> Transit:
     return decide_transit(
-        engine=engine, mode=mode, binary_tls=tls, bundled=bundled, guarded=guarded
+        engine=engine,
+        mode=mode,
+        binary_tls=tls,
+        bundled=bundled,
+        guarded=guarded,
+        logins=logins,
     )
 
 
@@ -52,16 +59,29 @@ def test_without_encryption_nothing_stands_between(tls: bool) -> None:
             "preferred",
             True,
             False,
-            Transit(mode=PREFERRED, fronted=True, engine_tls=True, inner_port=True),
+            Transit(
+                mode=PREFERRED,
+                fronted=True,
+                engine_tls=True,
+                inner_port=True,
+                replication_port=True,
+            ),
         ),
         ("preferred", False, False, Transit(mode=PREFERRED, fronted=True, inner_port=True)),
         (
             "required",
             True,
             True,
-            Transit(mode=REQUIRED, fronted=True, engine_tls=True, inner_port=True),
+            Transit(
+                mode=REQUIRED, fronted=True, engine_tls=True, inner_port=True, replication_port=True
+            ),
         ),
-        (None, True, True, Transit(fronted=True, engine_tls=True, inner_port=True)),
+        (
+            None,
+            True,
+            True,
+            Transit(fronted=True, engine_tls=True, inner_port=True, replication_port=True),
+        ),
         (None, False, True, Transit(fronted=True, inner_port=True)),
     ],
 )
@@ -82,6 +102,53 @@ def test_nodes_meet_elsewhere_only_where_clients_have_the_port() -> None:
 def test_memcached_speaks_tls_itself(bundled: bool, inner: bool) -> None:
     transit = decided("required", tls=True, engine=Engine.MEMCACHED, bundled=bundled)
     assert transit == Transit(mode=REQUIRED, engine_tls=True, inner_port=inner)
+
+
+FRONTED: dict[str, Any] = {"fronted": True, "replication_port": True}
+
+
+@pytest.mark.parametrize(
+    ("mode", "bundled", "guarded", "logins", "wanted"),
+    [
+        pytest.param(None, True, False, True, Transit(), id="bundled-logins"),
+        pytest.param(None, False, False, True, Transit(inner_port=True), id="stock-logins"),
+        pytest.param(None, True, True, False, Transit(**FRONTED), id="bundled-guarded"),
+        pytest.param(
+            None, False, True, True, Transit(**FRONTED, inner_port=True), id="stock-guarded"
+        ),
+        pytest.param(
+            "required",
+            True,
+            True,
+            True,
+            Transit(mode=REQUIRED, **FRONTED, engine_tls=True),
+            id="bundled-guarded-tls-is-passed-on",
+        ),
+        pytest.param(
+            "required",
+            True,
+            False,
+            True,
+            Transit(mode=REQUIRED, engine_tls=True),
+            id="bundled-tls-logins",
+        ),
+        pytest.param(
+            "required",
+            False,
+            False,
+            True,
+            Transit(mode=REQUIRED, **FRONTED, inner_port=True),
+            id="stock-tls-logins-end-tls-in-the-gateway",
+        ),
+    ],
+)
+def test_memcached_with_logins_and_security_groups(
+    mode: str | None, bundled: bool, guarded: bool, logins: bool, wanted: Transit
+) -> None:
+    found = decided(
+        mode, tls=True, engine=Engine.MEMCACHED, bundled=bundled, guarded=guarded, logins=logins
+    )
+    assert found == wanted
 
 
 @pytest.mark.parametrize("port", [1150, 6379, 11211, 25_535, 35_535, 45_536, 55_535, PORT_MAX])

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
+import io
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
 from cachefleet.engine.rdb.reader import NotAnRdb
-from cachefleet.provisioner.snapshots.manifest import BadManifest, Manifest, parse_manifest
+from cachefleet.provisioner.snapshots.manifest import (
+    BadManifest,
+    Manifest,
+    ShardFile,
+    parse_manifest,
+)
 from cachefleet.provisioner.snapshots.sealing import DataKey, Tampered
 from cachefleet.provisioner.snapshots.shards import (
     NotReadBack,
+    Pull,
     Take,
-    read_back,
     read_shard,
     write_shard,
 )
@@ -40,12 +47,15 @@ def pull(take: Take) -> None:
         take(RDB[start : start + 1000])
 
 
-def ignore(count: int) -> None:
-    """Count nothing."""
+def written(store: FolderStore, pull: Pull, key: DataKey | None = None) -> ShardFile:
+    return write_shard(
+        store, UID, "0001.rdb", pull, key=key, unwrap=unwrap, count=lambda _: None,
+        check=lambda: None,
+    )  # fmt: skip
 
 
 def manifest(store: FolderStore, key: DataKey | None = None) -> Manifest:
-    shard = write_shard(store, UID, "0001.rdb", pull, key=key, count=ignore)
+    shard = written(store, pull, key)
     return Manifest(
         snapshot="s",
         engine="valkey",
@@ -61,7 +71,6 @@ def test_what_was_written_is_read(tmp_path: Path, key: DataKey | None) -> None:
     store = FolderStore(tmp_path / "snapshots")
     whole = manifest(store, key)
     [shard] = whole.shards
-    read_back(store, UID, shard, unwrap)
     with pytest.raises(SnapshotMissing):
         store.manifest(UID)
     store.publish(UID, whole)
@@ -83,10 +92,7 @@ def test_damage_is_found_out(tmp_path: Path, key: DataKey | None, damage: str) -
     whole = manifest(store, key)
     store.publish(UID, whole)
     path = tmp_path / UID / "0001.rdb"
-    data = bytearray(path.read_bytes())
-    if damage == "flip":
-        data[len(data) // 2] ^= 1
-    path.write_bytes({"flip": data, "cut": data[:-1], "grow": data + b"x"}[damage])
+    path.write_bytes(damaged(bytearray(path.read_bytes()), damage))
     with pytest.raises((NotReadBack, Tampered)):
         list(read_shard(store, UID, whole.shards[0], unwrap))
 
@@ -94,15 +100,55 @@ def test_damage_is_found_out(tmp_path: Path, key: DataKey | None, damage: str) -
 def test_a_copy_that_is_cut_short_leaves_no_file(tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
     with pytest.raises(NotAnRdb, match="cut short"):
-        write_shard(store, UID, "0001.rdb", lambda take: take(RDB[:-50]), key=None, count=ignore)
+        written(store, lambda take: take(RDB[:-50]))
     assert list(tmp_path.rglob("*.rdb")) == []
+
+
+class Forgetful(FolderStore):
+    """Takes everything, and gives back something else."""
+
+    def __init__(self, root: Path, damage: str) -> None:
+        super().__init__(root)
+        self._damage = damage
+
+    @contextlib.contextmanager
+    def open_written(self, uid: str, name: str) -> Iterator[BinaryIO]:
+        with super().open_written(uid, name) as file:
+            data = bytearray(file.read())
+        yield io.BytesIO(damaged(data, self._damage))
+
+
+def damaged(data: bytearray, how: str) -> bytes:
+    if how == "flip":
+        data[len(data) // 2] ^= 1
+    return bytes({"flip": data, "cut": data[:-1], "grow": data + b"x", "none": b""}[how])
+
+
+@pytest.mark.parametrize("key", [None, KEY], ids=["clear", "sealed"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "grow", "none"])
+def test_what_is_not_read_back_is_not_written(
+    tmp_path: Path, key: DataKey | None, damage: str
+) -> None:
+    with pytest.raises((NotReadBack, Tampered)):
+        manifest(Forgetful(tmp_path, damage), key)
+
+
+def test_reading_back_can_be_called_off(tmp_path: Path) -> None:
+    def called_off() -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        write_shard(
+            FolderStore(tmp_path), UID, "0001.rdb", pull, key=None, unwrap=unwrap,
+            count=lambda _: None, check=called_off,
+        )  # fmt: skip
 
 
 class FullDisk(FolderStore):
     """Takes some bytes, then no more."""
 
-    def create(self, uid: str, name: str) -> ShardWriter:
-        return _Full(super().create(uid, name))
+    def create(self, uid: str, name: str, *, resume: bool = False) -> ShardWriter:
+        return _Full(super().create(uid, name, resume=resume))
 
 
 class _Full:
@@ -110,7 +156,7 @@ class _Full:
         self._inner = inner
         self._left = 5_000
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         self._left -= len(data)
         if self._left < 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -119,13 +165,16 @@ class _Full:
     def close(self) -> None:
         self._inner.close()
 
+    def suspend(self) -> None:
+        self._inner.suspend()
+
     def abandon(self) -> None:
         self._inner.abandon()
 
 
 def test_a_full_disk_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space") as error:
-        write_shard(FullDisk(tmp_path), UID, "0001.rdb", pull, key=None, count=ignore)
+        written(FullDisk(tmp_path), pull)
     assert error.value.errno == errno.ENOSPC
     assert list(tmp_path.rglob("*.rdb")) == []
 
