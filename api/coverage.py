@@ -313,6 +313,8 @@ def scan_sources() -> Raisable:
                         unread.append(f"{path.name}:{node.lineno}")
                 elif node.func.id in STATE_RAISERS:
                     refused.update((kind, node.func.id) for kind in texts or kept_resources())
+                elif node.func.id == "IllegalTransition":
+                    refused.update((kind, node.func.id) for kind in texts)
             elif isinstance(node, ast.Constant) and _is_reason(node.value):
                 unbuilt.add(str(node.value))
     for kind, error in refused:

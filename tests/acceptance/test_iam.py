@@ -294,3 +294,46 @@ def test_tokens_are_checked_while_the_control_plane_is_away(
             assert link.ping()
     finally:
         server.start()
+
+
+def test_a_serverless_cache_takes_tokens_of_its_own_kind(
+    client: ElastiCacheClient, key: Credentials
+) -> None:
+    client.create_user(
+        UserId="roamer", UserName="roamer", AuthenticationMode={"Type": "iam"}, Engine="valkey",
+        AccessString="on ~* +@all",
+    )  # fmt: skip
+    client.create_user_group(UserGroupId="roamers", Engine="valkey", UserIds=["roamer"])
+    client.create_serverless_cache(
+        ServerlessCacheName="roaming", Engine="valkey", UserGroupId="roamers"
+    )
+    cache = wait_until(
+        lambda: client.describe_serverless_caches(ServerlessCacheName="roaming")[
+            "ServerlessCaches"
+        ][0],
+        lambda cache: cache["Status"] == "available",
+        what="the cache is available",
+    )
+
+    def open_with(*, serverless: bool) -> Any:
+        login: Any = IamCredentials(
+            "roaming", "roamer", REGION, credentials=key, serverless=serverless
+        )
+        return redis.Redis(
+            host=cache["Endpoint"]["Address"],
+            ssl=True,
+            ssl_cert_reqs="none",
+            ssl_check_hostname=False,
+            decode_responses=True,
+            retry=Retry(NoBackoff(), 0),
+            credential_provider=login,
+        )
+
+    with contextlib.closing(open_with(serverless=True)) as link:
+        assert link.acl_whoami() == "roamer"
+        assert [link.set(f"key{number}", number) for number in range(4)] == [True] * 4
+    with (
+        contextlib.closing(open_with(serverless=False)) as stranger,
+        pytest.raises(redis.AuthenticationError, match=WRONG),
+    ):
+        stranger.ping()
