@@ -169,3 +169,12 @@ async def test_a_server_that_stops_half_way_is_unreachable(
     await adapter.aclose()
     server.close()
     await server.wait_closed()
+
+
+async def test_the_bundled_server_tells_its_build(
+    served: tuple[MemcachedConfig, MemcachedAdapter],
+) -> None:
+    config, adapter = served
+    bundled = config.control_socket is not None
+    assert await adapter.build() == (config.binary.build if bundled else "")
+    assert bool(config.binary.build) == bundled
