@@ -166,7 +166,7 @@ class GatewayCollector(Collector):
             sent.add_metric(labels, route.bytes_from_backends)
             refused.add_metric(labels, route.refused_total)
             unserved.add_metric(labels, route.unserved_total)
-            if route.kind in SERVERLESS_KINDS:
+            if route.kind is RouteKind.SERVERLESS:
                 units.add_metric(labels, route.units_total)
                 throttled.add_metric(labels, route.throttled_total)
         yield from (connections, received, sent, refused, unserved, units, throttled)
