@@ -19,6 +19,11 @@ _REFUSED = re.compile(
     rb"-(?:NOPERM|ERR ACL failure in script:)[^\r\n]* has no permissions to run the "
     rb"'([^'\r\n]+)' command(?P<script> script: [^\r\n]*)?"
 )
+# What older engines say of a command in a script, whichever it was: here nearly always a write.
+_REFUSED_SCRIPT = re.compile(
+    rb"-ERR The user executing the script can't run this command or subcommand"
+    rb"(?P<script> script: [^\r\n]*)?"
+)
 _BULKS = b"$=!"
 _LENGTH = re.compile(rb"-1|[0-9]{1,20}")
 
@@ -90,6 +95,7 @@ class RefusedWrites:
 
     def _in_other_words(self, line: bytes) -> bytes:
         found = _REFUSED.match(line)
-        if found is None or found[1].lower() not in self._writes:
-            return line
-        return READONLY + (found["script"] or b"")
+        if found is not None and found[1].lower() in self._writes:
+            return READONLY + (found["script"] or b"")
+        script = _REFUSED_SCRIPT.match(line)
+        return line if script is None else READONLY + (script["script"] or b"")

@@ -14,6 +14,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from cachefleet.engine.gateway.reports import GatewayStatus
+from cachefleet.engine.gateway.routes import RouteKind
 from cachefleet.engine.metrics.samples import Sample, number
 from cachefleet.engine.types import Engine
 from cachefleet.provisioner.health.sampler import Measured, MetricsSampler

@@ -165,7 +165,7 @@ def test_shards_as_many_as_wanted(
     assert contents(connect(group)) == sharded
 
 
-def test_one_node_becomes_a_cluster(client: ElastiCacheClient, plain: str) -> None:
+def test_one_node_becomes_a_cluster(client: ElastiCacheClient, server: Server, plain: str) -> None:
     create(
         client, "grown", SnapshotName="plain-1", NumNodeGroups=2, ReplicasPerNodeGroup=1,
         AutomaticFailoverEnabled=True,
@@ -173,6 +173,10 @@ def test_one_node_becomes_a_cluster(client: ElastiCacheClient, plain: str) -> No
     group = ended_creation(client, "grown")
     assert (group["Status"], group["ClusterEnabled"]) == ("available", True)
     assert contents(connect(group)) == plain
+    client.create_snapshot(SnapshotName="of-replicas", ReplicationGroupId="grown")
+    taken = available_snapshot(client, "of-replicas")["NodeSnapshots"]
+    assert [node["NodeGroupId"] for node in taken] == ["0001", "0002"]
+    assert {server.node(node["CacheClusterId"]).role for node in taken} == {"replica"}
 
 
 def test_a_copy_outlives_its_original(client: ElastiCacheClient, plain: str) -> None:

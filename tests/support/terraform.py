@@ -92,7 +92,7 @@ class BackgroundRun:
 
 
 def _run(server: Server, cloud: Cloud, directory: Path, mirror: Path) -> TerraformRun:
-    terraform = _Terraform(server, directory, mirror)
+    terraform = Terraform(server, directory, mirror)
     _seed(server, cloud)
     begun = terraform("init")
     assert begun.returncode == 0, begun.stderr
@@ -149,15 +149,19 @@ def _snapshots(server: Server) -> list[str]:
     return [row["SnapshotName"] for row in told if row["SnapshotStatus"] == "available"]
 
 
-def _answers(server: Server, terraform: _Terraform) -> dict[str, Any]:
+def _answers(server: Server, terraform: Terraform) -> dict[str, Any]:
     outputs = json.loads(terraform("output", "-json").stdout)
     return _ask_engines(server, {name: row["value"] for name, row in outputs.items()})
 
 
-class _Terraform:
-    def __init__(self, server: Server, directory: Path, mirror: Path) -> None:
+class Terraform:
+    """Terraform in *directory*, with the configuration of *sources*."""
+
+    def __init__(
+        self, server: Server, directory: Path, mirror: Path, *, sources: Path = SOURCES
+    ) -> None:
         self._directory = directory
-        for source in SOURCES.glob("*.tf"):
+        for source in sources.glob("*.tf"):
             shutil.copy(source, directory)
         configuration = directory / "terraform.rc"
         configuration.write_text(

@@ -16,12 +16,17 @@ SCRIPT = (
     b"-ERR ACL failure in script: User u has no permissions to run the 'set' command "
     b"script: 2f, on @user_script:1.\r\n"
 )
+OLD_SCRIPT = (
+    b"-ERR The user executing the script can't run this command or subcommand "
+    b"script: 2f, on @u:1.\r\n"
+)
 OTHER = b"-NOPERM User default has no permissions to run the 'config|get' command\r\n"
 VALUE = b"$%d\r\n%s\r\n" % (len(REFUSED) + 4, b"\r\n" + REFUSED + b"\r\n")
 
 CASES = [
     pytest.param(REFUSED, READONLY + b"\r\n", id="refused"),
     pytest.param(SCRIPT, READONLY + b" script: 2f, on @user_script:1.\r\n", id="in-a-script"),
+    pytest.param(OLD_SCRIPT, READONLY + b" script: 2f, on @u:1.\r\n", id="in-an-older-script"),
     pytest.param(b"*2\r\n+OK\r\n" + REFUSED, b"*2\r\n+OK\r\n" + READONLY + b"\r\n", id="inside"),
     pytest.param(OTHER, OTHER, id="another-right"),
     pytest.param(VALUE, VALUE, id="a-value-that-looks-like-it"),
