@@ -26,11 +26,10 @@ async def completed(ctx: RequestContext, params: Params) -> Params:
     Raises:
         Fault: there is no such snapshot, or it cannot be restored now.
     """
-    name = params.get("SnapshotName")
-    if not name or str(params.get("Engine", "")).lower() == Engine.MEMCACHED:
+    if not _name(params) or str(params.get("Engine", "")).lower() == Engine.MEMCACHED:
         return params  # memcached has no snapshots, and its own refusal of them
     async with ctx.read() as tx:
-        snapshot = checks.require_restorable(await tx.find(Snapshot, name), name)
+        snapshot = await _find(tx, params)
         if snapshot.cluster_enabled and params.get("ClusterMode") == "disabled":
             raise checks.needs_cluster_mode(snapshot)
         return {**await _told(ctx, tx, snapshot, params), **_given(params)}
@@ -142,10 +141,27 @@ async def begin(
     if arns:
         await snapshots.begin_restore(tx, subject_uid, snapshot=None, arns=arns)
         return {}
-    name = params.get("SnapshotName")
-    if not name:
+    if not _name(params):
         return {}
-    snapshot = checks.require_restorable(await tx.find(Snapshot, name, lock=True), name)
+    snapshot = await _find(tx, params, lock=True)
     checks.check_into(snapshot, version, version_taken(ctx, snapshot), cluster_mode=cluster_mode)
     await snapshots.begin_restore(tx, subject_uid, snapshot=snapshot, arns=())
+    if snapshot.scope.is_shadow:
+        return {}  # tags of serverless snapshots are never passed on
     return await tags.listed(tx, Snapshot.arn_kind, snapshot.name)
+
+
+def _name(params: Params) -> str:
+    name: str = params.get("SnapshotName") or params.get("ServerlessCacheSnapshotName") or ""
+    return name
+
+
+async def _find(tx: Transaction, params: Params, *, lock: bool = False) -> Snapshot:
+    """Return the snapshot that is named, which may be one of a serverless cache.
+
+    Raises:
+        Fault: there is none, or it cannot be restored now.
+    """
+    name = _name(params)
+    inside = tx if params.get("SnapshotName") else tx.within(tx.scope.shadow)
+    return checks.require_restorable(await inside.find(Snapshot, name, lock=lock), name)

@@ -1,7 +1,8 @@
-"""How far a second region lags, and how soon it takes writes: ``python -m bench global_datastore``.
+"""How far a second region lags, and how soon it takes writes: ``python -m bench.global_datastore``.
 
-One server, two regions of one node each. A writer sends pipelined batches at a steady rate to the
-leading region; each batch ends in a marker with the time, which a reader looks for in the other.
+One server, two regions of one node each, first without cluster mode and then with it. A writer
+sends pipelined batches at a steady rate to the leading region; each batch ends in a marker with the
+time, which a reader looks for in the other.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import redis
 from tests.faults.caches import primary_address
-from tests.support.server import Server, available_group, own_account
+from tests.support.server import Server, available_group, group_of, own_account
 from tests.support.waiting import wait_until
 
 RATE_PER_S = 10_000
@@ -23,36 +25,71 @@ BATCHES_PER_S = 200
 DURATION_S = 5.0
 FAILOVERS = 5
 HERE, THERE = "us-east-1", "eu-west-1"
+AWAY = (redis.ConnectionError, redis.ResponseError)
 
 
 def main() -> None:
     """Measure, and print."""
-    with tempfile.TemporaryDirectory() as directory, Server(Path(directory) / "data") as server:
-        account = own_account()
-        near, far = server.client(account, HERE), server.client(account, THERE)
-        _create(near, far)
-        addresses = {
-            HERE: primary_address(near, "near"),
-            THERE: primary_address(far, "far"),
+    for clustered in (False, True):
+        print("cluster mode enabled" if clustered else "cluster mode disabled")
+        with tempfile.TemporaryDirectory() as directory, Server(Path(directory) / "data") as server:
+            _measure(server, clustered=clustered)
+
+
+def _measure(server: Server, *, clustered: bool) -> None:
+    account = own_account()
+    near, far = server.client(account, HERE), server.client(account, THERE)
+    _create(near, far, clustered=clustered)
+    find = _configuration if clustered else primary_address
+    addresses = {HERE: find(near, "near"), THERE: find(far, "far")}
+    feed = _feed(server) if clustered else None
+    used_s = _processor_s(feed)
+    lags_ms, rate = _lags(addresses[HERE], addresses[THERE])
+    lags_ms.sort()
+    print(f"writes/s          {rate:,.0f}")
+    print(f"lag p50           {statistics.median(lags_ms):.2f} ms")
+    print(f"lag p99           {lags_ms[int(len(lags_ms) * 0.99)]:.2f} ms")
+    if feed is not None:
+        share = (_processor_s(feed) - used_s) / DURATION_S
+        print(f"feed              {100 * share:.0f} % of a core")
+    promotions_s = [_promotion(near, addresses, number) for number in range(FAILOVERS)]
+    print(f"promotion median  {statistics.median(promotions_s) * 1000:.0f} ms")
+    print(f"promotion worst   {max(promotions_s) * 1000:.0f} ms")
+
+
+def _feed(server: Server) -> psutil.Process:
+    return psutil.Process(int((server.data_dir / "nodes" / "feed" / "pid").read_text().split()[0]))
+
+
+def _processor_s(process: psutil.Process | None) -> float:
+    if process is None:
+        return 0.0
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def _configuration(client: Any, name: str) -> tuple[str, int]:
+    """Return where the only shard is reached."""
+    endpoint = group_of(client, name)["ConfigurationEndpoint"]
+    return endpoint["Address"], endpoint["Port"]
+
+
+def _create(near: Any, far: Any, *, clustered: bool) -> None:
+    shape: dict[str, Any] = {"NumCacheClusters": 1}
+    if clustered:
+        shape = {
+            "NumNodeGroups": 1,
+            "ReplicasPerNodeGroup": 0,
+            "ClusterMode": "enabled",
+            "AutomaticFailoverEnabled": True,
         }
-        lags_ms, rate = _lags(addresses[HERE], addresses[THERE])
-        lags_ms.sort()
-        print(f"writes/s          {rate:,.0f}")
-        print(f"lag p50           {statistics.median(lags_ms):.2f} ms")
-        print(f"lag p99           {lags_ms[int(len(lags_ms) * 0.99)]:.2f} ms")
-        promotions_s = [_promotion(near, addresses, number) for number in range(FAILOVERS)]
-        print(f"promotion median  {statistics.median(promotions_s) * 1000:.0f} ms")
-        print(f"promotion worst   {max(promotions_s) * 1000:.0f} ms")
-
-
-def _create(near: Any, far: Any) -> None:
     near.create_replication_group(
         ReplicationGroupId="near",
         ReplicationGroupDescription="bench",
         Engine="valkey",
         CacheNodeType="cache.r7g.large",
-        NumCacheClusters=1,
         AtRestEncryptionEnabled=False,
+        **shape,
     )
     available_group(near, "near")
     near.create_global_replication_group(
@@ -63,7 +100,7 @@ def _create(near: Any, far: Any) -> None:
         ReplicationGroupId="far",
         ReplicationGroupDescription="bench",
         GlobalReplicationGroupId="ldgnf-bench",
-        NumCacheClusters=1,
+        **({"ReplicasPerNodeGroup": 0} if clustered else {"NumCacheClusters": 1}),
     )
     _becomes(near, "available")
 
@@ -118,7 +155,7 @@ def _promotion(client: Any, addresses: dict[str, tuple[str, int]], number: int) 
             try:
                 there.set("promoted", number)
                 break
-            except redis.ReadOnlyError:
+            except AWAY:
                 time.sleep(0.001)
     took_s = time.monotonic() - began_s
     _becomes(client, "available")

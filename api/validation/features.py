@@ -154,6 +154,5 @@ _UNBUILT_IN_CLUSTERS: Mapping[str, str] = {
 }
 
 _UNBUILT_IN_GROUPS: Mapping[str, str] = {
-    "ServerlessCacheSnapshotName": "Restoring a serverless snapshot is not built yet.",
     "DataTieringEnabled": "Data tiering is not built yet.",
 }

@@ -21,10 +21,9 @@ class Admission:
         return self._networks is None or self._remembered(host)
 
     def _look(self, host: str) -> bool:
-        address = ipaddress.ip_address(host.partition("%")[0])
+        address = ipaddress.ip_address(host)
         if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
             address = address.ipv4_mapped
         assert self._networks is not None
-        return any(
-            address in network for network in self._networks if network.version == address.version
-        )
+        # An address of the other version is in none.
+        return any(address in network for network in self._networks)

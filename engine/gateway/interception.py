@@ -33,3 +33,29 @@ class Interceptor(Protocol):
     def backend_finished(self) -> bytes:
         """The backend sends no more; return what was held back for the client."""
         ...
+
+
+class Chain:
+    """Two interceptors, *outer* next to the client, *inner* next to the backend."""
+
+    def __init__(self, outer: Interceptor, inner: Interceptor) -> None:
+        self._outer = outer
+        self._inner = inner
+
+    def client_sent(self, data: bytes) -> bytes:
+        passed = self._outer.client_sent(data)
+        return self._inner.client_sent(passed) if passed else b""
+
+    def backend_sent(self, data: bytes) -> bytes:
+        passed = self._inner.backend_sent(data)
+        return self._outer.backend_sent(passed) if passed else b""
+
+    def client_finished(self) -> bytes:
+        rest = self._outer.client_finished()
+        passed = self._inner.client_sent(rest) if rest else b""
+        return passed + self._inner.client_finished()
+
+    def backend_finished(self) -> bytes:
+        rest = self._inner.backend_finished()
+        passed = self._outer.backend_sent(rest) if rest else b""
+        return passed + self._outer.backend_finished()

@@ -24,7 +24,7 @@ Words = list[bytes]
 Rewrite = Callable[[Words], Words]
 
 
-class _Unreadable(Exception):
+class Unreadable(Exception):
     """Not a command of which we want to know more."""
 
 
@@ -49,7 +49,7 @@ class Opening:
         while self._open and self._unread:
             try:
                 end, words = next_command(self._unread)
-            except _Unreadable:
+            except Unreadable:
                 self._open = False
                 break
             if end == 0:
@@ -101,7 +101,7 @@ def next_command(data: bytes | bytearray) -> tuple[int, Words]:
     """Return where the first command of *data* ends, and its words; 0 while it is not whole.
 
     Raises:
-        _Unreadable: it is none, or too large to be one that opens a connection.
+        Unreadable: it is none, or too large to be one that opens a connection.
     """
     if data[:1] != b"*":
         return _inline(data)
@@ -109,18 +109,18 @@ def next_command(data: bytes | bytearray) -> tuple[int, Words]:
     if at == 0:
         return 0, []
     if count > WORDS_MAX:
-        raise _Unreadable
+        raise Unreadable
     words: Words = []
     for _ in range(count):
         if at >= len(data):
             return 0, []
         if data[at : at + 1] != b"$":
-            raise _Unreadable
+            raise Unreadable
         at, length = _number(data, at + 1)
         if at == 0:
             return 0, []
         if length > COMMAND_BYTES_MAX:
-            raise _Unreadable
+            raise Unreadable
         end = at + length + 2
         if len(data) < end:
             return 0, []
@@ -135,11 +135,11 @@ def _number(data: bytes | bytearray, at: int) -> tuple[int, int]:
     end = data.find(b"\r\n", at, at + LINE_BYTES_MAX)
     if end < 0:
         if len(data) - at >= LINE_BYTES_MAX:
-            raise _Unreadable
+            raise Unreadable
         return 0, 0
     digits = bytes(data[at:end])
     if not digits.isdigit() or len(digits) > 10:
-        raise _Unreadable
+        raise Unreadable
     return end + 2, int(digits)
 
 
@@ -150,5 +150,5 @@ def _inline(data: bytes | bytearray) -> tuple[int, Words]:
     line = bytes(data[:end])
     # Quotes have rules of their own: such a line is for the engine to read.
     if b'"' in line or b"'" in line:
-        raise _Unreadable
+        raise Unreadable
     return end + 1, line.split()

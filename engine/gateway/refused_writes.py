@@ -11,13 +11,18 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from cachefleet.engine.gateway.interception import Interceptor, WireViolation
+from cachefleet.engine.gateway.interception import WireViolation
 
 READONLY = b"-READONLY You can't write against a read only replica."
 LINE_BYTES_MAX = 64 * 1024
 _REFUSED = re.compile(
     rb"-(?:NOPERM|ERR ACL failure in script:)[^\r\n]* has no permissions to run the "
     rb"'([^'\r\n]+)' command(?P<script> script: [^\r\n]*)?"
+)
+# What older engines say of a command in a script, whichever it was: here nearly always a write.
+_REFUSED_SCRIPT = re.compile(
+    rb"-ERR The user executing the script can't run this command or subcommand"
+    rb"(?P<script> script: [^\r\n]*)?"
 )
 _BULKS = b"$=!"
 _LENGTH = re.compile(rb"-1|[0-9]{1,20}")
@@ -90,32 +95,7 @@ class RefusedWrites:
 
     def _in_other_words(self, line: bytes) -> bytes:
         found = _REFUSED.match(line)
-        if found is None or found[1].lower() not in self._writes:
-            return line
-        return READONLY + (found["script"] or b"")
-
-
-class Both:
-    """Two interceptors, one behind the other: *outer* is the client's side."""
-
-    def __init__(self, outer: Interceptor, inner: Interceptor) -> None:
-        self._outer = outer
-        self._inner = inner
-
-    def client_sent(self, data: bytes) -> bytes:
-        """Pass *data* through both."""
-        return self._inner.client_sent(self._outer.client_sent(data))
-
-    def backend_sent(self, data: bytes) -> bytes:
-        """Pass *data* through both, the other way."""
-        return self._outer.backend_sent(self._inner.backend_sent(data))
-
-    def client_finished(self) -> bytes:
-        """Return what either held back for the backend."""
-        rest = self._outer.client_finished()
-        return self._inner.client_sent(rest) + self._inner.client_finished()
-
-    def backend_finished(self) -> bytes:
-        """Return what either held back for the client."""
-        rest = self._inner.backend_finished()
-        return self._outer.backend_sent(rest) + self._outer.backend_finished()
+        if found is not None and found[1].lower() in self._writes:
+            return READONLY + (found["script"] or b"")
+        script = _REFUSED_SCRIPT.match(line)
+        return line if script is None else READONLY + (script["script"] or b"")

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 from cachefleet.engine.gateway.iam_keys import KeyRing, KeyRings
@@ -30,6 +31,7 @@ from cachefleet.engine.gateway.saslauthd import SaslSocket
 from cachefleet.engine.gateway.serverless.service import ServerlessService
 from cachefleet.engine.gateway.service import RouteService
 from cachefleet.engine.gateway.serving import Serving
+from cachefleet.engine.gateway.sessions import SessionTimer, loop_timer, utc_now
 from cachefleet.engine.gateway.tls import Contexts
 
 STOP_S_MAX = 2.0  # bytes on their way may leave within this
@@ -68,10 +70,18 @@ class Gateway:
     """Serves what the routes file says; every method runs on the event loop's thread."""
 
     def __init__(
-        self, routes_path: Path, *, connections_ceiling: int, clock: Callable[[], float]
+        self,
+        routes_path: Path,
+        *,
+        connections_ceiling: int,
+        clock: Callable[[], float],
+        now: Callable[[], datetime] = utc_now,
+        session_timer: SessionTimer = loop_timer,
     ) -> None:
         self._routes_path = routes_path
         self._clock = clock
+        self._now = now
+        self._session_timer = session_timer
         self._budget = _Budget(connections_ceiling)
         self._table = RouteTable(version=0)
         self._error: str | None = None
@@ -220,7 +230,13 @@ class Gateway:
                 self._services[route.name].change(route)
             else:
                 serves = ServerlessService if route.kind is RouteKind.SERVERLESS else RouteService
-                self._services[route.name] = serves(route, budget=self._budget, clock=self._clock)
+                self._services[route.name] = serves(
+                    route,
+                    budget=self._budget,
+                    clock=self._clock,
+                    now=self._now,
+                    session_timer=self._session_timer,
+                )
             self._services[route.name].tls_context = self._contexts.get(route.options.tls)
             iam = _iam_of(route)
             self._services[route.name].iam_keys = (

@@ -8,7 +8,7 @@ import functools
 import logging
 import ssl
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Protocol
 
 from cachefleet.engine.gateway.admission import Admission
@@ -17,25 +17,21 @@ from cachefleet.engine.gateway.discovery import Discovery
 from cachefleet.engine.gateway.handshake import IamHandshake
 from cachefleet.engine.gateway.iam_keys import KeyRing
 from cachefleet.engine.gateway.iam_login import check_login
-from cachefleet.engine.gateway.interception import Interceptor, WireViolation
+from cachefleet.engine.gateway.interception import Chain, Interceptor, WireViolation
 from cachefleet.engine.gateway.opening import Opening
 from cachefleet.engine.gateway.optional_token import rewriting
 from cachefleet.engine.gateway.pump import Link, Side, peer_address
 from cachefleet.engine.gateway.readonly import ReadOnly
-from cachefleet.engine.gateway.refused_writes import Both, RefusedWrites
+from cachefleet.engine.gateway.refused_writes import RefusedWrites
 from cachefleet.engine.gateway.reports import BackendStatus, ListenFailure, RouteStatus
 from cachefleet.engine.gateway.routes import Address, Route, RouteKind, TlsMode
 from cachefleet.engine.gateway.serverless.memcached import ServerlessMemcached
+from cachefleet.engine.gateway.sessions import Cancellable, SessionTimer, loop_timer, utc_now
 
 # All attempts of one client together: a client's own connect timeout has run out by then.
 ATTEMPTS_S_MAX = 10.0
 
 log = logging.getLogger(__name__)
-
-
-def utc_now() -> datetime:
-    """Return the time by which tokens expire."""
-    return datetime.now(UTC)
 
 
 class Budget(Protocol):
@@ -67,16 +63,18 @@ class RouteService:
         budget: Budget,
         clock: Callable[[], float],
         now: Callable[[], datetime] = utc_now,
+        session_timer: SessionTimer = loop_timer,
     ) -> None:
         self.route = route
         self.tls_context: ssl.SSLContext | None = None  # for the next handshake
         self.iam_keys = KeyRing()  # that tokens are checked with
         self._now = now
+        self._session_timer = session_timer
         self._budget = budget
         self._balancer = Balancer(clock=clock)
         self._links: dict[Link, Address | None] = {}  # None: no backend yet
         self._admission = Admission(route.options.admitted)
-        self._sessions: dict[Link, asyncio.TimerHandle] = {}  # that end unless they are renewed
+        self._sessions: dict[Link, Cancellable] = {}  # that end unless they are renewed
         self._attempts: dict[Link, asyncio.Task[None]] = {}
         self._tallies: dict[Address, _Tally] = {}
         self._refused_total = 0
@@ -278,15 +276,19 @@ class RouteService:
         if not self.route.options.refused_writes:
             return found
         refused = RefusedWrites(self.route.options.refused_writes)
-        return refused if found is None else Both(found, refused)
+        return refused if found is None else Chain(found, refused)
 
     def _first_interceptor(self, link: Link) -> Interceptor | None:
         if self.route.kind is RouteKind.MEMCACHED_DISCOVERY:
             return Discovery(self._cluster_config)
         if self.route.kind is RouteKind.SERVERLESS_MEMCACHED:
             return ServerlessMemcached()
-        if self.route.options.readonly:
-            return ReadOnly()
+        login = self._login_interceptor(link)
+        if not self.route.options.readonly:
+            return login
+        return ReadOnly() if login is None else Chain(login, ReadOnly())
+
+    def _login_interceptor(self, link: Link) -> Interceptor | None:
         auth = self.route.options.auth
         if auth is not None and auth.iam is not None:
             return IamHandshake(
@@ -314,7 +316,7 @@ class RouteService:
         assert auth.iam is not None, "somebody authenticated with IAM"
         if (session := self._sessions.get(link)) is not None:
             session.cancel()
-        self._sessions[link] = self.call_later(auth.iam.session_s_max, link.abort)
+        self._sessions[link] = self._session_timer(auth.iam.session_s_max, link.abort)
 
     def _cluster_config(self) -> bytes:
         return (self.route.options.cluster_config or "").encode()

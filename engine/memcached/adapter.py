@@ -65,7 +65,10 @@ class MemcachedAdapter:
 
     async def build(self) -> str:
         """Read which build of the bundled server runs; empty where it is too old to say."""
-        word, _, build = (await self._line("cachefleet build")).partition(" ")
+        try:
+            word, _, build = (await self._line("cachefleet build")).partition(" ")
+        except CommandRefused:
+            return ""
         return build if word == "BUILD" else ""
 
     async def stats(self, group: str = "") -> dict[str, str]:

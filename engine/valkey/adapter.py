@@ -204,14 +204,18 @@ class ValkeyAdapter:
 
     # -- access -----------------------------------------------------------------------------
 
-    async def acl_setuser(self, lines: Iterable[str]) -> None:
-        """Make each user exactly what its ``user`` line says; each changes in one step."""
+    async def acl_setuser(self, lines: Iterable[str]) -> tuple[str, ...]:
+        """Make each user exactly what its ``user`` line says; each changes in one step.
+
+        Returns the names of all users that there are then, asked in the same go.
+        """
         commands = []
         for line in lines:
             name, rules = split_line(line)
             # Without "reset" the rules would add to what the user had.
             commands.append(("ACL", "SETUSER", name, "reset", *rules))
-        await self._pipeline(commands)
+        replies = await self._pipeline([*commands, ("ACL", "USERS")])
+        return tuple(replies[-1])
 
     async def acl_deluser(self, names: Iterable[str]) -> int:
         """Remove users and cut their connections; returns how many there were."""

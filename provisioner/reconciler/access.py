@@ -6,7 +6,7 @@ Lines are set before connections are ended: who is thrown out and comes back mee
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import structlog
 
@@ -56,21 +56,18 @@ async def _ensure(record: SubjectRecord, fleet: Fleet, severed: Collection[str])
         for node in record.live_nodes
         if node.status != lifecycle.NODE_CREATING and not await is_kept_down(node, fleet)
     ]
-    await asyncio.gather(*(_push(node, record, fleet, severed) for node in settled))
+    if not settled:
+        return
+    lines = acl_lines(record, fleet, binary_for(record, fleet))
+    await asyncio.gather(*(_push(node, lines, fleet, severed) for node in settled))
 
 
 async def _push(
-    node: CacheNode, record: SubjectRecord, fleet: Fleet, severed: Collection[str]
+    node: CacheNode, lines: Sequence[str], fleet: Fleet, severed: Collection[str]
 ) -> None:
     adapter = fleet.valkey(node)
-    present = await adapter.command("ACL", "USERS")
-    steps = plan_access(
-        lines=acl_lines(record, fleet, binary_for(record, fleet)),
-        present=present,
-        own=OWN_USERS,
-        severed=severed,
-    )
-    await adapter.acl_setuser(steps.lines)
+    present = await adapter.acl_setuser(lines)
+    steps = plan_access(lines=lines, present=present, own=OWN_USERS, severed=severed)
     await adapter.acl_deluser(steps.removed)
     for name in steps.severed:
         await adapter.kill_user(name)
@@ -78,6 +75,6 @@ async def _push(
         "node_access_set",
         node=node.uid,
         member=node.member_name,
-        users=len(steps.lines),
+        users=len(lines),
         removed=len(steps.removed),
     )

@@ -58,6 +58,7 @@ class FleetReset:
                 await asyncio.to_thread(self._fleet.snapshots.remove, snapshot.uid)
         self._fleet.store.forget_answers()
         await self._endpoints.sync()
+        await self._fleet.feeds.sync()
         log.info("fleet_reset", account=account, nodes=len(nodes))
         return len(nodes)
 

@@ -24,6 +24,8 @@ from cachefleet.provisioner.reconciler.naming import (
 from cachefleet.provisioner.reconciler.records import SubjectRecord, own_endpoint
 from cachefleet.provisioner.state.tables import CacheNode
 
+COMPATIBLE = "compatible"  # a cluster mode between the two
+
 
 def transit_of(record: SubjectRecord, fleet: Fleet) -> Transit:
     """Return how the subject's traffic is to travel.
@@ -44,14 +46,18 @@ def is_guarded(record: SubjectRecord) -> bool:
 
     While a first AUTH token is introduced, clients with and without it are let in. An engine whose
     default user needs no password refuses ``AUTH <token>``, so that has to be turned into what it
-    takes. Users of IAM have tokens in the place of passwords, which no engine can check. And what a
-    secondary in cluster mode refuses, it refuses for another reason than it says (ADR 0036).
+    takes. Users of IAM have tokens in the place of passwords, which no engine can check. What a
+    secondary in cluster mode refuses, it refuses for another reason than it says (ADR 0036). On a
+    way into cluster mode READONLY is said for clients of the reader endpoint, which cannot be said
+    from outside of their TLS.
     """
     if record.is_fed:
         return True
     if any(user.iam for user in record.users or ()):
         return True
     group = record.group
+    if group is not None and record.transit_mode is not None and group.cluster_mode == COMPATIBLE:
+        return True
     return group is not None and bool(group.auth_token_sha256s) and not group.auth_token_required
 
 

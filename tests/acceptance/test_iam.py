@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import subprocess
@@ -140,6 +141,39 @@ def test_a_token_opens_the_cache(
             link.execute_command("AUTH", user, "no token")
 
 
+def test_valkey_glide_makes_its_own_tokens(
+    client: ElastiCacheClient, cache: str, key: Credentials
+) -> None:
+    glide = pytest.importorskip("glide")
+    where = group_of(client, cache)["NodeGroups"][0]["PrimaryEndpoint"]
+
+    async def ask() -> Any:
+        iam = glide.IamAuthConfig(
+            cluster_name=cache,
+            service=glide.ServiceType.ELASTICACHE,
+            region=REGION,
+            credential_provider=lambda: glide.AwsCredentials(key.access_key, key.secret_key),
+        )
+        link = await glide.GlideClient.create(
+            glide.GlideClientConfiguration(
+                [glide.NodeAddress(where["Address"], where["Port"])],
+                use_tls=True,
+                credentials=glide.ServerCredentials(username=user_of(cache), iam_config=iam),
+                request_timeout=5000,
+                advanced_config=glide.AdvancedGlideClientConfiguration(
+                    connection_timeout=5000,
+                    tls_config=glide.TlsAdvancedConfiguration(use_insecure_tls=True),
+                ),
+            )
+        )
+        try:
+            return await link.custom_command(["ACL", "WHOAMI"])
+        finally:
+            await link.close()
+
+    assert asyncio.run(ask()) == user_of(cache).encode()
+
+
 def test_other_users_go_on_with_their_passwords(client: ElastiCacheClient, cache: str) -> None:
     with connect(client, cache, username="app", password=PASSWORD) as link:
         assert link.acl_whoami() == "app"
@@ -260,3 +294,46 @@ def test_tokens_are_checked_while_the_control_plane_is_away(
             assert link.ping()
     finally:
         server.start()
+
+
+def test_a_serverless_cache_takes_tokens_of_its_own_kind(
+    client: ElastiCacheClient, key: Credentials
+) -> None:
+    client.create_user(
+        UserId="roamer", UserName="roamer", AuthenticationMode={"Type": "iam"}, Engine="valkey",
+        AccessString="on ~* +@all",
+    )  # fmt: skip
+    client.create_user_group(UserGroupId="roamers", Engine="valkey", UserIds=["roamer"])
+    client.create_serverless_cache(
+        ServerlessCacheName="roaming", Engine="valkey", UserGroupId="roamers"
+    )
+    cache = wait_until(
+        lambda: client.describe_serverless_caches(ServerlessCacheName="roaming")[
+            "ServerlessCaches"
+        ][0],
+        lambda cache: cache["Status"] == "available",
+        what="the cache is available",
+    )
+
+    def open_with(*, serverless: bool) -> Any:
+        login: Any = IamCredentials(
+            "roaming", "roamer", REGION, credentials=key, serverless=serverless
+        )
+        return redis.Redis(
+            host=cache["Endpoint"]["Address"],
+            ssl=True,
+            ssl_cert_reqs="none",
+            ssl_check_hostname=False,
+            decode_responses=True,
+            retry=Retry(NoBackoff(), 0),
+            credential_provider=login,
+        )
+
+    with contextlib.closing(open_with(serverless=True)) as link:
+        assert link.acl_whoami() == "roamer"
+        assert [link.set(f"key{number}", number) for number in range(4)] == [True] * 4
+    with (
+        contextlib.closing(open_with(serverless=False)) as stranger,
+        pytest.raises(redis.AuthenticationError, match=WRONG),
+    ):
+        stranger.ping()

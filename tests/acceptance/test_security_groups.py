@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -262,3 +263,31 @@ def test_memcached_is_guarded_as_well(server: Server, client: ElastiCacheClient)
     with connect((newest["Address"], newest["Port"])) as link:
         assert memcached_answers(link)
     assert not is_let_in((newest["Address"], newest["Port"]), FAR)
+
+
+def test_a_serverless_cache_is_guarded(client: ElastiCacheClient, group_id: str) -> None:
+    client.create_serverless_cache(
+        ServerlessCacheName="guarded", Engine="valkey", SecurityGroupIds=[group_id]
+    )
+    cache = wait_until(
+        lambda: client.describe_serverless_caches(ServerlessCacheName="guarded")[
+            "ServerlessCaches"
+        ][0],
+        lambda cache: cache["Status"] == "available",
+        what="the cache is available",
+    )
+    host = cache["Endpoint"]["Address"]
+
+    def shakes_hands(source: str) -> bool:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        try:
+            with connect((host, 6379), source) as link, context.wrap_socket(link) as secured:
+                return answers(secured)
+        except OSError:
+            return False
+
+    assert shakes_hands(NEAR)
+    assert not shakes_hands("127.0.88.8")
+    client.modify_serverless_cache(ServerlessCacheName="guarded", SecurityGroupIds=["sg-nowhere"])
+    becomes(lambda: shakes_hands(NEAR), False, "nobody is let in by a group that is not there")

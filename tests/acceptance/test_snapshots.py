@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import redis
 from botocore.exceptions import ClientError
 
 from cachefleet.engine.rdb.reader import Entry, walk
@@ -164,7 +165,7 @@ def test_shards_as_many_as_wanted(
     assert contents(connect(group)) == sharded
 
 
-def test_one_node_becomes_a_cluster(client: ElastiCacheClient, plain: str) -> None:
+def test_one_node_becomes_a_cluster(client: ElastiCacheClient, server: Server, plain: str) -> None:
     create(
         client, "grown", SnapshotName="plain-1", NumNodeGroups=2, ReplicasPerNodeGroup=1,
         AutomaticFailoverEnabled=True,
@@ -172,6 +173,10 @@ def test_one_node_becomes_a_cluster(client: ElastiCacheClient, plain: str) -> No
     group = ended_creation(client, "grown")
     assert (group["Status"], group["ClusterEnabled"]) == ("available", True)
     assert contents(connect(group)) == plain
+    client.create_snapshot(SnapshotName="of-replicas", ReplicationGroupId="grown")
+    taken = available_snapshot(client, "of-replicas")["NodeSnapshots"]
+    assert [node["NodeGroupId"] for node in taken] == ["0001", "0002"]
+    assert {server.node(node["CacheClusterId"]).role for node in taken} == {"replica"}
 
 
 def test_a_copy_outlives_its_original(client: ElastiCacheClient, plain: str) -> None:
@@ -379,3 +384,59 @@ def test_inspect_tells_what_is_in_it(server: Server, plain: str, tmp_path: Path)
         assert refused.returncode == 2
         assert words in refused.stderr
         assert refused.stderr.count("\n") == 1
+
+
+def test_serverless_snapshots_lead_anywhere_and_back(
+    client: ElastiCacheClient, server: Server
+) -> None:
+    """From a group's snapshot to a serverless cache, from that to a group and to files in S3."""
+    trusted = str(server.data_dir / "tls" / "ca.crt")
+
+    def made(name: str, *arns: str) -> Any:
+        client.create_serverless_cache(
+            ServerlessCacheName=name, Engine="valkey", SnapshotArnsToRestore=arns
+        )
+        cache = wait_until(
+            lambda: client.describe_serverless_caches(ServerlessCacheName=name)["ServerlessCaches"][
+                0
+            ],
+            lambda cache: cache["Status"] != "creating",
+            what=f"{name} is created",
+        )
+        assert cache["Status"] == "available", client.describe_events(SourceIdentifier=name)
+        return redis.Redis(host=cache["Endpoint"]["Address"], ssl=True, ssl_ca_certs=trusted)
+
+    def shown() -> Any:
+        answer = client.describe_serverless_cache_snapshots(ServerlessCacheSnapshotName="lent")
+        return answer["ServerlessCacheSnapshots"][0]["Status"]
+
+    create(
+        client, "lender", Engine="valkey", EngineVersion="8.1", CacheNodeType=NODE,
+        AutomaticFailoverEnabled=True, NumNodeGroups=2, ReplicasPerNodeGroup=0,
+    )  # fmt: skip
+    engine = connect(available_group(client, "lender"))
+    fill(engine)
+    digest = contents(engine)
+    client.create_snapshot(SnapshotName="lender-1", ReplicationGroupId="lender")
+    available_snapshot(client, "lender-1")
+    arn = client.describe_snapshots(SnapshotName="lender-1")["Snapshots"][0]["ARN"]
+    first = made("lent", arn)
+    keys = first.dbsize()
+    assert keys > 0
+    client.create_serverless_cache_snapshot(
+        ServerlessCacheName="lent", ServerlessCacheSnapshotName="lent"
+    )
+    wait_until(shown, lambda status: status == "available", what="the snapshot is made")
+    client.export_serverless_cache_snapshot(ServerlessCacheSnapshotName="lent", S3BucketName=BUCKET)
+    wait_until(shown, lambda status: status == "available", what="the snapshot is exported")
+    second = made("sown-too", f"arn:aws:s3:::{BUCKET}/lent-0001.rdb")
+    assert second.dbsize() == keys
+    create(
+        client, "back", CacheNodeType=NODE, AutomaticFailoverEnabled=True,
+        ServerlessCacheSnapshotName="lent",
+    )  # fmt: skip
+    assert contents(connect(ended_creation(client, "back"))) == digest
+    for name in ("lent", "sown-too"):
+        client.delete_serverless_cache(ServerlessCacheName=name)
+    first.close()
+    second.close()

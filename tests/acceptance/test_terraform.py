@@ -18,7 +18,7 @@ def run(terraform: BackgroundRun) -> TerraformRun:
 
 def test_every_resource_is_applied(run: TerraformRun) -> None:
     assert run.applied.returncode == 0, run.applied.stderr
-    assert "17 added" in run.applied.stdout
+    assert "18 added" in run.applied.stdout
 
 
 def test_a_plan_finds_nothing_to_change(run: TerraformRun) -> None:
@@ -34,16 +34,18 @@ def test_what_terraform_tells_of_leads_to_engines(run: TerraformRun) -> None:
     assert told["shards"] == 2
     assert (told["seed"], told["sown"]) == ("sown", "sown")
     assert told["retention"] == 2
+    assert told["serverless_bytes"] == 2 << 30
 
 
 def test_types_versions_and_parameters_are_changed_in_place(run: TerraformRun) -> None:
     assert run.changed.returncode == 0, run.changed.stderr
-    assert "0 added, 6 changed, 0 destroyed" in run.changed.stdout, run.changed.stdout
+    assert "0 added, 7 changed, 0 destroyed" in run.changed.stdout, run.changed.stdout
     assert run.replanned.returncode == 0, run.replanned.stdout + run.replanned.stderr
     told = run.answers_changed
     assert told["redis_policy"] == "allkeys-lfu"
     assert told["maxmemory"] == 1471026299 * 3 // 4
     assert told["retention"] == 3
+    assert told["serverless_bytes"] == 3 << 30
     assert told["plain_roles"] == ["master", "slave"]
 
 
@@ -59,6 +61,6 @@ def test_users_are_as_terraform_wrote_them(run: TerraformRun) -> None:
 
 def test_everything_is_destroyed(run: TerraformRun) -> None:
     assert run.destroyed.returncode == 0, run.destroyed.stderr
-    assert "17 destroyed" in run.destroyed.stdout
+    assert "18 destroyed" in run.destroyed.stdout
     assert run.left == []
     assert "tf-plain-final" in run.snapshots

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 import ssl
@@ -197,6 +198,35 @@ def test_other_clients_connect_as_well(shared: ElastiCacheClient, trusted: str) 
         env={"REDISCLI_AUTH": FIRST, "PATH": "/usr/bin:/bin"},
     )
     assert done.stdout.strip() == "PONG", done.stderr
+
+
+@pytest.mark.parametrize("engine", ["valkey", "redis"])
+def test_valkey_glide_connects_as_well(
+    shared: ElastiCacheClient, trusted: str, engine: str
+) -> None:
+    glide = pytest.importorskip("glide")
+    host, port = endpoints(group_of(shared, f"{engine}-keyed"))[0]
+
+    async def ask() -> Any:
+        tls = glide.TlsAdvancedConfiguration(root_pem_cacerts=Path(trusted).read_bytes())
+        client = await glide.GlideClient.create(
+            glide.GlideClientConfiguration(
+                [glide.NodeAddress(host, port)],
+                use_tls=True,
+                credentials=glide.ServerCredentials(password=FIRST),
+                request_timeout=5000,
+                advanced_config=glide.AdvancedGlideClientConfiguration(
+                    connection_timeout=5000, tls_config=tls
+                ),
+            )
+        )
+        try:
+            await client.set("by-glide", "v")
+            return await client.get("by-glide")
+        finally:
+            await client.close()
+
+    assert asyncio.run(ask()) == b"v"
 
 
 @pytest.mark.parametrize("engine", ["valkey", "redis"])

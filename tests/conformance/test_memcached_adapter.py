@@ -217,3 +217,12 @@ async def test_a_visitor_is_not_answered_without_end(
     with pytest.raises(CommandRefused, match="larger than 1 MiB"):
         await memcached_visits.command(adapter, ["get", "large"], writes=False)
     assert await memcached_visits.command(adapter, ["get", "none"], writes=False) == "END"
+
+
+async def test_the_bundled_server_tells_its_build(
+    served: tuple[MemcachedConfig, MemcachedAdapter],
+) -> None:
+    config, adapter = served
+    bundled = config.control_socket is not None
+    assert await adapter.build() == (config.binary.build if bundled else "")
+    assert bool(config.binary.build) == bundled

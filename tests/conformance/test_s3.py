@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
+from botocore.awsrequest import AWSResponse
 
 from cachefleet.engine.valkey.copying import Abandoned
 from cachefleet.provisioner.snapshots.manifest import Manifest
@@ -16,6 +18,8 @@ from cachefleet.provisioner.snapshots.s3 import (
     ObjectName,
     S3Place,
     S3Refused,
+    check_object,
+    check_target,
     make_bucket_store,
     mark_of,
     upload,
@@ -231,6 +235,82 @@ def test_a_bucket_that_is_not_for_us(cloud: Cloud, place: S3Place) -> None:
     cloud.client("s3").put_bucket_policy(Bucket="closed", Policy=policy)
     with pytest.raises(S3Refused, match="has not been granted WRITE permissions closed"):
         written(make_bucket_store("s3://closed", place))
+
+
+@pytest.fixture(scope="module")
+def targets(cloud: Cloud) -> None:
+    """Make buckets that exports are refused to."""
+    cloud.bucket("taken")
+    cloud.put("taken", "out-0001.rdb", b"")
+    cloud.bucket("abroad", "eu-west-1")
+
+
+@pytest.mark.parametrize(
+    ("bucket", "words"),
+    [
+        ("nowhere", "The S3 bucket nowhere does not exist."),
+        ("No_Bucket", "The S3 bucket No_Bucket does not exist."),
+        ("abroad", "The S3 bucket abroad is outside of the region."),
+        ("taken", "The S3 bucket taken already contains an object with key out-0001.rdb."),
+    ],
+)
+def test_where_nothing_can_be_exported_to(
+    place: S3Place, targets: None, bucket: str, words: str
+) -> None:
+    with pytest.raises(S3Refused) as refusal:
+        check_target(place, bucket, ["out-0001.rdb", "out-0002.rdb"])
+    assert str(refusal.value) == words
+
+
+class _Raw(io.BytesIO):
+    """A body as the library reads it from the wire."""
+
+    def stream(self, **_: Any) -> Iterator[bytes]:
+        yield self.read()
+
+
+@pytest.mark.parametrize(
+    ("operation", "words"),
+    [
+        pytest.param("HeadBucket", "The authenticated user does not have sufficient", id="any"),
+        pytest.param("ListObjectsV2", "not been granted READ permissions unit", id="read"),
+        pytest.param("GetBucketAcl", "not been granted READ_ACP permissions unit", id="read-acp"),
+        pytest.param(
+            "CreateMultipartUpload", "not been granted WRITE permissions unit", id="write"
+        ),
+    ],
+)
+def test_a_right_that_is_missing(place: S3Place, operation: str, words: str) -> None:
+    """What S3 denies is told by the right that it is for; the answer takes the wire's place."""
+
+    def deny(request: Any, **_: Any) -> AWSResponse:
+        body = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+        return AWSResponse(request.url, 403, {}, _Raw(b"" if request.method == "HEAD" else body))
+
+    events, event = place.client.meta.events, f"before-send.s3.{operation}"
+    events.register(event, deny, unique_id="deny")
+    try:
+        with pytest.raises(S3Refused, match=words):
+            check_target(place, BUCKET, ["out-0001.rdb"])
+    finally:
+        events.unregister(event, unique_id="deny")
+
+
+def test_a_bucket_that_takes_an_export_is_left_as_it_was(cloud: Cloud, place: S3Place) -> None:
+    bucket = cloud.bucket("open")
+    check_target(place, bucket, ["out-0001.rdb"])
+    assert cloud.keys(bucket) == []
+    assert uploads(cloud, ObjectName(bucket, "out-0001.rdb")) == []
+
+
+def test_a_seed_that_cannot_be_read(cloud: Cloud, place: S3Place) -> None:
+    with pytest.raises(S3Refused, match=r"nothing.rdb of bucket unit does not exist or cannot be"):
+        check_object(place, ObjectName(BUCKET, "nothing.rdb"))
+    cloud.client("s3").put_object(
+        Bucket=BUCKET, Key="locked.rdb", Body=b"x", ServerSideEncryption="aws:kms"
+    )
+    with pytest.raises(S3Refused, match="encrypted with a KMS key, which is not supported"):
+        check_object(place, ObjectName(BUCKET, "locked.rdb"))
 
 
 def test_an_endpoint_where_nobody_listens() -> None:

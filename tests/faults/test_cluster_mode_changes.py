@@ -5,6 +5,7 @@ One server for all; each test has an account of its own.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
@@ -28,6 +29,7 @@ from tests.support.server import (
     available_group,
     cluster_of,
     delete_everything,
+    group_of,
     own_account,
 )
 from tests.support.waiting import wait_until
@@ -155,6 +157,47 @@ def test_through_compatible_into_cluster_mode(
     )
     group = available_group(client, "way")
     assert len(group["MemberClusters"]) == 2
+
+
+def test_the_reader_endpoint_serves_clients_that_log_in(client: ElastiCacheClient) -> None:
+    token = "a-token-for-the-way"
+    client.create_replication_group(
+        ReplicationGroupId="keyed",
+        ReplicationGroupDescription="on its way",
+        Engine="redis",
+        CacheNodeType="cache.t3.micro",
+        NumCacheClusters=2,
+        AutomaticFailoverEnabled=True,
+        TransitEncryptionEnabled=True,
+        AuthToken=token,
+    )
+    available_group(client, "keyed")
+    change_mode(client, "keyed", "compatible")
+    shard = group_of(client, "keyed")["NodeGroups"][0]
+    told: list[tuple[str, dict[str, Any]]] = [
+        ("master", shard["PrimaryEndpoint"]),
+        ("slave", shard["ReaderEndpoint"]),
+    ]
+    for protocol in (2, 3):  # AUTH, and HELLO with it
+        for role, endpoint in told:
+            with contextlib.closing(
+                redis.Redis(
+                    host=endpoint["Address"],
+                    port=endpoint["Port"],
+                    password=token,
+                    protocol=protocol,
+                    ssl=True,
+                    ssl_cert_reqs="none",
+                    ssl_check_hostname=False,
+                    decode_responses=True,
+                )
+            ) as link:
+                if role == "master":
+                    link.set("k", "v")
+                    link.wait(1, 5000)
+                assert link.get("k") == "v"
+                info: Any = link.info("replication")
+                assert info["role"] == role
 
 
 def test_back_from_compatible(server: Server, client: ElastiCacheClient) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import urllib.request
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,7 @@ from tests.faults.caches import create_group, kill_node, primary_address
 from tests.faults.crashes import CrashingServer
 from tests.support.aws import Cloud, running_cloud
 from tests.support.length import at_length
-from tests.support.server import Server, available_group, group_gone, group_of
+from tests.support.server import Server, available_group, command, group_gone, group_of
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -51,7 +53,10 @@ def cloud() -> Iterator[Cloud]:
 @pytest.fixture(scope="module")
 def server(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrashingServer]:
     with CrashingServer(
-        tmp_path_factory.mktemp("cut-off") / "data", s3_endpoint_url=cloud.url
+        tmp_path_factory.mktemp("cut-off") / "data",
+        "--log-level",
+        "info",
+        s3_endpoint_url=cloud.url,
     ) as server:
         yield server
 
@@ -121,6 +126,24 @@ def messages(client: ElastiCacheClient, name: str) -> list[str]:
     return [event["Message"] for event in events["Events"]]
 
 
+def progress_is_told(server: Server, kind: str, name: str) -> None:
+    """See that people are told of work that stands still: by ``/v1``, ``status`` and the log."""
+
+    def moves() -> list[dict[str, Any]]:
+        with urllib.request.urlopen(f"{server.url}/v1/data-moves", timeout=10) as answer:
+            return list(json.loads(answer.read())["DataMoves"])
+
+    (move,) = wait_until(moves, lambda told: told and told[0]["BytesDone"], what="it is told")
+    assert (move["Kind"], move["Name"]) == (kind, name)
+    assert 0 < move["BytesDone"] < move["BytesTotal"]
+    assert move["BytesPerSecond"] > 0
+    shown = command("status", "--once", "--data-dir", str(server.data_dir))
+    (line,) = [line for line in shown.stdout.splitlines() if line.startswith(f"{kind} {name}: ")]
+    assert " of about " in line
+    assert line.endswith("B/s")
+    assert f"{kind} {name}" in server.log
+
+
 def crashed_at(server: CrashingServer, step: str, act: Any) -> ElastiCacheClient:
     """Have the server end at *step* of what *act* asks for; return a client of the next one."""
     server.crash_at(step)
@@ -139,6 +162,7 @@ def test_the_source_dies_half_way(server: CrashingServer, group: str) -> None:
         what="a copy has begun",
     )
     assert snapshot(client, "orphaned")["SnapshotStatus"] == "creating"
+    progress_is_told(server, "snapshot", "orphaned")
     kill_node(server, "big-002")
     server.go_on()
     assert made(client, "orphaned")["SnapshotStatus"] == "available"

@@ -47,7 +47,6 @@ GLOBAL = (
 )
 
 UNBUILT_OPTIONS: dict[str, dict[str, Any]] = {
-    "serverless-snapshot": {"ServerlessCacheSnapshotName": "s"},
     "tiering": {"CacheNodeType": "cache.r6gd.xlarge", "DataTieringEnabled": True},
     "durability": {"Durability": "sync"},
     "outposts": {

@@ -89,6 +89,9 @@ async def api(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Api]:
                     )
                 )
             await sharded(tx)
+            moving = await tx.get(ReplicationGroup, "moving")
+            moving.parameter_group_name = "global-datastore-moving"
+            groups.parameter_group(tx, "global-datastore-moving")
         yield opened
 
 
@@ -158,6 +161,7 @@ def regional(group: str, *node_groups: str) -> dict[str, Any]:
     }
 
 
+VALUES = {"ParameterName": "maxmemory-policy", "ParameterValue": "allkeys-lru"}
 SECOND = "ldgnf-sharded-0002"
 NOW: dict[str, Any] = {"ApplyImmediately": True}
 # Everything that acts on a global datastore by its name, with what else it requires.
@@ -346,6 +350,16 @@ ROWS = [
                 "leaves 0",
             ),
         )
+    ),
+    *(
+        row(
+            f"{operation}-while-it-moves",
+            operation,
+            {"CacheParameterGroupName": "global-datastore-moving", "ParameterNameValues": [VALUES]},
+            STATE,
+            "ldgnf-moving",
+        )
+        for operation in ("ModifyCacheParameterGroup", "ResetCacheParameterGroup")
     ),
     row("rebalance-even", REBALANCE, shards(), VALUE, "uniformly distributed"),
     row("join-in-the-same-region", JOIN, join(), VALUE, "has a member in us-east-1 already"),

@@ -59,6 +59,7 @@ async def _populate(api: Api) -> None:
     for name, engine in (
         ("ready", "valkey"), ("redis", "redis"), ("mem", "memcached"), ("starting", "valkey"),
         ("copied", "valkey"), ("failed", "valkey"), ("leaving", "valkey"),
+        ("full", "valkey"),
     ):  # fmt: skip
         await api("CreateServerlessCache", ServerlessCacheName=name, Engine=engine)
     async with api.store.begin(SCOPE) as tx:
@@ -77,6 +78,13 @@ async def _populate(api: Api) -> None:
         (snapshot,) = (await tx.session.scalars(select(Snapshot))).all()
         snapshot.status = "available"
         await _put_available(tx.session)
+        full = await tx.get(ReplicationGroup, "full")
+        for number in range(24):
+            tx.enqueue(
+                "snapshot",
+                subject_uid=full.uid,
+                payload={"of": "full", "kind": "manual", "snapshot": f"f{number}", "final": False},
+            ).state = "done"
     await api("CreateServerlessCacheSnapshot", ServerlessCacheName="copied",
               ServerlessCacheSnapshotName="unfinished")  # fmt: skip
 
@@ -211,6 +219,7 @@ SNAPSHOTS = [
     take("taken", "ready", "Whole", SNAPSHOT_TAKEN, "whole"),
     take("creating", "starting", "new", STATE, "creating"),
     take("in-a-backup", "copied", "new", STATE, "snapshotting"),
+    take("twenty-fifth", "full", "new", "ServerlessCacheSnapshotQuotaExceededFault", "24"),
     take("bad-name", "ready", "a_b", VALUE, "ServerlessCacheSnapshotName"),
     take("memcached", "mem", "new", "NotImplemented", "memcached", 501),
     row("unknown", "DeleteServerlessCacheSnapshot", {"ServerlessCacheSnapshotName": "x"},
@@ -233,6 +242,18 @@ SNAPSHOTS = [
         "creating"),
 ]  # fmt: skip
 
+GROUPS = [
+    row("no-serverless-snapshot", "CreateReplicationGroup",
+        {"ReplicationGroupId": "g", "ReplicationGroupDescription": "g",
+         "CacheNodeType": "cache.r7g.large", "ServerlessCacheSnapshotName": "none"}, VALUE,
+        "Snapshot not found: none"),
+    row("older-than-its-snapshot", "CreateReplicationGroup",
+        {"ReplicationGroupId": "g", "ReplicationGroupDescription": "g", "EngineVersion": "7.2",
+         "Engine": "valkey", "CacheNodeType": "cache.r7g.large",
+         "AutomaticFailoverEnabled": True, "ServerlessCacheSnapshotName": "whole"}, COMBINATION,
+        "cannot be restored"),
+]  # fmt: skip
+
 TAGS = [
     row("creating", "AddTagsToResource",
         {"ResourceName": f"{ARN}:serverlesscache:starting", "Tags": [{"Key": "k", "Value": "v"}]},
@@ -246,7 +267,7 @@ TAGS = [
 
 @pytest.mark.parametrize(
     ("operation", "params", "code", "status", "words"),
-    [*CREATE, *MODIFY, *DELETE, *DESCRIBE, *SNAPSHOTS, *TAGS],
+    [*CREATE, *MODIFY, *DELETE, *DESCRIBE, *SNAPSHOTS, *GROUPS, *TAGS],
 )
 def test_refusal(
     world: World, operation: str, params: dict[str, Any], code: str, status: int, words: str

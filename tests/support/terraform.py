@@ -92,7 +92,7 @@ class BackgroundRun:
 
 
 def _run(server: Server, cloud: Cloud, directory: Path, mirror: Path) -> TerraformRun:
-    terraform = _Terraform(server, directory, mirror)
+    terraform = Terraform(server, directory, mirror)
     _seed(server, cloud)
     begun = terraform("init")
     assert begun.returncode == 0, begun.stderr
@@ -149,15 +149,19 @@ def _snapshots(server: Server) -> list[str]:
     return [row["SnapshotName"] for row in told if row["SnapshotStatus"] == "available"]
 
 
-def _answers(server: Server, terraform: _Terraform) -> dict[str, Any]:
+def _answers(server: Server, terraform: Terraform) -> dict[str, Any]:
     outputs = json.loads(terraform("output", "-json").stdout)
     return _ask_engines(server, {name: row["value"] for name, row in outputs.items()})
 
 
-class _Terraform:
-    def __init__(self, server: Server, directory: Path, mirror: Path) -> None:
+class Terraform:
+    """Terraform in *directory*, with the configuration of *sources*."""
+
+    def __init__(
+        self, server: Server, directory: Path, mirror: Path, *, sources: Path = SOURCES
+    ) -> None:
         self._directory = directory
-        for source in SOURCES.glob("*.tf"):
+        for source in sources.glob("*.tf"):
             shutil.copy(source, directory)
         configuration = directory / "terraform.rc"
         configuration.write_text(
@@ -217,8 +221,17 @@ def _ask_engines(server: Server, told: dict[str, Any]) -> dict[str, Any]:
         "sown": sown,
         "tokens": _accepted(server, told["sealed_primary"]),
         "users": _users(server),
+        "serverless_bytes": _serverless_bytes(server, told["serverless_address"]),
         "retention": group_of(server.client(ACCOUNT, REGION), "tf-plain")["SnapshotRetentionLimit"],
     }
+
+
+def _serverless_bytes(server: Server, host: str) -> int:
+    """Return how much data a serverless cache takes."""
+    trusted = str(server.data_dir / "tls" / "ca.crt")
+    with redis.Redis(host=host, ssl=True, ssl_ca_certs=trusted) as client:
+        memory: Any = client.info("memory")
+    return int(memory["maxmemory"])
 
 
 def _users(server: Server) -> list[Any]:
@@ -253,7 +266,9 @@ def _left(server: Server) -> list[str]:
     clusters = client.describe_cache_clusters()["CacheClusters"]
     groups = client.describe_replication_groups()["ReplicationGroups"]
     users = [one for one in client.describe_users()["Users"] if one["UserId"] != "default"]
+    serverless = client.describe_serverless_caches()["ServerlessCaches"]
     return [
+        *(cache["ServerlessCacheName"] for cache in serverless),
         *(cluster["CacheClusterId"] for cluster in clusters),
         *(group["ReplicationGroupId"] for group in groups),
         *(user["UserId"] for user in users),

@@ -19,7 +19,7 @@ from sqlalchemy.orm import selectinload
 
 from cachefleet.api.auth.identity import may_call
 from cachefleet.api.faults import Fault
-from cachefleet.api.front_end import FrontEnd
+from cachefleet.api.front_end import Frame, FrontEnd
 from cachefleet.api.rest.requests import identity_of, scope_of
 from cachefleet.engine.errors import CommandRefused, NodeUnreachable
 from cachefleet.engine.types import Endpoint, Engine
@@ -168,13 +168,12 @@ def router(front_end: FrontEnd) -> APIRouter:
             yield _message("began", {"At": began, "Nodes": [node.member_name for node in nodes]})
             taken = camera.film(nodes, endpoints, tls=tls, duration_s=Seconds)
             closing = asyncio.ensure_future(front_end.closing.wait())
+            following: asyncio.Future[Frame | None] = asyncio.ensure_future(anext(taken, None))
             try:
                 while not closing.done():
-                    following = asyncio.ensure_future(anext(taken, None))
-                    await asyncio.wait({following, closing}, return_when=asyncio.FIRST_COMPLETED)
+                    first: set[asyncio.Future[Any]] = {following, closing}
+                    await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
                     if not following.done():
-                        following.cancel()
-                        await asyncio.gather(following, return_exceptions=True)
                         break
                     frame = following.result()
                     if frame is None:
@@ -191,8 +190,12 @@ def router(front_end: FrontEnd) -> APIRouter:
                             "Detail": frame.detail,
                         },
                     )
+                    following = asyncio.ensure_future(anext(taken, None))
             finally:
+                # Whoever watched may leave at any time: the film cannot be closed while it runs.
                 closing.cancel()
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
                 await taken.aclose()
 
         return StreamingResponse(

@@ -91,7 +91,7 @@ def _sets_readonly(session: Session, words: list[bytes], raw: bytes, *, readonly
         session.readonly = readonly
         # Each connection to a replica is told when it is opened.
         for address in set(session.upstreams) & session.service.slots.replicas:
-            session.upstreams.pop(address).close()
+            session.drop_upstream(address)
         return reply
 
     session.forward_through(words, done, barrier=True)

@@ -34,12 +34,8 @@ class Subscriptions:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._held: dict[bytes, dict[bytes, Address]] = {PLAIN: {}, SHARDED: {}}
+        self.listens = False  # to anything
         self._wanted: dict[bytes, set[bytes]] = {PLAIN: set(), SHARDED: set()}
-
-    @property
-    def listens(self) -> bool:
-        """Tell whether the client listens to anything."""
-        return any(self._held.values())
 
     def confines(self, name: bytes) -> bool:
         """Tell whether a command is not to be had while the client listens."""
@@ -84,6 +80,7 @@ class Subscriptions:
                     session.finish(awaited, reply)
                 return
             self._held[kind][channel] = upstream.address
+            self.listens = True
             upstream.subscriptions.add((kind, channel))
             if not again:
                 session.finish(awaited, told)
@@ -107,6 +104,7 @@ class Subscriptions:
     def _unsubscribe(self, kind: bytes, channel: bytes) -> None:
         session = self._session
         address = self._held[kind].pop(channel, None)
+        self.listens = any(self._held.values())
         self._wanted[kind].discard(channel)
         told = push(_ENDS[kind], channel, len(self._wanted[kind]), resp3=session.resp3)
         if address is None:
@@ -143,3 +141,4 @@ class Subscriptions:
         for kind in (PLAIN, SHARDED):
             self._held[kind].clear()
             self._wanted[kind].clear()
+        self.listens = False

@@ -8,7 +8,7 @@ import secrets
 import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from cachefleet.engine.gateway.admission import Admission
@@ -21,13 +21,9 @@ from cachefleet.engine.gateway.serverless.picture import Picture
 from cachefleet.engine.gateway.serverless.session import Session
 from cachefleet.engine.gateway.serverless.slots import SlotMap
 from cachefleet.engine.gateway.service import Budget as Connections
+from cachefleet.engine.gateway.sessions import Cancellable, SessionTimer, loop_timer, utc_now
 
 log = logging.getLogger(__name__)
-
-
-def utc_now() -> datetime:
-    """Return the time by which tokens expire."""
-    return datetime.now(UTC)
 
 
 class ServerlessService:
@@ -40,6 +36,7 @@ class ServerlessService:
         budget: Connections,
         clock: Callable[[], float],
         now: Callable[[], datetime] = utc_now,
+        session_timer: SessionTimer = loop_timer,
     ) -> None:
         self.route = route
         self.tls_context: ssl.SSLContext | None = None
@@ -48,9 +45,10 @@ class ServerlessService:
         self.slots = SlotMap(_told(route).shards)
         self._connections = budget
         self._now = now
+        self._session_timer = session_timer
         self._admission = Admission(route.options.admitted)
         self._sessions: set[Session] = set()
-        self._expiries: dict[Session, asyncio.TimerHandle] = {}
+        self._expiries: dict[Session, Cancellable] = {}
         self._waiting: deque[Session] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._wrong = secrets.token_hex(32).encode()
@@ -209,8 +207,7 @@ class ServerlessService:
     def _begin_expiry(self, session: Session, after_s: float) -> None:
         if (expiry := self._expiries.get(session)) is not None:
             expiry.cancel()
-        loop = asyncio.get_running_loop()
-        self._expiries[session] = loop.call_later(after_s, session.abort)
+        self._expiries[session] = self._session_timer(after_s, session.abort)
 
     def _is_admitted(self, session: Session) -> bool:
         peer = session.transport.get_extra_info("peername")

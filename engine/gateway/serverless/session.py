@@ -59,6 +59,7 @@ class Session(ClientSide):
         self.name: bytes | None = None
         self.reads = False  # it came to the port for reads
         self.readonly = False
+        self.stuck = 0  # connections to shards that take no more for now
         self.reply_mode = b"ON"
         self.barrier = False
         self.lost = False
@@ -189,7 +190,7 @@ class Session(ClientSide):
             or len(self.queue) >= QUEUE_MAX
             or self._queued_bytes >= QUEUE_BYTES_MAX
             or (self._redirecting and bool(self.queue))
-            or not all(upstream.writable for upstream in self.upstreams.values())
+            or self.stuck > 0
         )
 
     def _set_reading(self) -> None:
@@ -203,7 +204,7 @@ class Session(ClientSide):
                 self.transport.pause_reading()
 
     def _dispatch(self, words: list[bytes], raw: bytes, name: bytes) -> None:
-        if self.subscriptions.confines(name):
+        if self.subscriptions.listens and self.subscriptions.confines(name):
             self.answer(self.subscriptions.refusal(name))
         elif self.transaction.active:
             self.transaction.take(words, raw, name)
@@ -233,13 +234,12 @@ class Session(ClientSide):
             return None
         if not keys:
             return None
-        slot = slot_of(keys[0])
-        for key in keys:
-            if len(key) > KEY_BYTES_MAX:
-                return KEY_TOO_LONG
-            if slot_of(key) != slot:
-                return CROSS_SLOT
-        return slot
+        if len(keys) == 1:
+            return slot_of(keys[0]) if len(keys[0]) <= KEY_BYTES_MAX else KEY_TOO_LONG
+        slots = {slot_of(key) for key in keys}
+        if max(map(len, keys)) > KEY_BYTES_MAX:
+            return KEY_TOO_LONG
+        return slots.pop() if len(slots) == 1 else CROSS_SLOT
 
     def address_of(self, slot: int, name: bytes) -> Address | None:
         """Return where a command is served; None where that is the other port."""
@@ -420,7 +420,12 @@ class Session(ClientSide):
     def drop_upstreams(self, *, keep: Address | None = None) -> None:
         """End the connections that know the client as somebody else."""
         for address in [one for one in self.upstreams if one != keep]:
-            self.upstreams.pop(address).close()
+            self.drop_upstream(address)
+
+    def drop_upstream(self, address: Address) -> None:
+        """End the connection to a shard."""
+        upstream = self.upstreams.pop(address)
+        upstream.close()
 
     def moved_to(self, address: Address, slot: int | None) -> Address:
         """Return who has *slot* now, where a shard at *address* cannot be reached."""

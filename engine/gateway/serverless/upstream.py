@@ -49,7 +49,9 @@ class Awaited:
 
 
 class UpstreamOwner(Protocol):
-    """The session that a connection belongs to."""
+    """The session that a connection belongs to. ``stuck`` counts those that take no more."""
+
+    stuck: int
 
     def preamble(self, address: Address) -> list[bytes]: ...
 
@@ -86,7 +88,7 @@ class Upstream(asyncio.Protocol):
         self._paused_by_turn = False
         self._reading = True
         self._task = asyncio.get_running_loop().create_task(self._reach())
-        self.writable = True
+        self._stuck = False
 
     # Out.
 
@@ -119,6 +121,7 @@ class Upstream(asyncio.Protocol):
     def close(self) -> None:
         """End the connection; nobody waits for what was sent."""
         self.lost = True
+        self._unstick()
         self._task.cancel()
         if self._transport is not None:
             self._transport.abort()
@@ -234,11 +237,18 @@ class Upstream(asyncio.Protocol):
             self._transport.pause_reading()
 
     def pause_writing(self) -> None:
-        self.writable = False
+        if not self.lost and not self._stuck:
+            self._stuck = True
+            self._owner.stuck += 1
 
     def resume_writing(self) -> None:
-        self.writable = True
+        self._unstick()
         self._owner.flush()
+
+    def _unstick(self) -> None:
+        if self._stuck:
+            self._stuck = False
+            self._owner.stuck -= 1
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.lost:
@@ -246,6 +256,7 @@ class Upstream(asyncio.Protocol):
 
     def _break(self) -> None:
         self.lost = True
+        self._unstick()
         if self._transport is not None:
             self._transport.abort()
         self._owner.upstream_lost(self)

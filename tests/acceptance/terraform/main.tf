@@ -178,6 +178,22 @@ data "aws_elasticache_reserved_cache_node_offering" "small" {
   product_description = "redis"
 }
 
+resource "aws_elasticache_serverless_cache" "carts" {
+  name                     = "tf-carts"
+  engine                   = "valkey"
+  major_engine_version     = "8"
+  description              = "Carts"
+  daily_snapshot_time      = "04:30"
+  snapshot_retention_limit = 1
+
+  cache_usage_limits {
+    data_storage {
+      maximum = var.changed ? 3 : 2
+      unit    = "GB"
+    }
+  }
+}
+
 resource "aws_elasticache_reserved_cache_node" "small" {
   reserved_cache_nodes_offering_id = data.aws_elasticache_reserved_cache_node_offering.small.offering_id
   id                               = "tf-reserved"
@@ -219,4 +235,8 @@ output "sealed_primary" {
 
 output "sharded_configuration_endpoint" {
   value = aws_elasticache_replication_group.sharded.configuration_endpoint_address
+}
+
+output "serverless_address" {
+  value = aws_elasticache_serverless_cache.carts.endpoint[0].address
 }

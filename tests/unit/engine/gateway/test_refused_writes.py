@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-from cachefleet.engine.gateway.interception import WireViolation
+from cachefleet.engine.gateway.interception import Chain, WireViolation
 from cachefleet.engine.gateway.readonly import ReadOnly
-from cachefleet.engine.gateway.refused_writes import READONLY, Both, RefusedWrites
+from cachefleet.engine.gateway.refused_writes import READONLY, RefusedWrites
 
 WRITES = ("set", "function|flush")
 REFUSED = b"-NOPERM User default has no permissions to run the 'set' command\r\n"
@@ -16,12 +16,17 @@ SCRIPT = (
     b"-ERR ACL failure in script: User u has no permissions to run the 'set' command "
     b"script: 2f, on @user_script:1.\r\n"
 )
+OLD_SCRIPT = (
+    b"-ERR The user executing the script can't run this command or subcommand "
+    b"script: 2f, on @u:1.\r\n"
+)
 OTHER = b"-NOPERM User default has no permissions to run the 'config|get' command\r\n"
 VALUE = b"$%d\r\n%s\r\n" % (len(REFUSED) + 4, b"\r\n" + REFUSED + b"\r\n")
 
 CASES = [
     pytest.param(REFUSED, READONLY + b"\r\n", id="refused"),
     pytest.param(SCRIPT, READONLY + b" script: 2f, on @user_script:1.\r\n", id="in-a-script"),
+    pytest.param(OLD_SCRIPT, READONLY + b" script: 2f, on @u:1.\r\n", id="in-an-older-script"),
     pytest.param(b"*2\r\n+OK\r\n" + REFUSED, b"*2\r\n+OK\r\n" + READONLY + b"\r\n", id="inside"),
     pytest.param(OTHER, OTHER, id="another-right"),
     pytest.param(VALUE, VALUE, id="a-value-that-looks-like-it"),
@@ -55,7 +60,7 @@ def test_what_is_no_reply_ends_the_connection(wire: bytes) -> None:
 
 
 def test_two_interceptors_are_one_behind_the_other() -> None:
-    both = Both(ReadOnly(), RefusedWrites(WRITES))
-    assert both.client_sent(b"SET a 1\r\n") == b"READONLY\r\nSET a 1\r\n"
-    assert both.backend_sent(b"+OK\r\n" + REFUSED) == READONLY + b"\r\n"
-    assert both.client_finished() == both.backend_finished() == b""
+    chain = Chain(ReadOnly(), RefusedWrites(WRITES))
+    assert chain.client_sent(b"SET a 1\r\n") == b"READONLY\r\nSET a 1\r\n"
+    assert chain.backend_sent(b"+OK\r\n" + REFUSED) == READONLY + b"\r\n"
+    assert chain.client_finished() == chain.backend_finished() == b""
