@@ -106,7 +106,7 @@ def create_app(
     app.add_middleware(FrontDoor, pipeline=pipeline, observe=note, rest=rest)
     _add_description(app, lambda: describe(model, services.registry, rest.routes, rest.extras))
     _add_health(app, readiness)
-    add_console(app, settings, console_dir)
+    add_console(app, settings, clock, console_dir)
     return app
 
 

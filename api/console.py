@@ -6,9 +6,11 @@ show nothing but what came from here. A build without the console says how to ma
 
 from __future__ import annotations
 
+import mimetypes
 from pathlib import Path
 from typing import Any, Final
 
+import anyio.to_thread
 from fastapi import FastAPI
 from starlette.datastructures import Headers
 from starlette.middleware.gzip import GZipMiddleware
@@ -18,6 +20,7 @@ from starlette.types import Scope
 
 import cachefleet
 from cachefleet.api.settings import ApiSettings
+from cachefleet.provisioner.clock import Clock
 
 CONSOLE_DIR: Final = Path(cachefleet.__file__).parent / "_console"
 PATH: Final = "/console"
@@ -35,6 +38,7 @@ _HEADERS: Final = {
 _FOREVER: Final = "public, max-age=31536000, immutable"
 _ASK_AGAIN: Final = "no-cache"
 COMPRESS_BYTES_MIN: Final = 1024
+COMPRESSED: Final = ".gz"
 
 NOT_BUILT: Final = """<!doctype html>
 <html lang="en">
@@ -57,7 +61,9 @@ def is_built(directory: Path = CONSOLE_DIR) -> bool:
     return (directory / "index.html").is_file()
 
 
-def add_console(app: FastAPI, settings: ApiSettings, directory: Path = CONSOLE_DIR) -> None:
+def add_console(
+    app: FastAPI, settings: ApiSettings, clock: Clock, directory: Path = CONSOLE_DIR
+) -> None:
     """Serve the console of *directory*, and explain it where there is none."""
 
     @app.get(f"{PATH}/config.json", include_in_schema=False)
@@ -68,11 +74,17 @@ def add_console(app: FastAPI, settings: ApiSettings, directory: Path = CONSOLE_D
             "auth": settings.auth,
             "account_id": settings.account_id,
             "region": settings.default_region,
+            "now": clock.now().isoformat(timespec="milliseconds"),
         }
         return JSONResponse(told, headers={**_HEADERS, "cache-control": "no-store"})
 
     files = ConsoleFiles(directory)
     app.mount(PATH, GZipMiddleware(files, minimum_size=COMPRESS_BYTES_MIN), name="console")
+
+
+def _content_type(path: str) -> str:
+    kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
+    return f"{kind}; charset=utf-8" if kind.startswith("text/") else kind
 
 
 class ConsoleFiles(StaticFiles):
@@ -89,10 +101,25 @@ class ConsoleFiles(StaticFiles):
         """Answer one file; looks for a build each time, so that one made meanwhile is found."""
         if not is_built(self._built):
             return HTMLResponse(NOT_BUILT, headers={**_HEADERS, "cache-control": "no-store"})
-        response = await super().get_response(path, scope)
+        response = await self._compressed(path, scope) or await super().get_response(path, scope)
         is_asset = path.startswith("assets/") and response.status_code < 400
         response.headers.update(_HEADERS)
         response.headers["cache-control"] = _FOREVER if is_asset else _ASK_AGAIN
+        return response
+
+    async def _compressed(self, path: str, scope: Scope) -> Response | None:
+        """Answer with the copy that the build has compressed, where there is one and it may be."""
+        if not path.startswith("assets/") or "gzip" not in Headers(scope=scope).get(
+            "accept-encoding", ""
+        ):
+            return None
+        _, found = await anyio.to_thread.run_sync(self.lookup_path, path + COMPRESSED)
+        if found is None:
+            return None
+        response = await super().get_response(path + COMPRESSED, scope)
+        response.headers["content-type"] = _content_type(path)
+        response.headers["content-encoding"] = "gzip"
+        response.headers["vary"] = "accept-encoding"
         return response
 
     def is_not_modified(self, response_headers: Headers, request_headers: Headers) -> bool:

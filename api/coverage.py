@@ -80,8 +80,8 @@ EFFECTS: Mapping[str, str] = MappingProxyType(
         "show their new certificates one after the other, and connections stay.",
         "BatchStopUpdateAction": "The node that is being updated is gone through with, the others "
         "stay as they are.",
-        "CompleteMigration": "The primary leads (`REPLICAOF NO ONE`) once it has every byte that "
-        "the source had when it was asked.",
+        "CompleteMigration": "The primary leads (`REPLICAOF NO ONE`), in cluster mode every shard, "
+        "once it has every byte that the source had when it was asked.",
         "CreateCacheCluster": "Starts a process for each node. With a group named: starts a "
         "replica, which copies its primary. With `SnapshotName` or `SnapshotArns`: the node loads "
         "the data before it serves.",
@@ -147,7 +147,9 @@ EFFECTS: Mapping[str, str] = MappingProxyType(
         "RemoveTagsFromResource": "None. A group is `modifying` for a moment, as on the service.",
         "ResetCacheParameterGroup": "As `ModifyCacheParameterGroup`.",
         "StartMigration": "The primary follows the source (`REPLICAOF`), which replaces its data; "
-        "its replicas follow it. The group takes no writes until the migration is completed.",
+        "its replicas follow it. In cluster mode the stream of each of the source's primaries is "
+        "applied to the shard with the same slots. The group takes no writes until the migration "
+        "is completed.",
         "TestFailover": "Kills the primary's process. What follows is an ordinary failover.",
         "CopyServerlessCacheSnapshot": "None: files are copied, and read back.",
         "CreateServerlessCache": "Starts a primary and a replica for each shard that the minimum "

@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 from cachefleet.api.pipeline import Pipeline
 from cachefleet.api.stages import Services
 from cachefleet.engine.discovery import Inventory
-from cachefleet.engine.types import Endpoint
+from cachefleet.engine.types import Endpoint, Engine
 from cachefleet.provisioner.state.tables import CacheNode
 
 
@@ -47,12 +47,12 @@ class NodeVisits(Protocol):
     :class:`~cachefleet.engine.errors.NodeUnreachable` where the node does not answer in time.
     """
 
-    async def command(self, uid: str, words: Sequence[str], *, writes: bool) -> Any:
+    async def command(self, uid: str, words: Sequence[str], *, engine: Engine, writes: bool) -> Any:
         """Run one command and return its reply as JSON takes it."""
         ...
 
     async def keys(
-        self, uid: str, *, cursor: str, match: str, count: int, kind: str | None
+        self, uid: str, *, engine: Engine, cursor: str, match: str, count: int, kind: str | None
     ) -> tuple[str, list[dict[str, Any]]]:
         """Return the cursor to go on from, and some keys."""
         ...

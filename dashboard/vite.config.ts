@@ -1,6 +1,7 @@
 /** Builds the console into the Python package; in development proxies to a running server. */
 
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { gzipSync } from "node:zlib";
 
 import react from "@vitejs/plugin-react";
 import { defineConfig, type Plugin } from "vite";
@@ -18,6 +19,21 @@ function notices(): Plugin {
         .map((name) => readFileSync(`${folder}/${name}`, "utf8"))
         .join("\n\n");
       this.emitFile({ type: "asset", fileName: "NOTICE.txt", source: text });
+    },
+  };
+}
+
+/** Puts a compressed copy beside what compresses, so that no request waits for that. */
+function compressed(): Plugin {
+  return {
+    name: "compressed",
+    apply: "build",
+    writeBundle({ dir }) {
+      for (const name of readdirSync(`${dir}/assets`)) {
+        if (/\.(js|css|svg)$/.test(name)) {
+          writeFileSync(`${dir}/assets/${name}.gz`, gzipSync(readFileSync(`${dir}/assets/${name}`), { level: 9 }));
+        }
+      }
     },
   };
 }
@@ -40,7 +56,7 @@ function fewerFonts(): Plugin {
 
 export default defineConfig({
   base: "./",
-  plugins: [react(), fewerFonts(), notices()],
+  plugins: [react(), fewerFonts(), notices(), compressed()],
   build: {
     outDir: "../src/cachefleet/_console",
     emptyOutDir: true,

@@ -60,8 +60,6 @@ async def _begin(ctx: RequestContext, params: Params, phase: str, kind: Operatio
         group = await tx.get(ReplicationGroup, params["ReplicationGroupId"], lock=True)
         check_target(ctx.catalog, group)
         source = check_sources(group, params.get("CustomerNodeEndpointList"))
-        if group.cluster_enabled:
-            raise not_built("Online migration with cluster mode enabled is not built yet.")
         lifecycle.fire(group, lifecycle.Event.MODIFY)
         for member in group.members:
             lifecycle.fire(member, lifecycle.Event.MODIFY)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cachefleet.api.faults import Fault
 from cachefleet.api.validation.global_groups import refuse_member
 from cachefleet.api.validation.group_changes import require_available
 from cachefleet.api.validation.refusals import wrong_value
@@ -19,6 +20,7 @@ from cachefleet.provisioner.state.tables import ReplicationGroup
 
 OLDEST_REDIS = (5, 0, 6)
 SOURCES_WITHOUT_CLUSTER_MODE = 1
+SOURCES_MAX = 500  # as many as a group can have shards
 ADDRESS_CHARS_MAX = 255
 PORT_MAX = 65_535
 
@@ -29,6 +31,12 @@ def check_target(catalog: Catalog, group: ReplicationGroup) -> None:
         raise AlreadyExists("migration", group.name)
     refuse_member(group)
     require_available(group)
+    if group.cluster_mode == "compatible":
+        raise Fault(
+            "InvalidReplicationGroupStateFault",
+            "Data cannot be migrated into a replication group while its cluster mode is "
+            "compatible.",
+        )
     version = catalog.version_of(Engine(group.engine), group.engine_version)
     assert version is not None, group.engine_version
     if version.engine is Engine.REDIS and version.numbers < OLDEST_REDIS:
@@ -63,4 +71,6 @@ def check_sources(
         raise wrong_value(
             "CustomerNodeEndpointList must have exactly one element where cluster mode is disabled."
         )
+    if len(sources) > SOURCES_MAX:
+        raise wrong_value(f"CustomerNodeEndpointList must have at most {SOURCES_MAX} elements.")
     return sources

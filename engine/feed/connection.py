@@ -1,7 +1,8 @@
 """Connections of a feed: to a source as a replica makes them, to a target as a client does.
 
-Both come by a node's unix socket under the control plane's user. Whatever breaks is an
-:class:`EngineError`; the connection is closed then, and not used again.
+Both come by a node's unix socket under the control plane's user; to a source outside by TCP, under
+no name. Whatever breaks is an :class:`EngineError`; the connection is closed then, and not used
+again.
 """
 
 from __future__ import annotations
@@ -40,10 +41,12 @@ class Connection:
         """
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                reader, writer = await asyncio.open_unix_connection(side.socket, limit=BUFFER_BYTES)
+                reader, writer = await _connected(side)
         except (OSError, TimeoutError) as error:
             raise NodeUnreachable(f"{side.socket}: {error or 'no answer in time'}") from error
         connection = cls(reader, writer)
+        if side.outside is not None:
+            return connection
         try:
             await connection.ask(b"AUTH", side.username.encode(), side.password.encode())
         except BaseException:
@@ -129,6 +132,13 @@ class Connection:
     def close(self) -> None:
         """Close at once."""
         self.writer.transport.abort()
+
+
+async def _connected(side: Side) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    if side.outside is None:
+        return await asyncio.open_unix_connection(side.socket, limit=BUFFER_BYTES)
+    host, port = side.outside
+    return await asyncio.open_connection(host, port, limit=BUFFER_BYTES)
 
 
 async def open_target(side: Side) -> tuple[Connection, TargetView | None]:

@@ -29,7 +29,7 @@ from cachefleet.engine.feed.connection import (
 from cachefleet.engine.feed.copying import receive, restore
 from cachefleet.engine.feed.links import Link, Position
 from cachefleet.engine.feed.marks import Mark, Marks, TargetView
-from cachefleet.engine.feed.wire import CommandStream, encode, error_of
+from cachefleet.engine.feed.wire import CommandStream, encode, error_of, words_of
 from cachefleet.engine.replstream import BrokenStream
 from cachefleet.engine.valkey.replication import parse_info
 
@@ -279,8 +279,9 @@ class FeedLink:
             code = told.split(" ", 1)[0]
             if code in _AWAY:
                 raise CommandRefused(told, code=code)
-            what = b"" if head.sending is None else head.sending.raw[:80]
-            raise Diverged(f"{told} (to {what!r})")
+            # Neither the words of a command nor of the refusal: both may be data of a customer.
+            name = b"INFO" if head.sending is None else words_of(head.sending.raw)[0]
+            raise Diverged(f"{code} is answered to {name.decode('ascii', 'replace')}")
         head.replies -= 1
         if head.replies == 0 and head.sending is None:
             self._note_mark(reply)

@@ -7,6 +7,7 @@ place of the first thing that is wrong; no half table is ever used.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
@@ -16,6 +17,8 @@ FILE_BYTES_MAX: Final = 8 * 1024 * 1024
 LINKS_MAX: Final = 1024
 TEXT_CHARS_MAX: Final = 4096
 OFFSET_MAX: Final = 2**63 - 1
+TCP: Final = "tcp:"
+_OUTSIDE: Final = re.compile(r"tcp:[^\s\0]{1,255}:[0-9]{1,5}")
 
 
 class IllegalLinks(ValueError):
@@ -24,11 +27,22 @@ class IllegalLinks(ValueError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Side:
-    """A node by its unix socket, and how it is logged in to."""
+    """A node by its unix socket, and how it is logged in to.
+
+    One outside the fleet is ``tcp:HOST:PORT``, and takes us without a name.
+    """
 
     socket: str
-    username: str
-    password: str = field(repr=False)
+    username: str = ""
+    password: str = field(default="", repr=False)
+
+    @property
+    def outside(self) -> tuple[str, int] | None:
+        """Where a node is that is none of the fleet's; None where it is one."""
+        if not self.socket.startswith(TCP):
+            return None
+        host, _, port = self.socket.removeprefix(TCP).rpartition(":")
+        return host, int(port)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,6 +115,10 @@ def _link(value: object, where: str) -> Link:
 
 def _side(value: object, where: str) -> Side:
     row = _members(value, where, {"socket", "username", "password"})
+    if isinstance(row["socket"], str) and _OUTSIDE.fullmatch(row["socket"]):
+        if row["username"] or row["password"]:
+            raise IllegalLinks(f"{where}: a node outside is not logged in to")
+        return Side(socket=row["socket"])
     return Side(
         socket=_path(row["socket"], f"{where}.socket"),
         username=_text(row["username"], f"{where}.username"),

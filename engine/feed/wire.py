@@ -70,7 +70,7 @@ def _command_end(data: bytearray, at: int) -> tuple[int, bytes]:
     if data[at] == 0x0A:
         return at + 1, b""
     if data[at] != 0x2A:
-        raise BrokenStream(f"{bytes(data[at : at + 20])!r} does not begin a command")
+        raise BrokenStream(f"byte {data[at]:#x} does not begin a command")
     at, count = _header(data, at)
     if at < 0:
         return -1, b""
@@ -81,7 +81,7 @@ def _command_end(data: bytearray, at: int) -> tuple[int, bytes]:
         if at >= len(data):
             return -1, b""
         if data[at] != 0x24:
-            raise BrokenStream(f"{bytes(data[at : at + 20])!r} does not begin a word")
+            raise BrokenStream(f"byte {data[at]:#x} does not begin a word")
         at, length = _header(data, at)
         if at < 0:
             return -1, b""
@@ -101,7 +101,7 @@ def _header(data: bytearray, at: int) -> tuple[int, int]:
     try:
         return end + 2, int(data[at + 1 : end])
     except ValueError:
-        raise BrokenStream(f"{bytes(data[at:end])!r} is no length") from None
+        raise BrokenStream("a length is no number") from None
 
 
 def words_of(raw: bytes) -> list[bytes]:
@@ -168,7 +168,7 @@ def _reply_end(data: bytearray, at: int) -> int:
         try:
             number = int(data[at + 1 : end])
         except ValueError:
-            raise BrokenStream(f"{bytes(data[at:end])!r} begins no reply") from None
+            raise BrokenStream("the length of a reply is no number") from None
         at = end + 2
         if kind in _BULKS:
             at += number + 2 if number >= 0 else 0

@@ -65,7 +65,10 @@ class MemcachedAdapter:
 
     async def build(self) -> str:
         """Read which build of the bundled server runs; empty where it is too old to say."""
-        word, _, build = (await self._line("cachefleet build")).partition(" ")
+        try:
+            word, _, build = (await self._line("cachefleet build")).partition(" ")
+        except CommandRefused:
+            return ""
         return build if word == "BUILD" else ""
 
     async def stats(self, group: str = "") -> dict[str, str]:
@@ -151,6 +154,21 @@ class MemcachedAdapter:
     async def flush_all(self) -> None:
         """Drop every item."""
         await self._expect("flush_all", b"OK")
+
+    async def ask(
+        self,
+        command: str,
+        read: Callable[[asyncio.StreamReader], Awaitable[T]],
+        *,
+        body: bytes | None = None,
+    ) -> T:
+        """Send one command and have *read* take its reply, after a login where one is wanted.
+
+        Raises:
+            CommandRefused: *read* says so.
+            NodeUnreachable: the node did not answer in time, or with something else.
+        """
+        return await self._call(command, read, body=body)
 
     async def aclose(self) -> None:
         """Close the connection; the next call would open another."""

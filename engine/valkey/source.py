@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cachefleet.engine.errors import CommandRefused
-from cachefleet.engine.types import Endpoint, Engine, NodeRole
+from cachefleet.engine.types import Endpoint, Engine, NodeRole, SlotRange
 from cachefleet.engine.valkey.adapter import ValkeyAdapter
 from cachefleet.engine.valkey.replication import parse_replication
 
@@ -80,6 +80,36 @@ async def read_source(endpoint: Endpoint, *, timeout_s: float) -> SourceReport:
             name for name, row in zip(NEEDED_COMMANDS, known, strict=True) if not row
         ),
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceShard:
+    """A primary of a cluster outside, and the slots that it has."""
+
+    endpoint: Endpoint
+    slots: tuple[SlotRange, ...]
+
+
+async def read_shards(endpoint: Endpoint, *, timeout_s: float) -> list[SourceShard]:
+    """Return the shards of the cluster that the server at *endpoint* is in, as it knows them.
+
+    Raises:
+        NodeUnreachable, CommandRefused: as :func:`read_source`.
+    """
+    adapter = ValkeyAdapter(endpoint=endpoint, timeout_s=timeout_s)
+    try:
+        peers = await adapter.cluster_nodes()
+    finally:
+        await adapter.aclose()
+    return [
+        SourceShard(
+            # It may not know how others reach it.
+            endpoint=endpoint if peer.myself else peer.endpoint,
+            slots=peer.slots,
+        )
+        for peer in peers
+        if peer.role is NodeRole.PRIMARY and peer.slots
+    ]
 
 
 async def read_offset(endpoint: Endpoint, *, timeout_s: float) -> tuple[NodeRole, int]:

@@ -14,6 +14,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from cachefleet.engine.gateway.reports import GatewayStatus
+from cachefleet.engine.gateway.routes import RouteKind
 from cachefleet.engine.metrics.samples import Sample, number
 from cachefleet.engine.types import Engine
 from cachefleet.provisioner.health.sampler import Measured, MetricsSampler
@@ -149,6 +150,16 @@ class GatewayCollector(Collector):
             "Connections closed because no node answered.",
             labels=ROUTE_LABELS,
         )
+        units = CounterMetricFamily(
+            "cachefleet_gateway_processing_units",
+            "Processing units (ECPU) that a serverless cache used.",
+            labels=ROUTE_LABELS,
+        )
+        throttled = CounterMetricFamily(
+            "cachefleet_gateway_throttled_commands",
+            "Commands that had to wait for processing units.",
+            labels=ROUTE_LABELS,
+        )
         for route in status.routes if status is not None else ():
             labels = (route.name, str(route.kind))
             connections.add_metric(labels, route.connections)
@@ -156,7 +167,10 @@ class GatewayCollector(Collector):
             sent.add_metric(labels, route.bytes_from_backends)
             refused.add_metric(labels, route.refused_total)
             unserved.add_metric(labels, route.unserved_total)
-        yield from (connections, received, sent, refused, unserved)
+            if route.kind is RouteKind.SERVERLESS:
+                units.add_metric(labels, route.units_total)
+                throttled.add_metric(labels, route.throttled_total)
+        yield from (connections, received, sent, refused, unserved, units, throttled)
 
 
 def _labels(one: Measured) -> Sequence[str]:

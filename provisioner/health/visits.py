@@ -2,7 +2,8 @@
 
 Each visit has a connection of its own over the control socket, so that neither a slow answer nor a
 large one is in the way of the control plane's own. What may be asked is decided by
-:mod:`cachefleet.engine.valkey.command_line`.
+:mod:`cachefleet.engine.valkey.command_line` and, of memcached, by
+:mod:`cachefleet.engine.memcached.command_line`.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import select
 
 from cachefleet.engine.errors import CommandRefused, NodeUnreachable
+from cachefleet.engine.memcached.adapter import MemcachedAdapter
+from cachefleet.engine.types import Engine
 from cachefleet.engine.valkey.command_line import parse_facts, refusal
 from cachefleet.engine.valkey.config import hidden_renames
 from cachefleet.engine.valkey.replies import (
@@ -25,17 +28,17 @@ from cachefleet.engine.valkey.replies import (
     ReplyTooLarge,
     packed,
 )
+from cachefleet.provisioner.health import memcached_visits
+from cachefleet.provisioner.health.readable import REPLY_BYTES_MAX, TOO_LARGE, readable_bytes
 from cachefleet.provisioner.reconciler.fleet import ADMIN_USER, Fleet, command_prefix
 from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.tables import CacheNode
 
-REPLY_BYTES_MAX = 1 << 20
 COMMAND_TIMEOUT_S = 3.0
 VISITS_AT_ONCE_MAX = 8
 SCAN_STEPS_MAX = 20  # of one page of keys, each over SCAN_STEP_COUNT buckets
 SCAN_STEP_COUNT = 200
 READ_BYTES = 64 * 1024
-TOO_LARGE: Final = f"The reply is larger than {REPLY_BYTES_MAX >> 20} MiB: ask for less."
 
 
 class NodeVisits:
@@ -45,13 +48,16 @@ class NodeVisits:
         self._fleet = fleet
         self._visits = asyncio.Semaphore(VISITS_AT_ONCE_MAX)
 
-    async def command(self, uid: str, words: Sequence[str], *, writes: bool) -> Any:
+    async def command(self, uid: str, words: Sequence[str], *, engine: Engine, writes: bool) -> Any:
         """Run one command; return its reply as JSON takes it.
 
         Raises:
             CommandRefused: it may not be run here, or its reply is too large.
             NodeUnreachable: the node does not answer in time.
         """
+        if engine is Engine.MEMCACHED:
+            async with self._memcached_visit(uid) as node:
+                return await memcached_visits.command(node, words, writes=writes)
         async with self._visit(uid) as call:
             (row,) = await call(["COMMAND", "INFO", words[0]])
             first = row[0] if isinstance(row, list) and row else None
@@ -62,7 +68,7 @@ class NodeVisits:
             return readable(reply)
 
     async def keys(
-        self, uid: str, *, cursor: str, match: str, count: int, kind: str | None
+        self, uid: str, *, engine: Engine, cursor: str, match: str, count: int, kind: str | None
     ) -> tuple[str, list[dict[str, Any]]]:
         """Return some keys and the cursor to go on from; ``0`` where those were the last.
 
@@ -70,6 +76,12 @@ class NodeVisits:
             CommandRefused: the cursor or the kind is none.
             NodeUnreachable: the node does not answer in time.
         """
+        if engine is Engine.MEMCACHED:
+            async with self._memcached_visit(uid) as node:
+                now_s = self._fleet.clock.now().timestamp()
+                return await memcached_visits.keys(
+                    node, skip=int(cursor), match=match, count=count, now_s=now_s
+                )
         async with self._visit(uid) as call:
             found: list[bytes] = []
             for _ in range(SCAN_STEPS_MAX):
@@ -96,14 +108,29 @@ class NodeVisits:
             if type_ != b"none"  # gone meanwhile
         ]
 
-    @contextlib.asynccontextmanager
-    async def _visit(self, uid: str) -> AsyncIterator[Any]:
+    async def _running(self, uid: str) -> CacheNode:
         fleet = self._fleet
         async with fleet.store.read(Scope("", "")) as tx:
             query = select(CacheNode).where(CacheNode.uid == uid)
             node = (await tx.session.scalars(query)).one_or_none()
         if node is None or await fleet.driver.find(uid) is None:
             raise NodeUnreachable("The node has no process.")
+        return node
+
+    @contextlib.asynccontextmanager
+    async def _memcached_visit(self, uid: str) -> AsyncIterator[MemcachedAdapter]:
+        node = await self._running(uid)
+        async with self._visits:
+            adapter = self._fleet.new_memcached(node, timeout_s=COMMAND_TIMEOUT_S)
+            try:
+                yield adapter
+            finally:
+                await adapter.aclose()
+
+    @contextlib.asynccontextmanager
+    async def _visit(self, uid: str) -> AsyncIterator[Any]:
+        fleet = self._fleet
+        node = await self._running(uid)
         async with self._visits:
             line = _Line(hidden_renames(command_prefix(node)))
             try:
@@ -181,8 +208,5 @@ def readable(reply: Any) -> Any:
     if isinstance(reply, list):
         return [readable(item) for item in reply]
     if isinstance(reply, bytes):
-        try:
-            return reply.decode()
-        except UnicodeDecodeError:
-            return "".join(chr(byte) if 32 <= byte < 127 else f"\\x{byte:02x}" for byte in reply)
+        return readable_bytes(reply)
     return reply

@@ -5,11 +5,12 @@ Each refusal is the sentence that customers read in the event: the call itself h
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from cachefleet.engine.types import Endpoint, ReplicationView
-from cachefleet.engine.valkey.source import SourceReport
+from cachefleet.engine.types import Endpoint, ReplicationView, SlotRange
+from cachefleet.engine.valkey.cluster import SLOT_COUNT
+from cachefleet.engine.valkey.source import SourceReport, SourceShard
 
 OLDEST_SOURCE = (2, 8, 21)
 
@@ -64,6 +65,50 @@ def refuse_source(
     if source.loading:
         return "the source is loading its data"
     return None
+
+
+def pair_shards(
+    wanted: Mapping[str, Sequence[SlotRange]], found: Sequence[SourceShard]
+) -> dict[str, Endpoint] | str:
+    """Return whom each shard of the group is fed from: who has the same slots; else why none is.
+
+    *wanted* are the slots of the group's shards, by their uid.
+    """
+    owners = {frozenset(_numbers(shard.slots)): shard.endpoint for shard in found}
+    if sum(map(len, owners)) != SLOT_COUNT:
+        return "the source has slots that none of its primaries serves"
+    pairs = {}
+    for uid, slots in wanted.items():
+        owner = owners.get(frozenset(_numbers(slots)))
+        if owner is None:
+            return (
+                f"the source has {len(owners)} shards and the replication group {len(wanted)}, or "
+                "their slots are others; each shard needs one with the same slots"
+            )
+        pairs[uid] = owner
+    return pairs
+
+
+def why_not_fed(
+    links: Collection[tuple[Endpoint, int | None, int]], *, replaced: Collection[str]
+) -> str | None:
+    """Return why a group in cluster mode cannot lead yet; None where it can.
+
+    *links* are each shard's source, how much of its stream is applied (None: nothing streams), and
+    how far that had got when it was asked.
+    """
+    if replaced:
+        return f"{', '.join(sorted(replaced))} is being replaced"
+    for at, applied, offset in links:
+        if applied is None:
+            return f"the link to {at} is not in sync"
+        if applied < offset:
+            return f"{offset - applied} bytes from {at} have yet to arrive"
+    return None
+
+
+def _numbers(ranges: Sequence[SlotRange]) -> list[int]:
+    return [slot for one in ranges for slot in range(one.first, one.last + 1)]
 
 
 def is_in_sync(view: ReplicationView, at: Endpoint) -> bool:

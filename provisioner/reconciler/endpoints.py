@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import noload
 
 from cachefleet.engine.errors import CommandRefused, NodeUnreachable
@@ -300,9 +300,14 @@ class Endpoints:
         return TlsOptions(mode=mode, certificate_path=files.cert_file, key_path=files.key_file)
 
     async def _refused_writes(self, tx: Transaction) -> dict[str, tuple[str, ...]]:
-        """Return, by uid, what groups refuse that another region leads (ADR 0036)."""
+        """Return, by uid, what groups refuse whose data a feed brings (ADR 0036)."""
         query = select(ReplicationGroup).where(
-            ReplicationGroup.global_role == SECONDARY, ReplicationGroup.cluster_mode != "disabled"
+            # One that migrates is ``modifying`` all the time.
+            or_(
+                ReplicationGroup.global_role == SECONDARY,
+                ReplicationGroup.status == lifecycle.MODIFYING,
+            ),
+            ReplicationGroup.cluster_mode != "disabled",
         )
         groups = (await tx.session.scalars(query.options(noload("*")))).all()
         names = {name for one in self._fleet.inventory.binaries for name in one.write_commands}

@@ -11,13 +11,14 @@ import asyncio
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import structlog
 from sqlalchemy import JSON, select
 
 from cachefleet.engine.errors import CommandRefused, NodeUnreachable
 from cachefleet.engine.feed.control import FeedControl, LinkStatus
-from cachefleet.engine.feed.links import Link, Position, Side, render_links
+from cachefleet.engine.feed.links import TCP, Link, Position, Side, render_links
 from cachefleet.engine.types import NodeRole
 from cachefleet.provisioner.drivers.base import LaunchFailed, ProcessSpec
 from cachefleet.provisioner.reconciler.fleet import ADMIN_USER, Fleet
@@ -158,7 +159,7 @@ class Feeds:
             if not fed:
                 return ()
             uids = {shard.replication_group_uid for shard in fed}
-            uids |= {shard.feed["group"] for shard in fed if shard.feed}
+            uids |= {shard.feed["group"] for shard in fed if shard.feed and "group" in shard.feed}
             query = select(ReplicationGroup).where(ReplicationGroup.uid.in_(uids))
             groups = {group.uid: group for group in (await tx.session.scalars(query)).all()}
         links = (self._link(shard, groups) for shard in fed)
@@ -167,6 +168,8 @@ class Feeds:
     def _link(self, shard: NodeGroup, groups: dict[str, ReplicationGroup]) -> Link | None:
         told = shard.feed
         group = groups.get(shard.replication_group_uid)
+        if told is not None and group is not None and "outside" in told:
+            return self._link_from_outside(shard, group, told)
         source_group = None if told is None else groups.get(told["group"])
         if told is None or group is None or source_group is None:
             return None  # one side is on its way out
@@ -188,6 +191,22 @@ class Feeds:
             start=None
             if start is None
             else Position(replication_id=start["replication_id"], offset=start["offset"]),
+        )
+
+    def _link_from_outside(
+        self, shard: NodeGroup, group: ReplicationGroup, told: dict[str, Any]
+    ) -> Link | None:
+        """Return the link of a shard whose data is taken over from a server of the customer's."""
+        target = _primary(shard.nodes)
+        if target is None:
+            return None
+        host, port = told["outside"]["host"], told["outside"]["port"]
+        return Link(
+            token=told["token"],
+            name=f"{host}:{port} to {group.region}/{group.name}, shard {shard.node_group_id}",
+            source=Side(socket=f"{TCP}{host}:{port}"),
+            target=self._side(target),
+            scratch=str(self._scratch(group)),
         )
 
     def _side(self, node: CacheNode) -> Side:

@@ -204,15 +204,19 @@ class Fleet:
         """Return the adapter of a memcached node."""
         adapter = self._memcached.get(node.uid)
         if adapter is None:
-            control = None if self.stock_memcached else str(self.driver.socket_path(node.uid))
-            adapter = MemcachedAdapter(
-                unix_socket=control,
-                endpoint=engine_endpoint(node),
-                login=(MEMCACHED_USER, node.admin_secret),
-                timeout_s=self.settings.command_timeout_s,
-            )
+            adapter = self.new_memcached(node, timeout_s=self.settings.command_timeout_s)
             self._memcached[node.uid] = adapter
         return adapter
+
+    def new_memcached(self, node: CacheNode, *, timeout_s: float) -> MemcachedAdapter:
+        """Return an adapter of a memcached node that is the caller's own, to close."""
+        control = None if self.stock_memcached else str(self.driver.socket_path(node.uid))
+        return MemcachedAdapter(
+            unix_socket=control,
+            endpoint=engine_endpoint(node),
+            login=(MEMCACHED_USER, node.admin_secret),
+            timeout_s=timeout_s,
+        )
 
     def watch(self, node: CacheNode, record: SubjectRecord) -> None:
         """Have the node's end or silence noticed from now on."""

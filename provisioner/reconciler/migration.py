@@ -1,39 +1,40 @@
 """Carry out online migration: a group takes over the data of a server outside the fleet.
 
 The primary of the group becomes a replica of the source; its own replicas follow it as ever, so the
-group's endpoints stay where they are and answer reads, and writes with READONLY. The group is
-``modifying`` until the customer completes the migration, whatever happens to either side meanwhile:
-the engine itself connects again. Nothing here remembers anything: what the group follows is in the
+group's endpoints stay where they are and answer reads, and writes with READONLY. In cluster mode an
+engine follows nobody outside its cluster: there the feed worker applies the stream of each of the
+source's primaries to the shard that has the same slots. The group is ``modifying`` until the
+customer completes the migration, whatever happens to either side meanwhile: the engine itself, or
+the worker, connects again. Nothing here remembers anything: what the group follows is in the
 record, and every pass makes it so again.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 import structlog
 
 from cachefleet.engine.errors import CommandRefused, NodeUnreachable
-from cachefleet.engine.types import Endpoint, NodeRole
-from cachefleet.engine.valkey.config import effective_maxmemory_bytes
-from cachefleet.engine.valkey.source import read_offset, read_source
-from cachefleet.provisioner.planning.migration import (
-    MigrationTarget,
-    is_in_sync,
-    refuse_source,
-    why_not_complete,
-)
-from cachefleet.provisioner.reconciler.binaries import binary_for, dump_format, format_of
+from cachefleet.engine.types import Endpoint, NodeRole, ReplicationView
+from cachefleet.engine.valkey.source import read_offset
+from cachefleet.provisioner.planning.migration import is_in_sync, why_not_complete, why_not_fed
 from cachefleet.provisioner.reconciler.fleet import Fleet
+from cachefleet.provisioner.reconciler.migration_sources import (
+    SOURCE_TIMEOUT_S,
+    SourceRefused,
+    choose_sources,
+)
 from cachefleet.provisioner.reconciler.outcomes import Done, GiveUp, Outcome, Requeue
 from cachefleet.provisioner.reconciler.records import (
     SubjectRecord,
     load_subject,
-    own_endpoint,
     reload_subject,
 )
-from cachefleet.provisioner.reconciler.settle import settle
+from cachefleet.provisioner.reconciler.settle import is_fed_now, settle
 from cachefleet.provisioner.state import leases, lifecycle
+from cachefleet.provisioner.state.ids import new_uid
 from cachefleet.provisioner.state.leases import Lease
 from cachefleet.provisioner.state.operations import OperationKind
 from cachefleet.provisioner.state.store import Transaction
@@ -43,7 +44,6 @@ log = structlog.get_logger(__name__)
 
 GROUP = "replication-group"
 LOOK_EVERY_S = 0.1
-SOURCE_TIMEOUT_S = 3.0  # a server outside may be a network away
 SYNC_TIMEOUT_S = 120.0  # then a migration that never was in sync is given up
 CATCH_UP_TIMEOUT_S = 10.0
 CATCH_UP_POLL_S = 0.02
@@ -54,7 +54,11 @@ async def test_migration(operation: Operation, lease: Lease, fleet: Fleet) -> Ou
     record = await _load(lease, fleet)
     if record is None:
         return Done("it is gone")
-    refusal = await _refuse(record, _sources(operation), fleet)
+    refusal = None
+    try:
+        await choose_sources(record, _sources(operation), fleet)
+    except SourceRefused as error:
+        refusal = str(error)
     async with fleet.store.begin(lease.scope) as tx:
         group = await _group(tx, lease, fleet)
         if group.migration:
@@ -70,13 +74,20 @@ async def start_migration(operation: Operation, lease: Lease, fleet: Fleet) -> O
         return Done("it is gone")
     assert record.group is not None, "only groups migrate"
     sources = _sources(operation)
-    if not any(shard.upstream for shard in record.group.node_groups):
+    if not _is_following(record):
         if not record.group.migration:
             return Done("it was ended")
-        refusal = await _refuse(record, sources, fleet)
-        if refusal is not None:
-            return await _give_up(operation, lease, fleet, refusal)
-        await _follow(record, sources, fleet)
+        try:
+            pairs = await choose_sources(record, sources, fleet)
+        except SourceRefused as refusal:
+            return await _give_up(operation, lease, fleet, str(refusal))
+        if record.cluster_enabled and not record.is_fed:
+            # Customers lose the right to write before anybody else writes.
+            await _fence(lease, fleet)
+            outcome = await settle(lease, fleet, operation_id=operation.id)
+            if isinstance(outcome, Requeue):
+                return outcome
+        await _follow(record, pairs, fleet)
         log.info("migration_started", group=record.group.name, source=str(sources[0]))
     outcome = await settle(lease, fleet, operation_id=operation.id)
     if isinstance(outcome, Requeue):
@@ -103,7 +114,7 @@ async def complete_migration(operation: Operation, lease: Lease, fleet: Fleet) -
         return Done("it is gone")
     assert record.group is not None, "only groups migrate"
     force = bool(operation.payload.get("force"))
-    if any(shard.upstream for shard in record.group.node_groups):
+    if _is_following(record):
         refusal = None if force else await _incomplete(record, fleet)
         async with fleet.store.begin(lease.scope) as tx:
             group = await _group(tx, lease, fleet)
@@ -125,44 +136,14 @@ def _sources(operation: Operation) -> list[Endpoint]:
     return [Endpoint(one["Address"], one["Port"]) for one in operation.payload["source"]]
 
 
-async def _refuse(record: SubjectRecord, sources: list[Endpoint], fleet: Fleet) -> str | None:
-    """Ask the source, and return why it cannot be migrated."""
-    at = sources[0]
-    try:
-        report = await read_source(at, timeout_s=SOURCE_TIMEOUT_S)
-    except NodeUnreachable:
-        return f"nothing that speaks the protocol answers at {at}"
-    except CommandRefused as error:
-        if error.code in ("NOAUTH", "WRONGPASS", "NOPERM"):
-            return f"the source at {at} asks for a password"
-        if error.code == "DENIED":
-            return f"the source at {at} is in protected mode"
-        return f"the source at {at} refuses: {error.code}"
-    return refuse_source(
-        report,
-        writes_format=format_of(report.engine, report.version),
-        at=at,
-        target=_target(record, fleet),
-    )
-
-
-def _target(record: SubjectRecord, fleet: Fleet) -> MigrationTarget:
-    node_type = fleet.catalog.node_type(record.settings.node_type)
-    assert node_type is not None, record.settings.node_type
-    parameters = fleet.effective_parameters(record)
-    return MigrationTarget(
-        cluster_enabled=record.cluster_enabled,
-        databases=int(parameters.get("databases", "16")),
-        maxmemory_bytes=effective_maxmemory_bytes(node_type.maxmemory_bytes, parameters),
-        reads_format=dump_format(binary_for(record, fleet)),
-        own=frozenset(
-            [*(own_endpoint(node) for node in record.live_nodes)]
-            + [Endpoint(row.host, row.port) for row in record.addresses]
-        ),
-    )
+def _is_following(record: SubjectRecord) -> bool:
+    assert record.group is not None, "only groups migrate"
+    return any(shard.upstream or shard.feed for shard in record.group.node_groups)
 
 
 async def _in_sync(record: SubjectRecord, fleet: Fleet) -> bool:
+    if record.is_fed:
+        return await is_fed_now(record, fleet)
     for node in _primaries(record):
         upstream = record.upstream(node)
         try:
@@ -182,26 +163,62 @@ async def _incomplete(record: SubjectRecord, fleet: Fleet) -> str | None:
         if node.recovering or node.status != lifecycle.NODE_AVAILABLE
     }
     ends_at_s = fleet.clock.monotonic_s() + CATCH_UP_TIMEOUT_S
-    goals: dict[str, int] = {}
+    goals: dict[Endpoint, int] = {}
+    for at in _followed(record):
+        try:
+            goals[at] = await _goal(at)
+        except (NodeUnreachable, CommandRefused):
+            return f"the source at {at} does not answer"
     while True:
         try:
-            views = []
-            for node in _primaries(record):
-                upstream = record.upstream(node)
-                assert upstream is not None, "every shard follows"
-                if node.uid not in goals:
-                    try:
-                        goals[node.uid] = await _goal(upstream.endpoint)
-                    except (NodeUnreachable, CommandRefused):
-                        return f"the source at {upstream.endpoint} does not answer"
-                view = await fleet.valkey(node).replication()
-                views.append((view, upstream.endpoint, goals[node.uid]))
-            reason = why_not_complete(views, replaced=replaced)
+            if record.is_fed:
+                links = await _links(record, goals, fleet)
+                reason = why_not_fed(links, replaced=replaced)
+            else:
+                views = await _views(record, goals, fleet)
+                reason = why_not_complete(views, replaced=replaced)
         except (NodeUnreachable, CommandRefused) as error:
             reason = str(error)
         if reason is None or fleet.clock.monotonic_s() > ends_at_s or replaced:
             return reason
         await asyncio.sleep(CATCH_UP_POLL_S)
+
+
+def _followed(record: SubjectRecord) -> set[Endpoint]:
+    """Return the servers outside that the group follows."""
+    assert record.group is not None, "only groups migrate"
+    found = set()
+    for shard in record.group.node_groups:
+        told = (shard.feed or {}).get("outside") or shard.upstream
+        assert told is not None, "every shard follows"
+        found.add(Endpoint(told["host"], told["port"]))
+    return found
+
+
+async def _views(
+    record: SubjectRecord, goals: Mapping[Endpoint, int], fleet: Fleet
+) -> list[tuple[ReplicationView, Endpoint, int]]:
+    views = []
+    for node in _primaries(record):
+        upstream = record.upstream(node)
+        assert upstream is not None, "every shard follows"
+        view = await fleet.valkey(node).replication()
+        views.append((view, upstream.endpoint, goals[upstream.endpoint]))
+    return views
+
+
+async def _links(
+    record: SubjectRecord, goals: Mapping[Endpoint, int], fleet: Fleet
+) -> list[tuple[Endpoint, int | None, int]]:
+    assert record.group is not None, "only groups migrate"
+    status, links = await fleet.feeds.status(), []
+    for shard in record.group.node_groups:
+        assert shard.feed is not None, "every shard is fed"
+        at = Endpoint(shard.feed["outside"]["host"], shard.feed["outside"]["port"])
+        link = status.get(shard.feed["token"])
+        applied = link.applied if link is not None and link.streaming else None
+        links.append((at, applied, goals[at]))
+    return links
 
 
 async def _goal(source: Endpoint) -> int:
@@ -217,11 +234,22 @@ def _primaries(record: SubjectRecord) -> list[CacheNode]:
 # -- the record ------------------------------------------------------------------------------------
 
 
-async def _follow(record: SubjectRecord, sources: list[Endpoint], fleet: Fleet) -> None:
+async def _fence(lease: Lease, fleet: Fleet) -> None:
+    async with fleet.store.begin(lease.scope) as tx:
+        group = await _group(tx, lease, fleet)
+        group.migration = {**group.migration, "fed": True}
+
+
+async def _follow(record: SubjectRecord, pairs: Mapping[str, Endpoint], fleet: Fleet) -> None:
+    """Write down whom each shard follows, by its uid; the next settling makes it so."""
     async with fleet.store.begin(record.lease.scope) as tx:
         group = await _group(tx, record.lease, fleet)
         for shard in group.node_groups:
-            shard.upstream = {"host": sources[0].host, "port": sources[0].port, "outside": True}
+            at = {"host": pairs[shard.uid].host, "port": pairs[shard.uid].port}
+            if group.cluster_enabled:
+                shard.feed = {"outside": at, "token": new_uid()}
+            else:
+                shard.upstream = {**at, "outside": True}
         tx.emit(GROUP, group.name, f"Migration of replication group {group.name} started")
 
 
@@ -251,7 +279,7 @@ async def _give_up(operation: Operation, lease: Lease, fleet: Fleet, reason: str
 def _lead(group: ReplicationGroup) -> None:
     group.migration = {}
     for shard in group.node_groups:
-        shard.upstream = None
+        shard.upstream = shard.feed = None
 
 
 def _stay(tx: Transaction, group: ReplicationGroup, operation: Operation, reason: str) -> None:

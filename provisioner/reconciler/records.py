@@ -94,7 +94,7 @@ class SubjectRecord:
 
     @property
     def is_fed(self) -> bool:
-        """Whether it is a secondary in cluster mode: nobody writes to it but its feed."""
+        """Whether nobody writes to it but its feed; see :func:`is_fed`."""
         group = self.group
         return group is not None and is_fed(group)
 
@@ -175,8 +175,9 @@ class SubjectRecord:
 
 
 def is_fed(group: ReplicationGroup) -> bool:
-    """Tell whether a group's data is another region's, brought by a feed."""
-    return group.cluster_enabled and group.global_role == SECONDARY
+    """Tell whether a group's data is brought by a feed: another region's, or from outside."""
+    fed = group.global_role == SECONDARY or bool(group.migration.get("fed"))
+    return group.cluster_enabled and fed
 
 
 def own_endpoint(node: CacheNode) -> Endpoint:

@@ -44,7 +44,7 @@ from cachefleet.provisioner.snapshots.shards import (
     write_shard,
 )
 from cachefleet.provisioner.snapshots.store import SnapshotMissing, StoreUnavailable
-from cachefleet.provisioner.state import leases, lifecycle, snapshots, tags
+from cachefleet.provisioner.state import leases, lifecycle, serverless, snapshots, tags
 from cachefleet.provisioner.state.leases import Lease
 from cachefleet.provisioner.state.snapshot_tables import Snapshot
 from cachefleet.provisioner.state.tables import Operation, Subject
@@ -226,7 +226,9 @@ def _mark(snapshot: Snapshot) -> str:
     return f"snapshot {snapshot.uid}"
 
 
-async def _end_export(snapshot: Snapshot, lease: Lease, fleet: Fleet, text: str) -> None:
+async def _end_export(
+    snapshot: Snapshot, lease: Lease, fleet: Fleet, text: str, *, failed: bool = False
+) -> None:
     async with fleet.store.begin(lease.scope) as tx:
         await leases.require(tx, lease, holder=fleet.holder)
         row = await tx.session.get(Snapshot, snapshot.uid, with_for_update=True)
@@ -235,6 +237,8 @@ async def _end_export(snapshot: Snapshot, lease: Lease, fleet: Fleet, text: str)
         row.bytes_done = row.bytes_total or 0
         await snapshots.release(tx, row)
         tx.emit(CLUSTER, source_of(row), text)
+        if failed:
+            serverless.tell_of_snapshot(tx, row.name, text)
 
 
 async def _fail(snapshot: Snapshot, lease: Lease, fleet: Fleet, reason: str) -> Outcome:
@@ -242,7 +246,7 @@ async def _fail(snapshot: Snapshot, lease: Lease, fleet: Fleet, reason: str) -> 
     if snapshot.status == lifecycle.EXPORTING:
         await asyncio.to_thread(withdraw_export, snapshot, fleet)
         text = f"Export of snapshot with ID '{snapshot.name}' failed: {reason}"
-        await _end_export(snapshot, lease, fleet, text)
+        await _end_export(snapshot, lease, fleet, text, failed=True)
         return GiveUp(reason)
     if snapshot.status == lifecycle.DELETING:
         return Requeue(after_s=RETRY_S, reason=reason)
@@ -257,6 +261,7 @@ async def _fail(snapshot: Snapshot, lease: Lease, fleet: Fleet, reason: str) -> 
             await snapshots.release(tx, source)
         text = f"Copy of snapshot failed for snapshot with ID '{row.name}': {reason}"
         tx.emit(CLUSTER, source_of(row), text)
+        serverless.tell_of_snapshot(tx, row.name, text)
     return GiveUp(reason)
 
 

@@ -38,7 +38,7 @@ from cachefleet.provisioner.snapshots.s3 import S3Refused
 from cachefleet.provisioner.snapshots.sealing import DataKey, Tampered
 from cachefleet.provisioner.snapshots.shards import NotReadBack, write_shard
 from cachefleet.provisioner.snapshots.store import SnapshotMissing, StoreUnavailable
-from cachefleet.provisioner.state import leases, lifecycle, snapshots
+from cachefleet.provisioner.state import leases, lifecycle, serverless, snapshots
 from cachefleet.provisioner.state.leases import Lease
 from cachefleet.provisioner.state.operations import OperationKind
 from cachefleet.provisioner.state.snapshot_tables import Snapshot
@@ -287,6 +287,7 @@ async def _complete(
         what = _named(row)
         for member in {entry["cache_cluster_id"] for entry in entries}:
             tx.emit(CLUSTER, member, f"Snapshot succeeded for snapshot with ID '{row.name}' {what}")
+        serverless.tell_of_snapshot(tx, row.name, f"Snapshot {row.name} is created.")
         fresh = await load_subject(tx, record.lease)
         assert fresh is not None, "the lease is held, so the subject is there"
         snapshots.unmark(fresh.group, fresh.clusters)
@@ -329,6 +330,7 @@ async def _fail(
         snapshots.unmark(fresh.group, fresh.clusters)
         text = f"Snapshot failed for snapshot with ID '{row.name}' {_named(row)}: {reason}"
         tx.emit(CLUSTER, _member_of(row, fresh), text)
+        serverless.tell_of_snapshot(tx, row.name, f"Failed to create snapshot {row.name}. {reason}")
         if operation.payload["final"]:
             tx.emit(
                 CLUSTER,

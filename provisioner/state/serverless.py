@@ -203,6 +203,12 @@ async def newest_event(tx: Transaction, name: str) -> str | None:
     return (await tx.session.scalars(query)).first()
 
 
+def tell_of_snapshot(tx: Transaction, name: str, message: str) -> None:
+    """Write what customers read of a serverless snapshot; nothing of any other."""
+    if tx.scope.is_shadow:
+        tx.within(tx.scope.home).emit(SNAPSHOT_SOURCE, name, message)
+
+
 def engine_of(cache: ServerlessCache) -> Engine:
     """Return a cache's engine."""
     return Engine(cache.engine)

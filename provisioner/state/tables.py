@@ -184,7 +184,8 @@ class ReplicationGroup(Named, CacheSettings, Base):
     # False while a first token is introduced: clients without one are still let in.
     auth_token_required: Mapped[bool] = mapped_column(default=False)
     data_tiering: Mapped[str] = mapped_column(String(16), default="disabled")
-    # While data is taken over from outside: {"phase", "source", "force"}; empty otherwise.
+    # While data is taken over from outside: {"phase", "source", "fed"}; empty otherwise. The last
+    # is there in cluster mode, from when on nobody but the feed writes.
     migration: Mapped[dict[str, Any]] = mapped_column(default=dict)
     # The global datastore that this group is a member of, and as what: PRIMARY or SECONDARY.
     global_name: Mapped[str | None]
@@ -224,7 +225,8 @@ class NodeGroup(Base):
     # Whom the shard's primary follows itself: {"host", "port", "outside"}; None for nobody.
     upstream: Mapped[dict[str, Any] | None]
     # In cluster mode, whose data is applied to it: {"group", "shard", "token", "start"}, the
-    # last a place of that shard's stream whose data it has, or None.
+    # last a place of that shard's stream whose data it has, or None. While data is taken over from
+    # a server outside: {"outside": {"host", "port"}, "token"}.
     feed: Mapped[dict[str, Any] | None]
 
     replication_group: Mapped[ReplicationGroup] = relationship(

@@ -83,8 +83,7 @@ def group(client: ElastiCacheClient, name: str, **options: Any) -> None:
         Engine="redis",
         EngineVersion=REDIS_VERSION,
         CacheNodeType=NODE,
-        AutomaticFailoverEnabled=True,
-        **options,
+        **{"AutomaticFailoverEnabled": True, **options},
     )
 
 
@@ -111,7 +110,13 @@ def updated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Updated]:
             ClusterMode="enabled",
             CacheParameterGroupName="default.redis7.cluster.on",
         )
-        group(client, "sealed", NumCacheClusters=2, TransitEncryptionEnabled=True)
+        group(
+            client,
+            "sealed",
+            NumCacheClusters=2,
+            TransitEncryptionEnabled=True,
+            AutomaticFailoverEnabled=False,
+        )
         client.create_cache_cluster(
             CacheClusterId="mem", Engine="memcached", CacheNodeType=NODE, NumCacheNodes=2
         )
@@ -283,7 +288,6 @@ def test_a_new_authority_reaches_nodes_by_a_service_update(updated: Updated) -> 
     address = primary_address(updated.client, name)
     early = tls(address, trusted)
     early.set("k", HELD)
-    pids = server.node_pids()
     assert command("ca", "--data-dir", str(server.data_dir), "--rotate").returncode == 0
     both = kept.read_text()
     assert old in both
@@ -295,9 +299,12 @@ def test_a_new_authority_reaches_nodes_by_a_service_update(updated: Updated) -> 
         lambda found: len(found) == 2,
         what="the new authority is offered",
     )
-    # Nothing shows it yet.
+    # Nothing that was there shows it yet.
     with tls(address, trusted) as client:
         assert client.ping()
+    a_newcomer_can_lead(updated, name, early)
+    assert early.ping()  # a switchover cuts: from here on it stays
+    pids = server.node_pids()
     (update,) = (one for one in kinds(updated, name) if "authority" in one[1])
     answer = updated.client.batch_apply_update_action(
         ServiceUpdateName=update[0], ReplicationGroupIds=[name]
@@ -317,11 +324,33 @@ def test_a_new_authority_reaches_nodes_by_a_service_update(updated: Updated) -> 
             assert client.get("k") == HELD
     with tls(address, new) as client:
         client.set("k2", "v")
-        assert client.wait(1, 5000) == 1, "the nodes trust each other"
+        assert client.wait(2, 5000) == 2, "the nodes trust each other"
     with tls(address, trusted) as client, pytest.raises(redis.ConnectionError, match="certificate"):
         client.ping()
     assert server.node_pids() == pids
     assert new.read_text() == kept.read_text(), "nobody serves with the old one any more"
+
+
+def a_newcomer_can_lead(of: Updated, name: str, primary: redis.Redis) -> None:
+    """Add a replica, which has a certificate of the new authority, and let it lead for a while:
+    nodes that show the old one have to trust it already.
+    """
+    of.client.increase_replica_count(
+        ReplicationGroupId=name, NewReplicaCount=2, ApplyImmediately=True
+    )
+    available_group(of.client, name)
+    assert primary.wait(2, 10_000) == 2
+    for leads in ("sealed-003", "sealed-001"):
+        of.client.modify_replication_group(
+            ReplicationGroupId=name, PrimaryClusterId=leads, ApplyImmediately=True
+        )
+        available_group(of.client, name)
+        node = of.server.node(leads)
+        with tls(
+            (str(node.host), int(node.port or 0)), of.server.data_dir / "tls" / "ca.crt"
+        ) as own:
+            own.set("led-by", leads)
+            assert own.wait(2, 10_000) == 2, f"the others follow {leads}"
 
 
 def kinds(of: Updated, name: str) -> list[tuple[str, str]]:

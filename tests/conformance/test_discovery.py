@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cachefleet.engine.discovery import EngineSettings, discover
+from cachefleet.engine.discovery import EngineSettings, discover, traces
 from cachefleet.engine.types import Engine
 
 pytestmark = pytest.mark.engine
@@ -75,3 +75,13 @@ def test_a_binary_that_changed_is_asked_again(tmp_path: Path) -> None:
     os.utime(script, ns=(2, 2))
     again = discover(settings).choose(Engine.MEMCACHED, "1.6.22")
     assert (again.version, again.tls) == ((1, 6, 31), True)
+
+
+def test_traces_tell_when_another_binary_would_be_found(tmp_path: Path) -> None:
+    script = tmp_path / "memcached"
+    script.write_text("#!/bin/sh\necho 'memcached 1.6.30'\n")
+    settings = EngineSettings(memcached=str(script))
+    before = traces(settings)
+    assert traces(settings) == before
+    script.write_text("#!/bin/sh\necho 'memcached 1.6.31'\n\n")
+    assert traces(settings) != before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from cachefleet.engine.errors import CommandRefused, NodeUnreachable, NoEngineBi
 from cachefleet.engine.memcached.adapter import MemcachedAdapter
 from cachefleet.engine.memcached.config import MemcachedConfig, memory_mb, render_argv
 from cachefleet.engine.types import Endpoint, Engine
+from cachefleet.provisioner.health import memcached_visits
 from tests.conformance.engines import NETWORK, eventually
 
 pytestmark = pytest.mark.engine
@@ -169,3 +171,58 @@ async def test_a_server_that_stops_half_way_is_unreachable(
     await adapter.aclose()
     server.close()
     await server.wait_closed()
+
+
+@pytest.mark.parametrize("crawler", ["", "lru_crawler enable"])
+async def test_a_visitor_pages_through_keys_and_runs_commands(
+    served: tuple[MemcachedConfig, MemcachedAdapter], crawler: str
+) -> None:
+    _, adapter = served
+    if crawler and adapter._unix_socket is None:  # closed in the bundled one
+        await adapter._line(crawler)
+    for number in range(30):
+        words = ["set", f"user:{number:02}", "0", "100" if number == 0 else "0", "x" * number]
+        assert await memcached_visits.command(adapter, words, writes=True) == "STORED"
+    await memcached_visits.command(adapter, ["set", "other", "5", "0", "a\r\nb"], writes=True)
+
+    async def page(skip: int) -> tuple[str, list[str]]:
+        cursor, found = await memcached_visits.keys(
+            adapter, skip=skip, match="user:*", count=20, now_s=time.time()
+        )
+        return cursor, [str(one["Key"]) for one in found]
+
+    first = await page(0)
+    assert first == ("20", [f"user:{number:02}" for number in range(20)])
+    assert await page(20) == ("0", [f"user:{number:02}" for number in range(20, 30)])
+    _, (zero,) = await memcached_visits.keys(
+        adapter, skip=0, match="user:00", count=9, now_s=time.time()
+    )
+    assert 0 < zero["TtlMs"] <= 101_000
+    told = await memcached_visits.command(adapter, ["get", "other"], writes=False)
+    assert told == "VALUE other 5 4\na\r\nb\nEND"
+    assert await memcached_visits.command(adapter, ["get", "none"], writes=False) == "END"
+    assert "STAT pid" in await memcached_visits.command(adapter, ["stats"], writes=False)
+    refused = await memcached_visits.command(adapter, ["incr", "user:05", "1"], writes=True)
+    assert refused["Error"].startswith("CLIENT_ERROR")
+    # One page of a dump that has been given up leaves the server ready for the next.
+    assert await page(0) == first
+
+
+async def test_a_visitor_is_not_answered_without_end(
+    served: tuple[MemcachedConfig, MemcachedAdapter],
+) -> None:
+    _, adapter = served
+    large = "x" * ((1 << 20) + 1)
+    await memcached_visits.command(adapter, ["set", "large", "0", "0", large], writes=True)
+    with pytest.raises(CommandRefused, match="larger than 1 MiB"):
+        await memcached_visits.command(adapter, ["get", "large"], writes=False)
+    assert await memcached_visits.command(adapter, ["get", "none"], writes=False) == "END"
+
+
+async def test_the_bundled_server_tells_its_build(
+    served: tuple[MemcachedConfig, MemcachedAdapter],
+) -> None:
+    config, adapter = served
+    bundled = config.control_socket is not None
+    assert await adapter.build() == (config.binary.build if bundled else "")
+    assert bool(config.binary.build) == bundled

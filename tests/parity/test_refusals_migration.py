@@ -33,6 +33,8 @@ GROUPS: dict[str, dict[str, Any]] = {
     "single-az": {"multi_az": "disabled"},
     "manual": {"automatic_failover": "disabled", "multi_az": "disabled"},
     "tiered": {"data_tiering": "enabled"},
+    "compat": {"cluster_mode": "compatible"},
+    "shards": {"cluster_mode": "enabled"},
 }
 
 
@@ -78,6 +80,9 @@ BEGINNINGS: list[tuple[str, str, Any, str, str, int]] = [
     ("single-az", "single-az", SOURCE, BAD_VALUE, "Multi-AZ", 400),
     ("manual", "manual", SOURCE, BAD_VALUE, "automatic failover", 400),
     ("tiered", "tiered", SOURCE, BAD_VALUE, "node type", 400),
+    ("compat", "compat", SOURCE, BAD_STATE, "compatible", 400),
+    ("shards-without-a-port", "shards", SOURCE + source(port=None), BAD_VALUE, "Port", 400),
+    ("501-sources", "shards", SOURCE * 501, BAD_VALUE, "at most 500", 400),
     ("two-sources", "ready", SOURCE * 2, BAD_VALUE, "exactly one", 400),
     ("no-address", "ready", source(""), BAD_VALUE, "Address", 400),
     ("blank-address", "ready", source("a b"), BAD_VALUE, "Address", 400),

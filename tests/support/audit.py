@@ -22,6 +22,7 @@ from tests.support.server import Server
 from tests.support.waiting import wait_until
 
 GATEWAY = "gateway"
+OF_THE_FLEET = {GATEWAY, "feed"}  # processes that are no nodes
 CONNECT_TIMEOUT_S = 2.0
 SETTLED_TIMEOUT_S = 40.0
 ORPHANS = {
@@ -97,8 +98,8 @@ def audit(server: Server) -> Audit:
     return Audit(
         nodes=nodes,
         processes=node_processes(server.data_dir),
-        directories=_names(server.data_dir / "nodes") - {GATEWAY},
-        sockets=_names(server.data_dir / "sockets") - {GATEWAY, f"{GATEWAY}.lock"},
+        directories=_names(server.data_dir / "nodes") - OF_THE_FLEET,
+        sockets=_names(server.data_dir / "sockets") - OF_THE_FLEET - {f"{GATEWAY}.lock"},
         open_operations=operations,
         unsettled=unsettled,
         addresses=addresses,
@@ -139,8 +140,7 @@ def node_processes(data_dir: Path) -> dict[str, list[int]]:
             dead = process.status() == psutil.STATUS_ZOMBIE
             if where.parent == nodes and not dead and os.getsid(process.pid) == process.pid:
                 found.setdefault(where.name, []).append(process.pid)
-    found.pop(GATEWAY, None)
-    return found
+    return {uid: pids for uid, pids in found.items() if uid not in OF_THE_FLEET}
 
 
 def gateway_pid(server: Server) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import subprocess
 import tempfile
@@ -10,9 +11,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import redis
+from redis.cluster import RedisCluster
 
 from cachefleet.engine.discovery import discover
 from cachefleet.engine.types import Engine
+from cachefleet.engine.valkey.cluster import SLOT_COUNT
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -80,6 +83,53 @@ class OutsideServer:
     def endpoints(self) -> list[CustomerNodeEndpointTypeDef]:
         """What a request names it by."""
         return [{"Address": self.host, "Port": self.port}]
+
+
+class OutsideCluster:
+    """A cluster of *shards* primaries that is none of the fleet's; slots are shared out evenly."""
+
+    def __init__(self, shards: int, engine: Engine = Engine.VALKEY, **options: str) -> None:
+        told = {"cluster-enabled": "yes", "cluster-node-timeout": "5000", **options}
+        self.nodes = [OutsideServer(engine, **told) for _ in range(shards)]
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as stack:
+            for node in self.nodes:
+                stack.enter_context(node)
+            share = SLOT_COUNT // len(self.nodes)
+            for number, node in enumerate(self.nodes):
+                last = SLOT_COUNT - 1 if node is self.nodes[-1] else (number + 1) * share - 1
+                with node.client() as client:
+                    client.execute_command("CLUSTER", "ADDSLOTSRANGE", number * share, last)
+                    client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+                    if number:
+                        first = self.nodes[0]
+                        client.execute_command("CLUSTER", "MEET", first.host, first.port)
+            for node in self.nodes:
+                with node.client() as client:
+                    wait_until(
+                        lambda client=client: client.execute_command("CLUSTER", "INFO"),  # type: ignore[misc]
+                        lambda told: (
+                            "cluster_state:ok" in str(told)
+                            and f"cluster_known_nodes:{len(self.nodes)}" in str(told)
+                        ),
+                        what="the cluster outside is whole",
+                    )
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *told: object) -> None:
+        self._stack.close()
+
+    @property
+    def endpoints(self) -> list[CustomerNodeEndpointTypeDef]:
+        """What a request names it by: one of its nodes is enough."""
+        return self.nodes[0].endpoints
+
+    def client(self) -> RedisCluster:
+        """Return a client of it."""
+        first = self.nodes[0]
+        return RedisCluster(host=first.host, port=first.port, decode_responses=True)
 
 
 def free_port() -> int:

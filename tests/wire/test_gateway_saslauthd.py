@@ -73,8 +73,15 @@ async def test_answers(listening: SaslSocket, user: bytes, password: bytes, answ
 
 @pytest.mark.parametrize(
     "wire",
-    [b"", b"\x00", question(b"ann"), b"\xff\xff" + b"x" * 2000, question(b"a" * 1025, b"b")],
-    ids=["nothing", "half-a-length", "one-word", "endless", "too-long"],
+    [
+        b"",
+        b"\x00",
+        question(b"ann"),
+        b"\xff\xff" + b"x" * 2000,
+        question(b"a" * 1025, b"b"),
+        question(b"ann", b"x" * 1025, b"", b""),
+    ],
+    ids=["nothing", "half-a-length", "one-word", "endless", "too-long", "too-long-and-whole"],
 )
 async def test_says_nothing_to_half_a_question(listening: SaslSocket, wire: bytes) -> None:
     assert await asked(listening, [wire], end=True) == b""

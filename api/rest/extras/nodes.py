@@ -40,7 +40,6 @@ APART: Final = "This process runs no nodes, so it cannot ask them."
 # What the access key has to be good for: data is more than keys that only describe may see.
 DATA: Final = "ModifyReplicationGroup"
 LOOKING: Final = "DescribeReplicationGroups"
-NO_KEYS: Final = "Only nodes of Valkey and Redis OSS can be looked into."
 
 
 class CommandRequest(BaseModel):
@@ -53,7 +52,10 @@ class CommandRequest(BaseModel):
 
 
 class CommandResult(BaseModel):
-    """What the node answered: text, number, null, a list, or `{"Error": "..."}`."""
+    """What the node answered: text, number, null, a list, or `{"Error": "..."}`.
+
+    A memcached node's answer is its lines, as text.
+    """
 
     Reply: Any
 
@@ -97,12 +99,12 @@ def router(front_end: FrontEnd) -> APIRouter:
                 "InvalidParameterValueException",
                 f"A command has at most {COMMAND_BYTES_MAX} bytes here.",
             )
-        uid = await _visitable(front_end, request, CacheClusterId, CacheNodeId)
+        uid, engine = await _visitable(front_end, request, CacheClusterId, CacheNodeId)
         if visits is None:
             raise Fault("NotImplemented", APART)
         try:
             return CommandResult(
-                Reply=await visits.command(uid, body.Words, writes=body.AllowWrites)
+                Reply=await visits.command(uid, body.Words, engine=engine, writes=body.AllowWrites)
             )
         except CommandRefused as error:
             raise Fault("InvalidParameterValueException", str(error)) from error
@@ -123,15 +125,15 @@ def router(front_end: FrontEnd) -> APIRouter:
         Count: Annotated[int, Query(ge=1, le=KEYS_MAX)] = 50,  # noqa: N803
         Type: Annotated[str | None, Query(pattern=r"^[a-z]{1,20}$")] = None,  # noqa: N803
     ) -> KeyPage:
-        """Scan a bounded part of the keyspace."""
+        """Scan a bounded part of the keyspace; of memcached, what the crawler tells of items."""
         _require_key_for(request, DATA)
         visits = front_end.ports.node_visits
-        uid = await _visitable(front_end, request, CacheClusterId, CacheNodeId)
+        uid, engine = await _visitable(front_end, request, CacheClusterId, CacheNodeId)
         if visits is None:
             raise Fault("NotImplemented", APART)
         try:
             cursor, keys = await visits.keys(
-                uid, cursor=Cursor, match=Match, count=Count, kind=Type
+                uid, engine=engine, cursor=Cursor, match=Match, count=Count, kind=Type
             )
         except CommandRefused as error:
             raise Fault("InvalidParameterValueException", str(error)) from error
@@ -214,14 +216,14 @@ def _require_key_for(request: Request, operation: str) -> None:
         raise Fault("AccessDenied", "The access key is not for this.")
 
 
-async def _visitable(front_end: FrontEnd, request: Request, cluster_id: str, node_id: str) -> str:
+async def _visitable(
+    front_end: FrontEnd, request: Request, cluster_id: str, node_id: str
+) -> tuple[str, Engine]:
     async with front_end.services.store.read(scope_of(request)) as tx:
         cluster = await tx.get(CacheCluster, cluster_id)
     for node in cluster.nodes:
         if node.cache_node_id == node_id:
-            if cluster.engine == Engine.MEMCACHED:
-                raise Fault("InvalidParameterValueException", NO_KEYS)
-            return node.uid
+            return node.uid, Engine(cluster.engine)
     raise Fault("CacheClusterNotFoundFault", f"{cluster_id} has no node {node_id[:40]}.")
 
 

@@ -10,6 +10,7 @@ export interface Target {
   /** The cache's name, which IAM authentication signs. */
   cacheName: string;
   region: string;
+  serverless?: boolean;
 }
 
 export interface Snippet {
@@ -84,7 +85,7 @@ class IamToken(CredentialProvider):
         session = botocore.session.get_session()
         signer = RequestSigner(ServiceId("elasticache"), "${to.region}", "elasticache", "v4",
                                session.get_credentials(), session.get_component("event_emitter"))
-        url = "https://${to.cacheName}/?Action=connect&User=${USER}"
+        url = "https://${to.cacheName}/?Action=connect&User=${USER}${to.serverless ? "&ResourceType=ServerlessCache" : ""}"
         signed = signer.generate_presigned_url(
             {"method": "GET", "url": url, "body": {}, "headers": {}, "context": {}},
             operation_name="connect", expires_in=900, region_name="${to.region}")

@@ -5,6 +5,8 @@ export interface ServerConfig {
   auth: "off" | "enforce";
   accountId: string;
   region: string;
+  /** How far the server's clock is ahead of this machine's, in milliseconds. */
+  clockAheadMs: number;
 }
 
 export interface Session {
@@ -15,6 +17,12 @@ export interface Session {
   secretAccessKey: string;
   sessionToken?: string;
 }
+
+export const REGIONS = [
+  "us-east-1", "us-east-2", "us-west-1", "us-west-2", "ca-central-1", "eu-central-1", "eu-west-1",
+  "eu-west-2", "eu-west-3", "eu-north-1", "eu-south-1", "ap-south-1", "ap-northeast-1",
+  "ap-northeast-2", "ap-southeast-1", "ap-southeast-2", "sa-east-1", "me-south-1", "af-south-1",
+];
 
 const ACCOUNT = /^\d{12}$/;
 
@@ -38,14 +46,14 @@ export function openSession(config: ServerConfig, account?: string, region?: str
  * @throws Error where the server does not answer, or answers something else.
  */
 export async function readServerConfig(): Promise<ServerConfig> {
-  const response = await fetch("./config.json", { headers: { accept: "application/json" } });
+  const response = await fetch("./config.json", { credentials: "same-origin" });
   if (!response.ok) {
     throw new Error(`The server answered ${response.status}.`);
   }
   return toServerConfig(await response.json());
 }
 
-export function toServerConfig(json: unknown): ServerConfig {
+export function toServerConfig(json: unknown, nowMs: number = Date.now()): ServerConfig {
   const from = (json ?? {}) as Record<string, unknown>;
   if (typeof from["version"] !== "string" || typeof from["account_id"] !== "string") {
     throw new Error("The server's answer is not that of cachefleet.");
@@ -55,5 +63,6 @@ export function toServerConfig(json: unknown): ServerConfig {
     auth: from["auth"] === "enforce" ? "enforce" : "off",
     accountId: from["account_id"],
     region: typeof from["region"] === "string" ? from["region"] : "us-east-1",
+    clockAheadMs: typeof from["now"] === "string" ? Date.parse(from["now"]) - nowMs || 0 : 0,
   };
 }

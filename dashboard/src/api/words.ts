@@ -73,6 +73,17 @@ export function shownReply(reply: unknown, indent = ""): string {
   return typeof error === "string" ? `(error) ${error}` : JSON.stringify(reply);
 }
 
+const ITEM_CHARS_MAX = 4_096;
+
+/** The value in memcached's answer to `get`: the line of its length and the END are left out. */
+export function shownItem(reply: unknown): string {
+  if (typeof reply !== "string" || !reply.startsWith("VALUE ")) {
+    return reply === "END" ? "The item is gone." : shownReply(reply);
+  }
+  const value = reply.slice(reply.indexOf("\n") + 1).replace(/\nEND$/, "");
+  return value.length > ITEM_CHARS_MAX ? `${value.slice(0, ITEM_CHARS_MAX)}…` : value;
+}
+
 /** The command that shows a value without asking for all of a large one. */
 export function viewCommand(type: string, key: string): string[] {
   switch (type) {
@@ -86,6 +97,8 @@ export function viewCommand(type: string, key: string): string[] {
       return ["ZRANGE", key, "0", "99", "WITHSCORES"];
     case "hash":
       return ["HSCAN", key, "0", "COUNT", "100"];
+    case "item":
+      return ["get", key];
     case "stream":
       return ["XRANGE", key, "-", "+", "COUNT", "100"];
     default:

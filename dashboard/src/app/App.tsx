@@ -13,8 +13,8 @@ import { LiveProvider } from "./live";
 import { PageBoundary } from "./PageBoundary";
 import { Providers } from "./Providers";
 import { Shell, usePage } from "./Shell";
-import { SignIn } from "./SignIn";
 
+const SignIn = lazy(async () => ({ default: (await import("./SignIn")).SignIn }));
 const Dashboard = lazy(() => import("../pages/Dashboard"));
 const CacheDetail = lazy(() => import("../pages/caches/Detail"));
 const CreateCache = lazy(() => import("../pages/caches/Create"));
@@ -26,6 +26,7 @@ const Users = lazy(() => import("../pages/Users"));
 const UserGroups = lazy(() => import("../pages/UserGroups"));
 const Backups = lazy(() => import("../pages/Backups"));
 const Serverless = lazy(() => import("../pages/Serverless"));
+const ServerlessDetail = lazy(() => import("../pages/ServerlessDetail"));
 const GlobalDatastores = lazy(() => import("../pages/GlobalDatastores"));
 const ServiceUpdates = lazy(() => import("../pages/ServiceUpdates"));
 const ReservedNodes = lazy(() => import("../pages/ReservedNodes"));
@@ -56,7 +57,11 @@ export function App() {
     return <Loading />;
   }
   return (
-    <Providers config={config} signInPage={(signIn) => <SignIn config={config} onSignIn={signIn} />}>
+    <Providers config={config} signInPage={(signIn) => (
+        <Suspense fallback={<Loading />}>
+          <SignIn config={config} onSignIn={signIn} />
+        </Suspense>
+      )}>
       <HashRouter>
         <FlashProvider>
           <LiveProvider>
@@ -92,6 +97,8 @@ function routes(): ReactNode {
       <Route path="/user-groups" element={<UserGroups />} />
       <Route path="/backups" element={<Backups />} />
       <Route path="/serverless" element={<Serverless />} />
+      <Route path="/serverless/:name" element={<ServerlessDetail />} />
+      <Route path="/serverless/:name/:tab" element={<ServerlessDetail />} />
       <Route path="/global-datastores" element={<GlobalDatastores />} />
       <Route path="/service-updates" element={<ServiceUpdates />} />
       <Route path="/reserved-nodes" element={<ReservedNodes />} />

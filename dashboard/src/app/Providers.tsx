@@ -8,6 +8,7 @@ import { makeClient } from "../api/client";
 import { toApiError } from "../api/errors";
 import { openSession, type ServerConfig, type Session } from "../api/session";
 import { V1Client } from "../api/v1";
+import { prefetchCaches } from "../hooks/queries";
 
 export interface Api {
   client: ElastiCacheClient;
@@ -20,6 +21,9 @@ export interface Api {
 }
 
 const ApiContext = createContext<Api | undefined>(undefined);
+
+/** Pages whose first look is at all caches: the dashboard and the lists. */
+const SHOWS_CACHES = /^(#\/(valkey|redis|memcached)?)?$/;
 
 const STALE_AFTER_MS = 10_000;
 const RETRIES_MAX = 2;
@@ -52,6 +56,10 @@ export function Providers({ config, signInPage, children }: ProvidersProps) {
       return undefined;
     }
     const client = makeClient(session);
+    const queries = makeQueryClient();
+    if (SHOWS_CACHES.test(window.location.hash)) {
+      prefetchCaches(client, queries);
+    }
     return {
       client,
       v1: new V1Client(session, client),
@@ -59,7 +67,7 @@ export function Providers({ config, signInPage, children }: ProvidersProps) {
       config,
       signIn: setSession,
       signOut: () => setSession(config.auth === "off" ? openSession(config) : undefined),
-      queries: makeQueryClient(),
+      queries,
     };
   }, [session, config]);
   if (!api) {

@@ -6,23 +6,17 @@ import Badge from "@cloudscape-design/components/badge";
 import BreadcrumbGroup from "@cloudscape-design/components/breadcrumb-group";
 import SideNavigation, { type SideNavigationProps } from "@cloudscape-design/components/side-navigation";
 import TopNavigation from "@cloudscape-design/components/top-navigation";
-import { createContext, useContext, useEffect, useMemo, useState, type ReactNode } from "react";
+import { createContext, lazy, Suspense, useContext, useEffect, useMemo, useState, type ReactNode } from "react";
 import { useLocation, useNavigate } from "react-router";
 
-import { isAccountId, openSession } from "../api/session";
-import { FormDialog } from "../components/FormDialog";
-import { text } from "../components/fields";
+import { isAccountId, openSession, REGIONS } from "../api/session";
 import { useLandmarkFix } from "../hooks/useLandmarkFix";
 import { FlashArea } from "./flashes";
 import { useLive } from "./live";
 import { useApi } from "./Providers";
 import { chooseTheme, currentTheme } from "./theme";
 
-const REGIONS = [
-  "us-east-1", "us-east-2", "us-west-1", "us-west-2", "ca-central-1", "eu-central-1", "eu-west-1",
-  "eu-west-2", "eu-west-3", "eu-north-1", "eu-south-1", "ap-south-1", "ap-northeast-1",
-  "ap-northeast-2", "ap-southeast-1", "ap-southeast-2", "sa-east-1", "me-south-1", "af-south-1",
-];
+const AccountDialog = lazy(() => import("./AccountDialog"));
 
 const NAVIGATION: SideNavigationProps.Item[] = [
   { type: "link", text: "Dashboard", href: "#/" },
@@ -191,22 +185,13 @@ function TopBar() {
         ]}
       />
       {asking ? (
-        <FormDialog
-          title="Use another account"
-          submitLabel="Use"
-          initial={{ account }}
-          intro="Authentication is off: every account id of twelve digits is an account of its own."
-          fields={[
-            {
-              key: "account",
-              kind: "text",
-              label: "Account ID",
-              check: (typed) => (isAccountId(typed) ? undefined : "An account ID is twelve digits."),
-            },
-          ]}
-          submit={async (values) => signIn(openSession(config, text(values, "account"), session.region))}
-          onClose={() => setAsking(false)}
-        />
+        <Suspense fallback={null}>
+          <AccountDialog
+            account={account}
+            onUse={(id) => signIn(openSession(config, id, session.region))}
+            onClose={() => setAsking(false)}
+          />
+        </Suspense>
       ) : null}
     </div>
   );

@@ -56,11 +56,10 @@ export interface ResourcePageProps<T> {
   variant?: "full-page" | "container";
 }
 
-type Open<T> = { type: "form"; spec: FormSpec } | { type: "delete" | "tags"; item: T };
+export type OpenItem<T> = { type: "form"; spec: FormSpec } | { type: "delete" | "tags"; item: T };
 
 export function ResourcePage<T>(props: ResourcePageProps<T>) {
-  const run = useAction();
-  const [open, setOpen] = useState<Open<T>>();
+  const [open, setOpen] = useState<OpenItem<T>>();
   const { query, create, remove, arnOf, nameOf } = props;
   const close = () => setOpen(undefined);
   return (
@@ -119,32 +118,50 @@ export function ResourcePage<T>(props: ResourcePageProps<T>) {
           </>
         )}
       />
-      {open?.type === "form" ? (
-        <FormDialog
-          title={open.spec.title}
-          submitLabel={open.spec.submitLabel}
-          intro={open.spec.intro}
-          fields={open.spec.fields}
-          initial={open.spec.initial}
-          submit={async (values) => {
-            await run({ throws: true, done: open.spec.done(values), changes: props.changes, act: () => open.spec.submit(values) });
-          }}
-          onClose={close}
-        />
-      ) : null}
-      {open?.type === "delete" && remove ? (
-        <DeleteDialog
-          noun={props.noun}
-          names={[nameOf(open.item)]}
-          warning={remove.warning}
-          fields={remove.fields ?? []}
-          initial={remove.initial ?? {}}
-          remove={remove.act}
-          onDone={([name]) => void run({ done: `The ${props.noun} ${name ?? ""} is being deleted.`, act: async () => undefined, changes: props.changes })}
-          onClose={close}
-        />
-      ) : null}
-      {open?.type === "tags" ? <TagsDialog arn={arnOf?.(open.item) ?? ""} name={nameOf(open.item)} onClose={close} /> : null}
+      <ItemDialog open={open} noun={props.noun} nameOf={nameOf} arnOf={arnOf} remove={remove} changes={props.changes} onClose={close} />
     </>
   );
+}
+
+interface ItemDialogProps<T> extends Pick<ResourcePageProps<T>, "noun" | "nameOf" | "changes"> {
+  open: OpenItem<T> | undefined;
+  arnOf: ResourcePageProps<T>["arnOf"] | undefined;
+  remove: ResourcePageProps<T>["remove"] | undefined;
+  onClose: () => void;
+}
+
+/** The dialog that is open about one thing: a form, its deletion, its tags; nothing where none is. */
+export function ItemDialog<T>({ open, noun, nameOf, arnOf, remove, changes, onClose }: ItemDialogProps<T>) {
+  const run = useAction();
+  if (open?.type === "form") {
+    const { spec } = open;
+    return (
+      <FormDialog
+        title={spec.title}
+        submitLabel={spec.submitLabel}
+        intro={spec.intro}
+        fields={spec.fields}
+        initial={spec.initial}
+        submit={async (values) => {
+          await run({ throws: true, done: spec.done(values), changes, act: () => spec.submit(values) });
+        }}
+        onClose={onClose}
+      />
+    );
+  }
+  if (open?.type === "delete" && remove) {
+    return (
+      <DeleteDialog
+        noun={noun}
+        names={[nameOf(open.item)]}
+        warning={remove.warning}
+        fields={remove.fields ?? []}
+        initial={remove.initial ?? {}}
+        remove={remove.act}
+        onDone={([name]) => void run({ done: `The ${noun} ${name ?? ""} is being deleted.`, act: async () => undefined, changes })}
+        onClose={onClose}
+      />
+    );
+  }
+  return open?.type === "tags" ? <TagsDialog arn={arnOf?.(open.item) ?? ""} name={nameOf(open.item)} onClose={onClose} /> : null;
 }

@@ -3,14 +3,13 @@
 import { useCollection } from "@cloudscape-design/collection-hooks";
 import Box from "@cloudscape-design/components/box";
 import Button from "@cloudscape-design/components/button";
-import CollectionPreferences from "@cloudscape-design/components/collection-preferences";
 import Header from "@cloudscape-design/components/header";
 import Pagination from "@cloudscape-design/components/pagination";
-import PropertyFilter from "@cloudscape-design/components/property-filter";
+import Input from "@cloudscape-design/components/input";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import Table, { type TableProps } from "@cloudscape-design/components/table";
 import TextFilter from "@cloudscape-design/components/text-filter";
-import { useEffect, useMemo, useRef, useState, type ReactNode } from "react";
+import { lazy, Suspense, useEffect, useMemo, useRef, useState, type ReactNode } from "react";
 
 import { ErrorAlert } from "./ErrorAlert";
 
@@ -55,6 +54,10 @@ export interface ResourceTableProps<T> {
   stillLoading?: boolean;
 }
 
+const Filter = lazy(async () => ({ default: (await import("./TableTools")).Filter }));
+const TablePreferences = lazy(async () => ({ default: (await import("./TableTools")).Preferences }));
+
+const AFTER_PAINT_MS = 50;
 const PAGE_SIZES = [10, 20, 50, 100];
 
 function readPreferences(name: string, fallback: Preferences): Preferences {
@@ -81,6 +84,7 @@ export function ResourceTable<T>(props: ResourceTableProps<T>) {
       visible: columns.filter((column) => !column.hidden).map((column) => column.id),
     }),
   );
+  const ready = useAfterPaint(props.items !== undefined || Boolean(props.error));
   const [selectedKeys, setSelectedKeys] = useState<readonly string[]>([]);
   const items = useMemo(() => props.items ?? [], [props.items]);
   const filterable = useMemo(
@@ -211,18 +215,24 @@ export function ResourceTable<T>(props: ResourceTableProps<T>) {
             countText={filteredItemsCount === undefined ? "" : `${filteredItemsCount} matches`}
           />
         ) : (
-          <PropertyFilter
-            {...propertyFilterProps}
-            filteringAriaLabel={`Find ${props.noun}s`}
-            filteringPlaceholder={`Find ${props.noun}s by property`}
-            countText={filteredItemsCount === undefined ? "" : `${filteredItemsCount} matches`}
-            expandToViewport
-          />
+          whenReady(
+            ready,
+            <Input type="search" value="" disabled ariaLabel={`Find ${props.noun}s`} placeholder={`Find ${props.noun}s by property`} />,
+            <Filter
+              {...propertyFilterProps}
+              filteringAriaLabel={`Find ${props.noun}s`}
+              filteringPlaceholder={`Find ${props.noun}s by property`}
+              countText={filteredItemsCount === undefined ? "" : `${filteredItemsCount} matches`}
+              expandToViewport
+            />,
+          )
         )
       }
       pagination={<Pagination {...paginationProps} />}
-      preferences={
-        <CollectionPreferences
+      preferences={whenReady(
+        ready,
+        <Button variant="icon" iconName="settings" ariaLabel="Preferences" disabled />,
+        <TablePreferences
           title="Preferences"
           confirmLabel="Confirm"
           cancelLabel="Cancel"
@@ -257,10 +267,27 @@ export function ResourceTable<T>(props: ResourceTableProps<T>) {
             setPreferences(chosen);
             localStorage.setItem(`cachefleet.table.${props.name}`, JSON.stringify(chosen));
           }}
-        />
-      }
+        />,
+      )}
     />
   );
+}
+
+/** False until the page has shown what it has to show; tools that nobody misses yet wait for it. */
+function useAfterPaint(shown: boolean): boolean {
+  const [ready, setReady] = useState(false);
+  useEffect(() => {
+    if (!shown) {
+      return undefined;
+    }
+    const timer = setTimeout(() => setReady(true), AFTER_PAINT_MS);
+    return () => clearTimeout(timer);
+  }, [shown]);
+  return ready;
+}
+
+function whenReady(ready: boolean, before: ReactNode, after: ReactNode): ReactNode {
+  return ready ? <Suspense fallback={before}>{after}</Suspense> : before;
 }
 
 function counter(total: number, selected: number, known: boolean, growing: boolean): string {

@@ -31,6 +31,7 @@ import { useLive } from "../app/live";
 import { CACHES_KEY, type CacheRecords } from "./patch";
 
 export const PAGE_RECORDS = 100;
+const FIRST_RECORDS = 20;
 const PAGES_MAX = 200;
 const MEMBER_CALLS_MAX = 12;
 const POLL_MOVING_MS = 2_000;
@@ -75,10 +76,9 @@ async function readCaches(client: ElastiCacheClient, queries: QueryClient, signa
   const options = { abortSignal: signal };
   const groups = collect(
     async (marker) => {
-      const reply = await client.send(
-        new DescribeReplicationGroupsCommand({ MaxRecords: PAGE_RECORDS, Marker: marker }),
-        options,
-      );
+      // The first rows are there soonest where little is asked for at first.
+      const MaxRecords = marker === undefined ? FIRST_RECORDS : PAGE_RECORDS;
+      const reply = await client.send(new DescribeReplicationGroupsCommand({ MaxRecords, Marker: marker }), options);
       return { items: reply.ReplicationGroups ?? [], marker: reply.Marker };
     },
     (items) => show({ groups: items }),
@@ -96,6 +96,11 @@ async function readCaches(client: ElastiCacheClient, queries: QueryClient, signa
     (items) => show({ clusters: items }),
   );
   return { groups: allGroups, clusters, complete: true };
+}
+
+/** Begin to read the caches before there is a page that shows them. */
+export function prefetchCaches(client: ElastiCacheClient, queries: QueryClient): void {
+  void queries.prefetchQuery({ queryKey: CACHES_KEY, queryFn: ({ signal }) => readCaches(client, queries, signal) });
 }
 
 export interface Caches {
@@ -123,8 +128,10 @@ export function useCaches(): Caches {
 }
 
 /** How often to look again, given whether something is on its way. */
-function useInterval(): (moving: boolean) => number {
-  const { connected } = useLive();
+function useInterval(unstreamed = false): (moving: boolean) => number {
+  const live = useLive();
+  // Of some resources the stream tells nothing: theirs is the pace of a page without one.
+  const connected = live.connected && !unstreamed;
   return (moving) => (connected ? (moving ? POLL_SETTLED_MS : POLL_STREAMED_MS) : moving ? POLL_MOVING_MS : POLL_SETTLED_MS);
 }
 
@@ -182,9 +189,9 @@ async function readCache(client: ElastiCacheClient, kind: CacheKind, id: string,
 export function useListing<T>(
   key: readonly unknown[],
   read: (marker: string | undefined, signal: AbortSignal) => Promise<Page<T>>,
-  options: { enabled?: boolean; moving?: (items: T[]) => boolean } = {},
+  options: { enabled?: boolean; moving?: (items: T[]) => boolean; unstreamed?: boolean } = {},
 ): UseQueryResult<T[]> {
-  const interval = useInterval();
+  const interval = useInterval(options.unstreamed ?? false);
   return useQuery({
     queryKey: key,
     queryFn: ({ signal }) => collect((marker) => read(marker, signal)),

@@ -12,9 +12,11 @@ import StatusIndicator from "@cloudscape-design/components/status-indicator";
 import Table from "@cloudscape-design/components/table";
 
 import { cachePath, ENGINES, isMoving, toneOf, type Cache } from "../api/caches";
+import { nextOpening } from "../api/windows";
 import { useLive } from "../app/live";
 import { useApi } from "../app/Providers";
 import { usePage } from "../app/Shell";
+import { NextOpening, ServerClock, useServerNow } from "../components/Clock";
 import { ErrorAlert } from "../components/ErrorAlert";
 import { moment, plural } from "../components/time";
 import { useCaches, useEvents } from "../hooks/queries";
@@ -66,6 +68,8 @@ export default function Dashboard() {
                 { label: "Endpoint URL", value: session.endpoint },
                 { label: "Region", value: session.region },
                 { label: "Authentication", value: config.auth === "enforce" ? "Enforced" : "Off" },
+                { label: "Clock", value: <ServerClock /> },
+                { label: "Next maintenance window", value: <SoonestWindow caches={all} /> },
                 { label: "Changes appear", value: connected ? <StatusIndicator>at once</StatusIndicator> : <StatusIndicator type="pending">in intervals</StatusIndicator> },
               ]}
             />
@@ -87,6 +91,25 @@ export default function Dashboard() {
         />
       </SpaceBetween>
     </ContentLayout>
+  );
+}
+
+/** The cache whose maintenance window opens first. */
+function SoonestWindow({ caches }: { caches: readonly Cache[] }) {
+  const now = useServerNow();
+  const [first] = caches
+    .flatMap((cache) => {
+      const window = cache.cluster?.PreferredMaintenanceWindow;
+      const opening = nextOpening(window, now);
+      return opening ? [{ cache, window, at: opening.beginsAt.getTime() }] : [];
+    })
+    .sort((a, b) => a.at - b.at || a.cache.id.localeCompare(b.cache.id));
+  return first ? (
+    <>
+      <Link href={`#${cachePath(first.cache)}/maintenance`}>{first.cache.id}</Link>: <NextOpening window={first.window} />
+    </>
+  ) : (
+    <>–</>
   );
 }
 

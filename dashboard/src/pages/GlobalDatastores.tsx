@@ -1,16 +1,23 @@
 import {
   CreateGlobalReplicationGroupCommand,
+  CreateReplicationGroupCommand,
+  DecreaseNodeGroupsInGlobalReplicationGroupCommand,
   DeleteGlobalReplicationGroupCommand,
   DescribeGlobalReplicationGroupsCommand,
   DisassociateGlobalReplicationGroupCommand,
   FailoverGlobalReplicationGroupCommand,
+  IncreaseNodeGroupsInGlobalReplicationGroupCommand,
+  ModifyGlobalReplicationGroupCommand,
+  RebalanceSlotsInGlobalReplicationGroupCommand,
   type GlobalReplicationGroup,
 } from "@aws-sdk/client-elasticache";
 
 import { isMoving } from "../api/caches";
+import { makeClient } from "../api/client";
+import { REGIONS } from "../api/session";
 import { useApi } from "../app/Providers";
 import { usePage } from "../app/Shell";
-import { flag, text, type Option, type Values } from "../components/fields";
+import { flag, number, text, type Option, type Values } from "../components/fields";
 import { ResourcePage } from "../components/ResourcePage";
 import type { Column } from "../components/ResourceTable";
 import { Status } from "../components/Status";
@@ -19,6 +26,8 @@ import { PAGE_RECORDS, useCaches, useListing } from "../hooks/queries";
 const nameOf = (one: GlobalReplicationGroup) => one.GlobalReplicationGroupId ?? "";
 const members = (one: GlobalReplicationGroup) =>
   (one.Members ?? []).map((member) => `${member.ReplicationGroupId} (${member.ReplicationGroupRegion}, ${(member.Role ?? "").toLowerCase()})`).join(", ");
+const shardIds = (one: GlobalReplicationGroup) => (one.GlobalNodeGroups ?? []).map((shard) => shard.GlobalNodeGroupId ?? "").sort();
+const atRest = (one: GlobalReplicationGroup) => ["available", "primary-only"].includes(one.Status ?? "");
 const secondaries = (one: GlobalReplicationGroup): Option[] =>
   (one.Members ?? [])
     .filter((member) => member.Role !== "PRIMARY")
@@ -33,6 +42,7 @@ const COLUMNS: Column<GlobalReplicationGroup>[] = [
   { id: "description", header: "Description", cell: (one) => one.GlobalReplicationGroupDescription, value: (one) => one.GlobalReplicationGroupDescription ?? "", width: 220 },
   { id: "engine", header: "Engine", cell: (one) => `${one.Engine ?? ""} ${one.EngineVersion ?? ""}`, value: (one) => one.Engine ?? "", width: 140 },
   { id: "type", header: "Node type", cell: (one) => one.CacheNodeType, value: (one) => one.CacheNodeType ?? "", width: 150 },
+  { id: "shards", header: "Shards", cell: (one) => (one.ClusterEnabled ? shardIds(one).length : "–"), value: (one) => shardIds(one).length, width: 100 },
   { id: "members", header: "Members", cell: members, value: members, width: 420 },
 ];
 
@@ -45,7 +55,7 @@ function place(values: Values): { group: string | undefined; region: string | un
 
 export default function GlobalDatastores() {
   usePage({ text: "Global datastores" });
-  const { client } = useApi();
+  const { client, session } = useApi();
   const { caches } = useCaches();
   const query = useListing(
     ["global"],
@@ -56,7 +66,7 @@ export default function GlobalDatastores() {
       );
       return { items: reply.GlobalReplicationGroups ?? [], marker: reply.Marker };
     },
-    { moving: (all) => all.some((one) => isMoving(one.Status ?? "")) },
+    { moving: (all) => all.some((one) => isMoving(one.Status ?? "") && one.Status !== "primary-only"), unstreamed: true },
   );
   return (
     <ResourcePage
@@ -98,6 +108,104 @@ export default function GlobalDatastores() {
         }),
       }}
       actions={[
+        {
+          id: "add",
+          text: "Add a region",
+          disabled: (one) => !atRest(one),
+          form: (one) => ({
+            title: `Add a region to ${nameOf(one)}`,
+            submitLabel: "Add region",
+            intro: "A cache is created there. It has the engine, node type, shards and data of the primary, and takes no writes.",
+            initial: { region: "", name: "", description: "", replicas: "1" },
+            fields: [
+              {
+                key: "region",
+                kind: "select",
+                label: "Region",
+                apiNames: ["region"],
+                options: REGIONS.filter((id) => !(one.Members ?? []).some((member) => member.ReplicationGroupRegion === id)).map((id) => ({ value: id, label: id })),
+              },
+              { key: "name", kind: "text", label: "Name of the secondary cache", apiNames: ["ReplicationGroupId"], faults: [/^ReplicationGroupAlreadyExists/] },
+              { key: "description", kind: "text", label: "Description", optional: true, apiNames: ["ReplicationGroupDescription"] },
+              { key: "replicas", kind: "number", label: "Replicas of each shard", apiNames: ["NumCacheClusters", "ReplicasPerNodeGroup"] },
+            ],
+            submit: (values) => {
+              const replicas = number(values, "replicas") ?? 0;
+              return makeClient({ ...session, region: text(values, "region") }).send(
+                new CreateReplicationGroupCommand({
+                  ReplicationGroupId: text(values, "name"),
+                  ReplicationGroupDescription: text(values, "description") || " ",
+                  GlobalReplicationGroupId: nameOf(one),
+                  ...(one.ClusterEnabled ? { ReplicasPerNodeGroup: replicas } : { NumCacheClusters: replicas + 1 }),
+                  AutomaticFailoverEnabled: one.ClusterEnabled === true || replicas > 0,
+                }),
+              );
+            },
+            done: (values) => `${text(values, "name")} is being created in ${text(values, "region")}.`,
+          }),
+        },
+        {
+          id: "modify",
+          text: "Modify",
+          disabled: (one) => !atRest(one),
+          form: (one) => {
+            const initial = { description: one.GlobalReplicationGroupDescription ?? "", nodeType: one.CacheNodeType ?? "" };
+            return {
+              title: `Modify ${nameOf(one)}`,
+              submitLabel: "Modify",
+              intro: "Changes are made in every region, at once.",
+              initial,
+              fields: [
+                { key: "description", kind: "text", label: "Description", optional: true, apiNames: ["GlobalReplicationGroupDescription"] },
+                { key: "nodeType", kind: "text", label: "Node type", apiNames: ["CacheNodeType"] },
+              ],
+              submit: (values) =>
+                client.send(
+                  new ModifyGlobalReplicationGroupCommand({
+                    GlobalReplicationGroupId: nameOf(one),
+                    ApplyImmediately: true,
+                    GlobalReplicationGroupDescription: text(values, "description") === initial.description ? undefined : text(values, "description"),
+                    CacheNodeType: text(values, "nodeType") === initial.nodeType ? undefined : text(values, "nodeType"),
+                  }),
+                ),
+              done: () => `${nameOf(one)} is being modified.`,
+            };
+          },
+        },
+        {
+          id: "shards",
+          text: "Add or delete shards",
+          disabled: (one) => !atRest(one) || one.ClusterEnabled !== true,
+          form: (one) => ({
+            title: `Shards of ${nameOf(one)}`,
+            submitLabel: "Apply",
+            intro: "Slots move in every region alike; the last shards are the ones that go.",
+            initial: { count: String(shardIds(one).length) },
+            fields: [{ key: "count", kind: "number", label: "Number of shards", apiNames: ["NodeGroupCount"] }],
+            submit: (values) => {
+              const count = number(values, "count") ?? 0;
+              const shared = { GlobalReplicationGroupId: nameOf(one), NodeGroupCount: count, ApplyImmediately: true };
+              return count < shardIds(one).length
+                ? client.send(new DecreaseNodeGroupsInGlobalReplicationGroupCommand({ ...shared, GlobalNodeGroupsToRemove: shardIds(one).slice(Math.max(count, 0)) }))
+                : client.send(new IncreaseNodeGroupsInGlobalReplicationGroupCommand(shared));
+            },
+            done: (values) => `${nameOf(one)} is being changed to ${text(values, "count")} shards.`,
+          }),
+        },
+        {
+          id: "rebalance",
+          text: "Rebalance slots",
+          disabled: (one) => !atRest(one) || one.ClusterEnabled !== true,
+          form: (one) => ({
+            title: `Rebalance the slots of ${nameOf(one)}?`,
+            submitLabel: "Rebalance",
+            intro: "Slots move until every shard has as many, in every region.",
+            initial: {},
+            fields: [],
+            submit: () => client.send(new RebalanceSlotsInGlobalReplicationGroupCommand({ GlobalReplicationGroupId: nameOf(one), ApplyImmediately: true })),
+            done: () => `The slots of ${nameOf(one)} are being rebalanced.`,
+          }),
+        },
         {
           id: "promote",
           text: "Promote to primary",

@@ -7,6 +7,7 @@ import {
   type ServiceUpdate,
   type UpdateAction,
 } from "@aws-sdk/client-elasticache";
+import ProgressBar from "@cloudscape-design/components/progress-bar";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import type { UseQueryResult } from "@tanstack/react-query";
 
@@ -33,12 +34,47 @@ const UPDATES: Column<ServiceUpdate>[] = [
 
 const cacheOf = (one: UpdateAction) => one.ReplicationGroupId ?? one.CacheClusterId ?? "";
 
+const MOVING = /waiting|progress|stopping|scheduling/;
+
+/** The nodes that an update is about, each with its part of it. */
+export function nodesOf(one: UpdateAction): { name: string; status: string }[] {
+  return [
+    ...(one.NodeGroupUpdateStatus ?? []).flatMap((shard) =>
+      (shard.NodeGroupMemberUpdateStatus ?? []).map((node) => ({ name: node.CacheClusterId ?? "", status: node.NodeUpdateStatus ?? "" })),
+    ),
+    ...(one.CacheNodeUpdateStatus ?? []).map((node) => ({ name: node.CacheNodeId ?? "", status: node.NodeUpdateStatus ?? "" })),
+  ];
+}
+
+function Progress({ action }: { action: UpdateAction }) {
+  const nodes = nodesOf(action);
+  const done = nodes.filter((node) => node.status === "complete").length;
+  return MOVING.test(action.UpdateActionStatus ?? "") && nodes.length > 0 ? (
+    <ProgressBar value={(done / nodes.length) * 100} ariaLabel={`Update of ${cacheOf(action)}`} description={`${done} of ${nodes.length} nodes`} />
+  ) : (
+    <>{action.NodesUpdated ?? "–"}</>
+  );
+}
+
+function Nodes({ action }: { action: UpdateAction }) {
+  return (
+    <>
+      {nodesOf(action).map((node) => (
+        <div key={node.name}>
+          {node.name} <Status status={node.status} />
+        </div>
+      ))}
+    </>
+  );
+}
+
 const ACTIONS: Column<UpdateAction>[] = [
   { id: "cache", header: "Cache", cell: cacheOf, value: cacheOf, width: 200, rowHeader: true },
   { id: "name", header: "Service update", cell: (one) => one.ServiceUpdateName, value: (one) => one.ServiceUpdateName ?? "", width: 240 },
   { id: "status", header: "Status", cell: (one) => <Status status={one.UpdateActionStatus} />, value: (one) => one.UpdateActionStatus ?? "", width: 160 },
   { id: "severity", header: "Severity", cell: (one) => one.ServiceUpdateSeverity, value: (one) => one.ServiceUpdateSeverity ?? "", width: 120 },
-  { id: "nodes", header: "Nodes updated", cell: (one) => one.NodesUpdated ?? "–", value: (one) => one.NodesUpdated ?? "", width: 140 },
+  { id: "nodes", header: "Nodes updated", cell: (one) => <Progress action={one} />, value: (one) => one.NodesUpdated ?? "", width: 180 },
+  { id: "each", header: "Each node", cell: (one) => <Nodes action={one} />, value: (one) => nodesOf(one).map((node) => `${node.name} ${node.status}`).join(", "), width: 260 },
   { id: "estimate", header: "Estimated time", cell: (one) => one.EstimatedUpdateTime ?? "–", value: (one) => one.EstimatedUpdateTime ?? "", width: 160 },
 ];
 
@@ -49,10 +85,10 @@ export function useUpdateActions(of?: Pick<Cache, "kind" | "id">): UseQueryResul
   return useListing(
     ["updates", "actions", filter],
     async (Marker, abortSignal) => {
-      const reply = await client.send(new DescribeUpdateActionsCommand({ MaxRecords: RECORDS, Marker, ...filter }), { abortSignal });
+      const reply = await client.send(new DescribeUpdateActionsCommand({ MaxRecords: RECORDS, Marker, ShowNodeLevelUpdateStatus: true, ...filter }), { abortSignal });
       return { items: reply.UpdateActions ?? [], marker: reply.Marker };
     },
-    { moving: (actions) => actions.some((one) => /waiting|progress|stopping|scheduling/.test(one.UpdateActionStatus ?? "")) },
+    { moving: (actions) => actions.some((one) => MOVING.test(one.UpdateActionStatus ?? "")), unstreamed: true },
   );
 }
 
@@ -83,7 +119,7 @@ export function updateItemActions(client: ElastiCacheClient): ItemAction<UpdateA
         submitLabel: "Apply now",
         initial: {},
         fields: [],
-        intro: "Nodes are replaced one after the other.",
+        intro: "Nodes are updated one after the other, replicas first; the cache serves meanwhile.",
         submit: async () => refusalOf(await client.send(new BatchApplyUpdateActionCommand(target(one)))),
         done: () => `${one.ServiceUpdateName} is being applied to ${cacheOf(one)}.`,
       }),
@@ -91,7 +127,7 @@ export function updateItemActions(client: ElastiCacheClient): ItemAction<UpdateA
     {
       id: "stop",
       text: "Stop update",
-      disabled: (one) => !/progress|waiting|scheduling/.test(one.UpdateActionStatus ?? ""),
+      disabled: (one) => !/progress|waiting|schedul/.test(one.UpdateActionStatus ?? ""),
       form: (one) => ({
         title: `Stop ${one.ServiceUpdateName} on ${cacheOf(one)}?`,
         submitLabel: "Stop",

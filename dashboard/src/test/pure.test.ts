@@ -9,9 +9,12 @@ import { lanesOf, outagesOf, windowOf, type FrameMessage } from "../api/film";
 import { batches, choicesOf, editsOf, parameterRefusal } from "../api/parameters";
 import { hashTag, ownerOf, parseClusterNodes, parseRanges, slotOf } from "../api/slots";
 import { awsCli, boto3, pythonLiteral, shellQuoted, snakeCase, terraform } from "../api/snippets";
+import { toServerConfig } from "../api/session";
 import { EventReader } from "../api/sse";
-import { shownReply, splitWords, UnbalancedQuotes, viewCommand } from "../api/words";
+import { nextOpening, until } from "../api/windows";
+import { shownItem, shownReply, splitWords, UnbalancedQuotes, viewCommand } from "../api/words";
 import { replaced } from "../hooks/patch";
+import { changeOf as serverlessChange, limitsOf } from "../pages/serverlessForms";
 
 const TARGET = { endpoint: "http://127.0.0.1:8379", region: "us-east-1" };
 
@@ -189,5 +192,70 @@ describe("changes", () => {
       { name: "d", item: { id: "d", v: 1 }, known: true },
     ];
     expect(replaced(items, changes, (one) => one.id)).toEqual([{ id: "b", v: 2 }, { id: "c", v: 1 }, { id: "d", v: 1 }]);
+  });
+});
+
+describe("windows", () => {
+  const at = (text: string) => new Date(`${text}Z`);
+  // 22 November 2026 is a Sunday.
+  it.each([
+    ["sun:05:00-sun:06:00", "2026-11-22T04:59:00", "2026-11-22T05:00:00", false],
+    ["sun:05:00-sun:06:00", "2026-11-22T05:30:00", "2026-11-22T05:00:00", true],
+    ["sun:05:00-sun:06:00", "2026-11-22T06:00:00", "2026-11-29T05:00:00", false],
+    ["sat:23:30-sun:00:30", "2026-11-22T00:10:00", "2026-11-21T23:30:00", true],
+    ["wed:01:00-wed:02:00", "2026-11-27T00:00:00", "2026-12-02T01:00:00", false],
+    ["03:00-04:00", "2026-11-22T04:00:00", "2026-11-23T03:00:00", false],
+    ["23:30-00:30", "2026-11-22T00:15:00", "2026-11-21T23:30:00", true],
+  ])("%s after %s", (window, now, begins, open) => {
+    expect(nextOpening(window, at(now))).toMatchObject({ beginsAt: at(begins), open });
+  });
+  it.each([undefined, "", "soon", "sun:05:00", "sun:25:00-sun:26:00", "sun:05:00-06:00", "xxx:05:00-xxx:06:00"])("%j is none", (window) => {
+    expect(nextOpening(window, at("2026-11-22T00:00:00"))).toBeUndefined();
+  });
+  it("are told in days, hours and minutes", () => {
+    const now = at("2026-11-22T00:00:00");
+    expect(until(at("2026-11-24T03:00:00"), now)).toBe("in 2 d 3 h");
+    expect(until(at("2026-11-22T03:00:00"), now)).toBe("in 3 h");
+    expect(until(at("2026-11-22T00:12:00"), now)).toBe("in 12 min");
+    expect(until(now, now)).toBe("in a moment");
+  });
+});
+
+describe("what the server says before a sign-in", () => {
+  const told = { version: "1", account_id: "000000000000", now: "2026-11-22T00:00:05.000+00:00" };
+  it("has its clock", () => {
+    expect(toServerConfig(told, Date.parse("2026-11-22T00:00:00Z")).clockAheadMs).toBe(5_000);
+    expect(toServerConfig({ ...told, now: undefined }).clockAheadMs).toBe(0);
+    expect(toServerConfig({ ...told, now: "never" }).clockAheadMs).toBe(0);
+  });
+});
+
+describe("serverless caches", () => {
+  const cache = { UserGroupId: "team", Engine: "redis" };
+  it.each([
+    [{ what: "description", description: "new" }, { Description: "new" }],
+    [{ what: "users", users: "" }, { RemoveUserGroup: true }],
+    [{ what: "users", users: "other" }, { UserGroupId: "other" }],
+    [{ what: "securityGroups", securityGroups: "sg-1, sg-2" }, { SecurityGroupIds: ["sg-1", "sg-2"] }],
+    [{ what: "retention", retention: "0" }, { SnapshotRetentionLimit: 0 }],
+    [{ what: "engine", engine: "redis", major: "7" }, { MajorEngineVersion: "7" }],
+    [{ what: "engine", engine: "valkey", major: "8" }, { Engine: "valkey", MajorEngineVersion: "8" }],
+  ])("change one thing: %j", (values, sent) => {
+    const kept = Object.fromEntries(Object.entries(serverlessChange(cache, { description: "old", storage: "5", ...values })).filter(([, value]) => value !== undefined));
+    expect(kept).toEqual(sent);
+  });
+  it("lose a limit that is emptied", () => {
+    expect(limitsOf({ storage: "10", ecpu: "" }, true)).toEqual({ DataStorage: { Minimum: 0, Maximum: 10, Unit: "GB" }, ECPUPerSecond: { Minimum: 0, Maximum: 0 } });
+    expect(limitsOf({ storage: "", ecpu: "" })).toBeUndefined();
+  });
+});
+
+describe("items of memcached", () => {
+  it("are shown without what frames them", () => {
+    expect(viewCommand("item", "k")).toEqual(["get", "k"]);
+    expect(shownItem("VALUE k 0 4\na\nEND\nEND")).toBe("a\nEND");
+    expect(shownItem("END")).toBe("The item is gone.");
+    expect(shownItem(`VALUE k 0 9999\n${"x".repeat(9_999)}\nEND`)).toHaveLength(4_097);
+    expect(shownItem({ Error: "CLIENT_ERROR" })).toBe("(error) CLIENT_ERROR");
   });
 });

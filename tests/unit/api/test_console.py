@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,21 @@ async def test_assets_are_compressed_and_kept_for_ever(built: Path) -> None:
     assert answer.headers["content-type"].startswith("text/javascript")
 
 
+async def test_assets_that_the_build_compressed_are_sent_as_they_are(built: Path) -> None:
+    copy = gzip.compress(SCRIPT + b"// of the build")
+    (built / "assets" / "index-1a2b3c.js.gz").write_bytes(copy)
+    app, path = make_app(console_dir=built), "/console/assets/index-1a2b3c.js"
+    answer = await send(app, method="GET", path=path, headers={"accept-encoding": "gzip, br"})
+    assert answer.body == copy
+    assert answer.headers["content-encoding"] == "gzip"
+    assert answer.headers["content-type"].startswith("text/javascript")
+    assert answer.headers["cache-control"].endswith("immutable")
+    assert answer.headers["vary"] == "accept-encoding"
+    plain = await send(app, method="GET", path=path, headers={"accept-encoding": "identity"})
+    assert plain.body == SCRIPT
+    assert "content-encoding" not in plain.headers
+
+
 async def test_a_page_that_is_known_is_not_sent_again(built: Path) -> None:
     app = make_app(console_dir=built)
     first = await send(app, method="GET", path="/console/")
@@ -97,6 +113,7 @@ async def test_tells_a_page_what_it_needs_before_a_sign_in(built: Path) -> None:
     told = json.loads(answer.body)
     assert told["auth"] == "enforce"
     assert told["account_id"] == "123456789012"
+    assert datetime.fromisoformat(told["now"]).tzinfo is not None
     assert answer.headers["cache-control"] == "no-store"
     assert "secret" not in answer.body.decode()
 

@@ -16,16 +16,48 @@ import type { CacheRecord } from "../../hooks/queries";
 
 type Auth = Target["auth"];
 
+interface Place {
+  value: string;
+  label: string;
+  endpoint: HostPort;
+  /** Clients of cluster mode begin here and find the others. */
+  entry: boolean;
+}
+
 export default function ConnectTab({ record }: { record: CacheRecord }) {
   const { cache, members } = record;
-  const { session } = useApi();
   const nodes = toShards(cache, members).flatMap((shard) => shard.nodes);
-  const places: { value: string; label: string; endpoint: HostPort; entry: boolean }[] = [
+  const places: Place[] = [
     ...(cache.endpoint ? [{ value: "main", label: cache.clusterMode === "enabled" || cache.engine === "memcached" ? "Configuration endpoint" : "Primary endpoint", endpoint: cache.endpoint, entry: true }] : []),
     ...(cache.reader ? [{ value: "reader", label: "Reader endpoint", endpoint: cache.reader, entry: false }] : []),
     ...nodes.flatMap((node) => (node.endpoint ? [{ value: node.key, label: `Node ${node.clusterId} ${node.role}`.trim(), endpoint: node.endpoint, entry: false }] : [])),
   ];
   const defaultAuth: Auth = cache.group?.AuthTokenEnabled ? "token" : (cache.group?.UserGroupIds ?? []).length > 0 ? "users" : "none";
+  return (
+    <Connect
+      engine={cache.engine}
+      name={cache.id}
+      places={places}
+      tls={cache.transitEncryption}
+      clustered={cache.clusterMode === "enabled"}
+      defaultAuth={defaultAuth}
+    />
+  );
+}
+
+interface ConnectProps {
+  engine: string;
+  name: string;
+  places: readonly Place[];
+  tls: boolean;
+  clustered: boolean;
+  defaultAuth: Auth;
+  serverless?: boolean;
+}
+
+/** Snippets for the endpoint that is chosen, with the authentication that is chosen. */
+export function Connect({ engine, name, places, tls, clustered, defaultAuth, serverless = false }: ConnectProps) {
+  const { session } = useApi();
   const [where, setWhere] = useState("main");
   const [auth, setAuth] = useState<Auth>(defaultAuth);
   const place = places.find((one) => one.value === where) ?? places[0];
@@ -33,13 +65,14 @@ export default function ConnectTab({ record }: { record: CacheRecord }) {
     return <Alert type="info">There is no endpoint yet. It is here as soon as the nodes serve.</Alert>;
   }
   const found = snippets({
-    engine: cache.engine,
+    engine,
+    serverless,
     host: place.endpoint.address,
     port: place.endpoint.port,
-    tls: cache.transitEncryption,
-    clustered: cache.clusterMode === "enabled" && place.entry,
+    tls,
+    clustered: clustered && place.entry,
     auth,
-    cacheName: cache.id,
+    cacheName: name,
     region: session.region,
   });
   const shown = { value: place.value, label: place.label, description: hostPort(place.endpoint) };
@@ -49,7 +82,7 @@ export default function ConnectTab({ record }: { record: CacheRecord }) {
         <Header
           variant="h2"
           description={
-            cache.transitEncryption
+            tls
               ? "The connection is encrypted. ca.pem is a copy of tls/ca.crt in the server's data directory."
               : "The connection is not encrypted."
           }
@@ -66,7 +99,7 @@ export default function ConnectTab({ record }: { record: CacheRecord }) {
             onChange={({ detail }) => setWhere(detail.selectedOption.value ?? "main")}
           />
         </FormField>
-        {cache.engine === "memcached" ? null : (
+        {engine === "memcached" ? null : (
           <FormField label="Authentication">
             <SegmentedControl
               label="Authentication"

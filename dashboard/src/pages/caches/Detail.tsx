@@ -94,7 +94,7 @@ function Page({ record, tab, gone, onRefresh }: PageProps) {
     { id: "updates", label: "Service updates", content: () => <UpdateActions cache={cache} /> },
     { id: "events", label: "Events", content: () => <EventsTable source={cache.id} name={`events-of-cache`} members={members.map((one) => one.CacheClusterId ?? "")} /> },
     { id: "tags", label: "Tags", content: () => <TagsTab cache={cache} onDialog={setDialog} /> },
-    { id: "keys", label: "Keys", content: () => <KeysTab record={record} />, hidden: memcached },
+    { id: "keys", label: "Keys", content: () => <KeysTab record={record} /> },
     { id: "connect", label: "Connect", content: () => <ConnectTab record={record} /> },
   ].filter((one) => !one.hidden);
   return (

@@ -17,7 +17,7 @@ import { useState } from "react";
 
 import { toShards } from "../../api/caches";
 import { toApiError } from "../../api/errors";
-import { shownReply, splitWords, viewCommand } from "../../api/words";
+import { shownItem, shownReply, splitWords, viewCommand } from "../../api/words";
 import { useApi } from "../../app/Providers";
 import { ErrorAlert } from "../../components/ErrorAlert";
 import { bytes } from "../../components/time";
@@ -40,6 +40,7 @@ const LINES_MAX = 100;
 const PAGE_KEYS = 50;
 
 export default function KeysTab({ record }: { record: CacheRecord }) {
+  const memcached = record.cache.engine === "memcached";
   const nodes = toShards(record.cache, record.members).flatMap((shard) => shard.nodes);
   const [chosen, setChosen] = useState<string>();
   const node = nodes.find((one) => one.key === chosen) ?? nodes[0];
@@ -49,7 +50,7 @@ export default function KeysTab({ record }: { record: CacheRecord }) {
   const path = `/v1/cache-clusters/${encodeURIComponent(node.clusterId)}/nodes/${encodeURIComponent(node.nodeId)}`;
   const options = nodes.map((one) => ({
     value: one.key,
-    label: one.clusterId,
+    label: memcached ? `${one.clusterId} ${one.nodeId}` : one.clusterId,
     description: [one.role, one.shardId && `shard ${one.shardId}`, one.zone].filter(Boolean).join(", "),
   }));
   return (
@@ -61,13 +62,13 @@ export default function KeysTab({ record }: { record: CacheRecord }) {
           onChange={({ detail }) => setChosen(detail.selectedOption.value)}
         />
       </FormField>
-      <Browser key={`keys ${path}`} path={path} />
-      <CommandLine key={`shell ${path}`} path={path} name={node.clusterId} />
+      <Browser key={`keys ${path}`} path={path} memcached={memcached} />
+      <CommandLine key={`shell ${path}`} path={path} name={memcached ? node.nodeId : node.clusterId} memcached={memcached} />
     </SpaceBetween>
   );
 }
 
-function Browser({ path }: { path: string }) {
+function Browser({ path, memcached }: { path: string; memcached: boolean }) {
   const { v1 } = useApi();
   const [draft, setDraft] = useState("*");
   const [match, setMatch] = useState("*");
@@ -138,7 +139,7 @@ function Browser({ path }: { path: string }) {
           value.error ? (
             <ErrorAlert error={value.error} />
           ) : (
-            <Output lines={[shownReply(value.data?.Reply ?? null)]} label={`Value of ${selected.Key}`} />
+            <Output lines={[memcached ? shownItem(value.data?.Reply) : shownReply(value.data?.Reply ?? null)]} label={`Value of ${selected.Key}`} />
           )
         ) : (
           <Box color="text-body-secondary">Select a key. Of large values the beginning is shown.</Box>
@@ -157,7 +158,7 @@ function Output({ lines, label }: { lines: readonly string[]; label: string }) {
   );
 }
 
-function CommandLine({ path, name }: { path: string; name: string }) {
+function CommandLine({ path, name, memcached }: { path: string; name: string; memcached: boolean }) {
   const { v1 } = useApi();
   const [line, setLine] = useState("");
   const [lines, setLines] = useState<string[]>([]);
@@ -178,7 +179,7 @@ function CommandLine({ path, name }: { path: string; name: string }) {
         method: "POST",
         body: { Words: splitWords(typed), AllowWrites: writes },
       });
-      say(shownReply(Reply));
+      say(memcached && typeof Reply === "string" ? Reply : shownReply(Reply));
       setLine("");
       setHistory((before) => [...before, typed].slice(-LINES_MAX));
       setAt(history.length + 1);
@@ -197,7 +198,11 @@ function CommandLine({ path, name }: { path: string; name: string }) {
     <Container
       header={
         <Header
-          description="One command at a time. What blocks, administers or runs scripts is refused."
+          description={
+            memcached
+              ? "One command at a time; a value is its last word, in quotes where it has spaces. What administers is refused."
+              : "One command at a time. What blocks, administers or runs scripts is refused."
+          }
           actions={<Toggle checked={writes} onChange={({ detail }) => setWrites(detail.checked)}>Allow writes</Toggle>}
         >
           Command line
@@ -215,7 +220,7 @@ function CommandLine({ path, name }: { path: string; name: string }) {
           <Input
             value={line}
             ariaLabel={`Command for ${name}`}
-            placeholder="INFO replication"
+            placeholder={memcached ? "stats items" : "INFO replication"}
             spellcheck={false}
             autoComplete={false}
             onChange={({ detail }) => setLine(detail.value)}

@@ -1,7 +1,7 @@
 import Button from "@cloudscape-design/components/button";
 import ButtonDropdown from "@cloudscape-design/components/button-dropdown";
 import SpaceBetween from "@cloudscape-design/components/space-between";
-import { useMemo, useState } from "react";
+import { lazy, Suspense, useMemo, useState } from "react";
 import { useNavigate } from "react-router";
 
 import { cachePath, engineName, ENGINES, type Cache } from "../../api/caches";
@@ -9,8 +9,10 @@ import { usePage } from "../../app/Shell";
 import { ErrorAlert } from "../../components/ErrorAlert";
 import { ResourceTable } from "../../components/ResourceTable";
 import { useCaches } from "../../hooks/queries";
-import { CacheDialogs, type CacheDialog } from "./dialogs";
+import type { CacheDialog } from "./dialogs";
 import { cacheColumns } from "./columns";
+
+const CacheDialogs = lazy(async () => ({ default: (await import("./dialogs")).CacheDialogs }));
 
 const keyOf = (cache: Cache) => cache.id;
 
@@ -82,7 +84,11 @@ export function CacheList({ engine }: { engine: string }) {
           );
         }}
       />
-      <CacheDialogs dialog={dialog} onClose={() => setDialog(undefined)} />
+      {dialog ? (
+        <Suspense fallback={null}>
+          <CacheDialogs dialog={dialog} onClose={() => setDialog(undefined)} />
+        </Suspense>
+      ) : null}
     </SpaceBetween>
   );
 }

@@ -2,7 +2,7 @@ import Box from "@cloudscape-design/components/box";
 import Link from "@cloudscape-design/components/link";
 
 import { cachePath, hostPort, type Cache } from "../../api/caches";
-import { Copyable } from "../../components/Copyable";
+import { CopyCell } from "../../components/Copyable";
 import type { Column } from "../../components/ResourceTable";
 import { OnOff, sentence, Status } from "../../components/Status";
 import { moment } from "../../components/time";
@@ -103,7 +103,7 @@ export function cacheColumns(engine: string): Column<Cache>[] {
     {
       id: "endpoint",
       header: "Endpoint",
-      cell: (cache) => <Copyable text={hostPort(cache.endpoint)} label={`endpoint of ${cache.id}`} />,
+      cell: (cache) => <CopyCell text={hostPort(cache.endpoint)} label={`endpoint of ${cache.id}`} />,
       value: (cache) => hostPort(cache.endpoint),
       width: 220,
     },

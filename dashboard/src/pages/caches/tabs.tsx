@@ -12,6 +12,7 @@ import type { LogDeliveryConfiguration } from "@aws-sdk/client-elasticache";
 import type { Cache } from "../../api/caches";
 import { useFlashes } from "../../app/flashes";
 import { useApi } from "../../app/Providers";
+import { NextOpening, ServerClock } from "../../components/Clock";
 import { ErrorAlert } from "../../components/ErrorAlert";
 import { sentence, Status } from "../../components/Status";
 import { useTags } from "../../components/TagsDialog";
@@ -54,6 +55,7 @@ export function MaintenanceTab({ record, onDialog }: { record: CacheRecord } & W
   const member = members[0];
   const memcached = cache.engine === "memcached";
   const retention = cache.group?.SnapshotRetentionLimit ?? member?.SnapshotRetentionLimit ?? 0;
+  const snapshotWindow = cache.group?.SnapshotWindow ?? member?.SnapshotWindow;
   return (
     <SpaceBetween size="l">
       <Container header={<Header variant="h2" actions={<div className="buttons"><RunNow cache={cache} /><Button onClick={() => onDialog({ type: "modify", cache })}>Modify</Button></div>}>Maintenance</Header>}>
@@ -61,6 +63,8 @@ export function MaintenanceTab({ record, onDialog }: { record: CacheRecord } & W
           columns={3}
           items={[
             { label: "Maintenance window (UTC)", value: member?.PreferredMaintenanceWindow ?? "–" },
+            { label: "Next maintenance", value: <NextOpening window={member?.PreferredMaintenanceWindow} /> },
+            { label: "Clock of the server", value: <ServerClock /> },
             { label: "Automatic minor version upgrades", value: <Status status={member?.AutoMinorVersionUpgrade ? "enabled" : "disabled"} /> },
             { label: "Notifications", value: member?.NotificationConfiguration?.TopicArn ?? "–" },
             ...(memcached
@@ -68,7 +72,8 @@ export function MaintenanceTab({ record, onDialog }: { record: CacheRecord } & W
               : [
                   { label: "Automatic backups", value: <Status status={retention > 0 ? "enabled" : "disabled"} /> },
                   { label: "Backup retention", value: retention > 0 ? `${retention} days` : "–" },
-                  { label: "Backup window (UTC)", value: cache.group?.SnapshotWindow ?? member?.SnapshotWindow ?? "–" },
+                  { label: "Backup window (UTC)", value: snapshotWindow ?? "–" },
+                  { label: "Next automatic backup", value: retention > 0 ? <NextOpening window={snapshotWindow} /> : "none" },
                 ]),
           ]}
         />

@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 
 from cachefleet.engine.types import Endpoint, Engine, NodeRole, ReplicationView
-from cachefleet.engine.valkey.source import SourceReport
+from cachefleet.engine.valkey.cluster import parse_slots
+from cachefleet.engine.valkey.source import SourceReport, SourceShard
 from cachefleet.provisioner.planning.migration import (
     MigrationTarget,
+    pair_shards,
     refuse_source,
     why_not_complete,
+    why_not_fed,
 )
 
 AT, OWN = Endpoint("10.0.0.1", 6379), Endpoint("127.0.0.9", 6379)
@@ -108,4 +111,62 @@ def test_completes_once_every_byte_is_there(
     changes: dict[str, Any], replaced: tuple[str, ...], fragment: str | None
 ) -> None:
     reason = why_not_complete([(view(**changes), AT, 7)], replaced=replaced)
+    assert reason is None if fragment is None else fragment in str(reason)
+
+
+def shard(slots: str, host: str) -> SourceShard:
+    return SourceShard(endpoint=Endpoint(host, 7000), slots=tuple(parse_slots(slots)))
+
+
+WANTED = {"s1": "0-8191", "s2": "8192-16383"}
+
+
+@pytest.mark.parametrize(
+    ("found", "hosts"),
+    [
+        ([("0-8191", "a"), ("8192-16383", "b")], ["a", "b"]),
+        ([("8192-16383", "b"), ("0-8191", "a")], ["a", "b"]),
+        ([("0-100,101-8191", "a"), ("8192-16383", "b")], ["a", "b"]),
+    ],
+    ids=["in-order", "any-order", "pieces"],
+)
+def test_each_shard_is_fed_from_who_has_its_slots(
+    found: list[tuple[str, str]], hosts: list[str]
+) -> None:
+    wanted = {uid: parse_slots(slots) for uid, slots in WANTED.items()}
+    pairs = pair_shards(wanted, [shard(*one) for one in found])
+    assert not isinstance(pairs, str), pairs
+    assert [pairs[uid].host for uid in WANTED] == hosts
+
+
+@pytest.mark.parametrize(
+    ("found", "fragment"),
+    [
+        ([], "none of its primaries"),
+        ([("0-8191", "a")], "none of its primaries"),
+        ([("0-8190", "a"), ("8191-16383", "b")], "slots are others"),
+        ([("0-16383", "a")], "1 shards"),
+        ([("0-8191", "a"), ("8192-9000", "b"), ("9001-16383", "c")], "3 shards"),
+    ],
+    ids=["nobody", "a-hole", "another-border", "one", "three"],
+)
+def test_other_slots_are_refused(found: list[tuple[str, str]], fragment: str) -> None:
+    wanted = {uid: parse_slots(slots) for uid, slots in WANTED.items()}
+    assert fragment in str(pair_shards(wanted, [shard(*one) for one in found]))
+
+
+@pytest.mark.parametrize(
+    ("links", "replaced", "fragment"),
+    [
+        ([(AT, 7, 7), (OWN, 9, 8)], (), None),
+        ([(AT, 7, 7), (OWN, 6, 8)], (), "2 bytes from 127.0.0.9:6379"),
+        ([(AT, None, 7), (OWN, 8, 8)], (), "the link to 10.0.0.1:6379 is not in sync"),
+        ([(AT, 7, 7)], ("rg-0001-001",), "rg-0001-001 is being replaced"),
+    ],
+    ids=["all-there", "some-missing", "a-link-down", "replaced"],
+)
+def test_a_group_that_is_fed_completes_once_every_byte_is_applied(
+    links: list[tuple[Endpoint, int | None, int]], replaced: tuple[str, ...], fragment: str | None
+) -> None:
+    reason = why_not_fed(links, replaced=replaced)
     assert reason is None if fragment is None else fragment in str(reason)

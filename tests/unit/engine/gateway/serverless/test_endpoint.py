@@ -89,6 +89,7 @@ def test_the_budget_is_spent_and_earned() -> None:
             b"CLIENT_ERROR delayed flush_all is not supported\r\n",
         ),
         (b"config get cluster\r\n", b"version\r\n", b"ERROR\r\n"),
+        (b"get AmazonElastiCache:cluster\r\n", b"version\r\n", b"ERROR\r\n"),
         (b"get " + b"k " * 9000 + b"\r\n", b"version\r\n", b"CLIENT_ERROR line too long\r\n"),
     ],
 )
