@@ -14,7 +14,7 @@ from pathlib import Path
 
 import structlog
 
-from cachefleet.engine.errors import CommandRefused, NodeUnreachable
+from cachefleet.engine.errors import CommandRefused, NodeUnreachable, NoEngineBinary
 from cachefleet.engine.memcached.adapter import MemcachedAdapter
 from cachefleet.engine.memcached.config import BUNDLED
 from cachefleet.engine.types import Engine
@@ -47,10 +47,18 @@ async def end_displaced(record: SubjectRecord, fleet: Fleet) -> None:
     """
     if record.engine is not Engine.MEMCACHED:
         return
-    binary = binary_for(record, fleet)
-    for node in record.live_nodes:
-        if node.host is None or await fleet.driver.find(node.uid) is None:
-            continue
+    nodes = [
+        node
+        for node in record.live_nodes
+        if node.host is not None and await fleet.driver.find(node.uid) is not None
+    ]
+    try:
+        binary = binary_for(record, fleet) if nodes else None
+    except NoEngineBinary:
+        binary = None
+    if binary is None:
+        return  # nothing that was ended could be started again
+    for node in nodes:
         running = fleet.driver.command_line(node.uid)
         if running[: len(binary.argv)] != binary.argv:
             continue  # it runs something else altogether, which is renewed in its own time

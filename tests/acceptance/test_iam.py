@@ -296,9 +296,8 @@ def test_tokens_are_checked_while_the_control_plane_is_away(
         server.start()
 
 
-def test_a_serverless_cache_takes_tokens_of_its_own_kind(
-    client: ElastiCacheClient, key: Credentials
-) -> None:
+def test_a_serverless_cache_takes_tokens_of_its_own_kind(server: Server, key: Credentials) -> None:
+    client = server.client()  # it was started anew meanwhile
     client.create_user(
         UserId="roamer", UserName="roamer", AuthenticationMode={"Type": "iam"}, Engine="valkey",
         AccessString="on ~* +@all",

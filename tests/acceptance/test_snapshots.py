@@ -432,10 +432,10 @@ def test_serverless_snapshots_lead_anywhere_and_back(
     second = made("sown-too", f"arn:aws:s3:::{BUCKET}/lent-0001.rdb")
     assert second.dbsize() == keys
     create(
-        client, "back", CacheNodeType=NODE, AutomaticFailoverEnabled=True,
+        client, "lent-back", CacheNodeType=NODE, AutomaticFailoverEnabled=True,
         ServerlessCacheSnapshotName="lent",
     )  # fmt: skip
-    assert contents(connect(ended_creation(client, "back"))) == digest
+    assert contents(connect(ended_creation(client, "lent-back"))) == digest
     for name in ("lent", "sown-too"):
         client.delete_serverless_cache(ServerlessCacheName=name)
     first.close()

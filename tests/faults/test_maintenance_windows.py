@@ -55,6 +55,7 @@ def test_a_change_waits_for_its_window_and_is_applied_once(server: Server) -> No
         CacheNodeType=BEFORE,
         NumCacheClusters=1,
         PreferredMaintenanceWindow=window(now + timedelta(days=2)),
+        SnapshotWindow=f"{now + timedelta(hours=12):%H:%M}-{now + timedelta(hours=13):%H:%M}",
     )
     available_group(client, "late")
     with connected(primary_address(client, "late")) as link:
