@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import os
@@ -20,6 +21,7 @@ from cachefleet.engine.rdb.reader import (
     parse_header,
 )
 from cachefleet.engine.valkey.copying import Abandoned
+from cachefleet.provisioner.snapshots.ahead import read_ahead
 from cachefleet.provisioner.snapshots.manifest import ShardFile
 from cachefleet.provisioner.snapshots.sealing import (
     KEY_BYTES,
@@ -184,11 +186,13 @@ def _read_back(
     Of a sealed file each chunk is proven by its tag, and so are their order and the end.
     """
     size_bytes, found = 0, Fingerprint(like=written)
-    for part in unseal(file, unwrap) if shard.sealed else _parts(file):
-        check()
-        size_bytes += len(part)
-        if not shard.sealed:
-            found.update(part)
+    parts = read_ahead(unseal(file, unwrap) if shard.sealed else _parts(file))
+    with contextlib.closing(parts):
+        for part in parts:
+            check()
+            size_bytes += len(part)
+            if not shard.sealed:
+                found.update(part)
     same = shard.sealed or hmac.compare_digest(found.conclude(), written.conclude())
     if size_bytes != shard.size_bytes or not same:
         raise NotReadBack(f"{shard.name} is not what was written")

@@ -23,7 +23,7 @@ import boto3
 import pytest
 import valkey
 
-from tests.support.server import READY_PREFIX, available_cluster, clean_environment, own_network
+from tests.support.server import READY_PREFIX, available_group, clean_environment, own_network
 
 pytestmark = pytest.mark.slow
 
@@ -119,8 +119,8 @@ def test_what_is_installed_serves_the_console_and_real_nodes(
         cwd=tmp_path,
         env=clean_environment(CACHEFLEET_ENDPOINT_NETWORK=own_network()),
     )
+    assert process.stdout is not None
     try:
-        assert process.stdout is not None
         url = process.stdout.readline().removeprefix(READY_PREFIX).strip()
         with urllib.request.urlopen(f"{url}/console/", timeout=STOP_TIMEOUT_S) as page:
             assert b"<title>" in page.read()
@@ -133,18 +133,20 @@ def test_what_is_installed_serves_the_console_and_real_nodes(
             aws_access_key_id="000000000000",
             aws_secret_access_key="any",
         )
-        client.create_cache_cluster(
-            CacheClusterId="one",
+        client.create_replication_group(
+            ReplicationGroupId="one",
+            ReplicationGroupDescription="of the wheel's engine",
             Engine="valkey",
             CacheNodeType="cache.t3.micro",
-            NumCacheNodes=1,
+            NumCacheClusters=1,
         )
-        endpoint = available_cluster(client, "one")["CacheNodes"][0]["Endpoint"]
+        endpoint = available_group(client, "one")["NodeGroups"][0]["PrimaryEndpoint"]
         with valkey.Valkey(host=endpoint["Address"], port=endpoint["Port"]) as connection:
             assert connection.set("key", "value")
     finally:
         process.terminate()
         process.wait(STOP_TIMEOUT_S)
+        process.stdout.close()
 
 
 def _run(words: Sequence[str], *, path: str | None = None) -> None:
