@@ -6,6 +6,7 @@ types, or it broke.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
 from http import HTTPStatus
@@ -34,9 +35,11 @@ from cachefleet.provisioner.state.errors import StateError
 def make_door(
     front_end: FrontEnd, *, observe: Observe | None = None, package: ModuleType = extras
 ) -> RestDoor:
-    """Return what answers ``/v1``. Imports every module of *package*."""
+    """Return what answers ``/v1``; every module of *package* is imported when one is asked for."""
     return RestDoor(
-        RestPipeline(front_end.services), make_extras(front_end, package), observe=observe
+        RestPipeline(front_end.services),
+        functools.partial(make_extras, front_end, package),
+        observe=observe,
     )
 
 

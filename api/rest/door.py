@@ -7,6 +7,8 @@ already known and its body already read, and cannot be reached by anybody else.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -54,13 +56,22 @@ class RestDoor:
     """Answers everything under ``/v1``."""
 
     def __init__(
-        self, pipeline: RestPipeline, extras: FastAPI, *, observe: Observe | None = None
+        self,
+        pipeline: RestPipeline,
+        make_extras: Callable[[], FastAPI],
+        *,
+        observe: Observe | None = None,
     ) -> None:
         self._pipeline = pipeline
-        self.extras = extras
+        self._make_extras = make_extras
         self._observe = observe
         self._settings = pipeline.services.settings
         self._clock = pipeline.services.clock
+
+    @functools.cached_property
+    def extras(self) -> FastAPI:
+        """What AWS has no call for. Made when it is first asked for: it takes some 60 ms."""
+        return self._make_extras()
 
     @property
     def routes(self) -> RouteTable:
