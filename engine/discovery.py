@@ -8,12 +8,15 @@ rest not to be found. Installs nothing and leaves nothing running.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -283,6 +286,9 @@ def _has_tls(path: str) -> bool:
     return "tls-cert-file" in _run([path, *words])
 
 
+_LIBC = ctypes.CDLL(None)  # looked up before any fork: a child must not load anything
+_PR_SET_PDEATHSIG = 1
+
 _Names: TypeAlias = tuple[frozenset[str], frozenset[str], frozenset[str]]
 
 
@@ -299,6 +305,8 @@ def _ask_names(path: str, directory: str, guard: str | None) -> _Names:
         stderr=subprocess.DEVNULL,
         cwd=directory,
         start_new_session=True,
+        # Nobody would ever look for it, were we killed meanwhile.
+        preexec_fn=_end_with_parent if sys.platform == "linux" else None,
     )
     try:
         return _listed_names(where, process)
@@ -307,6 +315,11 @@ def _ask_names(path: str, directory: str, guard: str | None) -> _Names:
     finally:
         process.kill()
         process.wait()
+
+
+def _end_with_parent() -> None:
+    """Have the kernel end this process when the thread that started it ends (prctl(2))."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _listed_names(where: str, process: subprocess.Popen[bytes]) -> _Names:

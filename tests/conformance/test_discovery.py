@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from cachefleet.engine.discovery import EngineSettings, discover, traces
 from cachefleet.engine.types import Engine
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.engine
 
@@ -85,3 +89,23 @@ def test_traces_tell_when_another_binary_would_be_found(tmp_path: Path) -> None:
     assert traces(settings) == before
     script.write_text("#!/bin/sh\necho 'memcached 1.6.31'\n\n")
     assert traces(settings) != before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other kernels tell no child of it")
+def test_an_engine_that_is_being_asked_ends_with_who_asks(tmp_path: Path) -> None:
+    noted, server = tmp_path / "pid", tmp_path / "valkey-server"
+    server.write_text(
+        '#!/bin/sh\n[ "$1" = --version ] && echo "Valkey server v=9.0.0 build=1" && exit\n'
+        f'case "$*" in *tls-port*) exit 1;; esac\necho $$ >{noted}.new; mv {noted}.new {noted}\n'
+        "exec sleep 60\n"
+    )
+    server.chmod(0o755)
+    asking = (
+        "import sys; from cachefleet.engine import discovery; discovery.probe_server(sys.argv[1])"
+    )
+    with subprocess.Popen([sys.executable, "-c", asking, str(server)]) as process:
+        wait_until(noted.exists, what="it was started")
+        pid = int(noted.read_text())
+        assert psutil.pid_exists(pid)
+        process.kill()
+    wait_until(lambda: not psutil.pid_exists(pid), what="it has ended")
