@@ -234,9 +234,18 @@ def test_text_replies_are_memcacheds(seed: int, kind: str) -> None:
         "mixed": [*classic, meta, meta],
     }
     requests = [dice.choice(makers[kind])(dice) for _ in range(REQUESTS)]
-    # A new pair each time: CAS numbers count every store, refused ones included.
-    with our_server() as ours, memcached() as theirs:
-        compare((ours, theirs), requests, b"mn\r\n", b"MN\r\n")
+    # Both count whole seconds, from different moments, so that now and then one of them has seen
+    # an item end that the other still has. What differs for another reason differs each time.
+    for last in (False, False, True):
+        try:
+            # A new pair each time: CAS numbers count every store, refused ones included.
+            with our_server() as ours, memcached() as theirs:
+                compare((ours, theirs), requests, b"mn\r\n", b"MN\r\n")
+        except AssertionError:
+            if last:
+                raise
+        else:
+            break
 
 
 def plain_request(dice: random.Random) -> bytes:

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^```(\S+)(?: (\S+))?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 URL = "http://127.0.0.1:8379"  # where pages say that the server is
 NETWORK = "127.100.0."  # and what they say that addresses begin with
-TIMEOUT_S = 110.0
+TIMEOUT_S = 280.0  # the longest page has some fifty commands of the aws-cli, a second each
 
 
 @dataclass(frozen=True, slots=True)

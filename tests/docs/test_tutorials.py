@@ -39,6 +39,7 @@ def test_first_page(page: str, tmp_path: Path) -> None:
         run_page(ROOT / page, server, tmp_path)
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", PAGES)
 def test_page(page: str, server: Server, tmp_path: Path) -> None:
     run_page(ROOT / page, server, tmp_path)
