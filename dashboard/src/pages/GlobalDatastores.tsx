@@ -137,7 +137,6 @@ export default function GlobalDatastores() {
                   ReplicationGroupDescription: text(values, "description") || " ",
                   GlobalReplicationGroupId: nameOf(one),
                   ...(one.ClusterEnabled ? { ReplicasPerNodeGroup: replicas } : { NumCacheClusters: replicas + 1 }),
-                  AutomaticFailoverEnabled: one.ClusterEnabled === true || replicas > 0,
                 }),
               );
             },
