@@ -44,7 +44,7 @@ def row_of(page: Page, text: str) -> Locator:
 
 def act(page: Page, name: str) -> None:
     page.get_by_role("button", name="Actions", exact=True).first.click()
-    page.get_by_role("menuitem", name=name).click()
+    page.get_by_role("menuitem", name=name, exact=True).click()
 
 
 def test_a_serverless_cache_from_its_creation_to_its_end(
@@ -122,14 +122,16 @@ def test_a_global_datastore_gets_a_region_and_fails_over(
     expect(row.get_by_text(f"far ({ELSEWHERE}, secondary)")).to_be_visible()
 
     act(page, "Promote to primary")
-    choose(page, "Member", f"far {ELSEWHERE}")
+    page.get_by_role("dialog").get_by_role("button", name="Member").first.click()
+    page.get_by_role("option", name=f"far {ELSEWHERE}").click()
     page.get_by_role("button", name="Promote").click()
     expect(row.get_by_text(f"far ({ELSEWHERE}, primary)")).to_be_visible(timeout=CREATES_MS)
     expect(row.get_by_text("Available")).to_be_visible()
     assert violations(page) == []
 
     act(page, "Remove a region")
-    choose(page, "Member", "near us-east-1")
+    page.get_by_role("dialog").get_by_role("button", name="Member").first.click()
+    page.get_by_role("option", name="near us-east-1").click()
     page.get_by_role("button", name="Remove", exact=True).click()
     expect(row.get_by_text("near")).to_have_count(0)
     expect(row.get_by_text("Primary-only")).to_be_visible()
