@@ -42,6 +42,7 @@ ACCOUNT = "000000000000"
 REGION = "us-east-1"
 READY_PREFIX = "cachefleet is ready on "
 PROVISIONER_READY = "cachefleet provisioner is ready"
+METRICS_AT = "; metrics are on "
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 60.0
 COMMAND_TIMEOUT_S = 60.0
@@ -129,7 +130,8 @@ class Server:
         assert self._process is not None
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        if line.strip() == PROVISIONER_READY:
+        if line.startswith(PROVISIONER_READY):
+            self.url = line.partition(METRICS_AT)[2].strip().removesuffix("/metrics")
             return
         if not line.startswith(READY_PREFIX):
             self.kill()
