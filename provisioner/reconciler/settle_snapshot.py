@@ -12,7 +12,6 @@ import errno
 from collections.abc import Iterator
 
 import structlog
-from sqlalchemy import delete
 
 from cachefleet.engine.rdb.reader import NotAnRdb
 from cachefleet.engine.valkey.copying import CopyHandle
@@ -44,10 +43,10 @@ from cachefleet.provisioner.snapshots.shards import (
     write_shard,
 )
 from cachefleet.provisioner.snapshots.store import SnapshotMissing, StoreUnavailable
-from cachefleet.provisioner.state import leases, lifecycle, serverless, snapshots, tags
+from cachefleet.provisioner.state import leases, lifecycle, operations, serverless, snapshots, tags
 from cachefleet.provisioner.state.leases import Lease
 from cachefleet.provisioner.state.snapshot_tables import Snapshot
-from cachefleet.provisioner.state.tables import Operation, Subject
+from cachefleet.provisioner.state.tables import Operation
 
 log = structlog.get_logger(__name__)
 
@@ -108,7 +107,7 @@ async def _remove(snapshot: Snapshot, lease: Lease, fleet: Fleet) -> None:
             await tags.forget(tx, Snapshot.arn_kind, row.name)
             await tx.session.delete(row)
             await tx.session.flush()
-        await tx.session.execute(delete(Subject).where(Subject.uid == snapshot.uid))
+        await operations.forget_subject(tx, snapshot.uid)
     log.info("snapshot_removed", snapshot=snapshot.name)
 
 

@@ -21,7 +21,7 @@ from cachefleet.provisioner.drivers.base import ProcessSpec
 from cachefleet.provisioner.drivers.fake import FakeDriver
 from cachefleet.provisioner.reconciler.failover import write_roles
 from cachefleet.provisioner.reconciler.fleet import Fleet, WatchedNode
-from cachefleet.provisioner.reconciler.loop import SYSTEM_SCOPE, Provisioner
+from cachefleet.provisioner.reconciler.loop import HANDLERS, SYSTEM_SCOPE, Provisioner
 from cachefleet.provisioner.reconciler.outcomes import Done
 from cachefleet.provisioner.reconciler.records import load_subject
 from cachefleet.provisioner.reconciler.settle import settle
@@ -31,10 +31,12 @@ from cachefleet.provisioner.state import leases, operations
 from cachefleet.provisioner.state.addresses import PortsPool
 from cachefleet.provisioner.state.errors import Stale
 from cachefleet.provisioner.state.leases import Lease
+from cachefleet.provisioner.state.operations import OperationKind
 from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.store import Store, Transaction
 from cachefleet.provisioner.state.tables import CacheCluster, CacheNode, Event, Operation, Subject
 from tests.builders.groups import cache_cluster, replication_group
+from tests.builders.snapshots import snapshot_of
 from tests.unit.api.driver import SteppedClock
 
 HERE = Scope("000000000000", "us-east-1")
@@ -129,6 +131,50 @@ async def test_a_group_that_is_gone_leaves_no_operation_open(store: Store, fleet
     async with store.read(HERE) as tx:
         assert await tx.session.get(Subject, uid) is None
         assert await tx.count(CacheCluster) == 0
+
+
+async def test_a_snapshot_that_is_gone_leaves_no_operation_open(store: Store, fleet: Fleet) -> None:
+    async with store.begin(HERE) as tx:
+        cluster = await cache_cluster(tx, "demo", engine="redis")
+        snapshot = await snapshot_of(tx, "s", member=cluster, status="deleting")
+        uid = snapshot.uid
+        tx.enqueue("settle", subject_uid=uid)
+    async with store.begin(SYSTEM_SCOPE) as tx:
+        taken = {one.subject_uid: one for one in await leases.acquire_free(tx, holder="us")}
+        lease = taken[uid]
+        [operation] = await operations.claim(tx, subject_uids=[uid])
+    await HANDLERS[OperationKind(operation.kind)](operation, lease, fleet)
+    # Here the control plane may end: the outcome is never recorded.
+    assert await states(store) == ["done"]
+    async with store.read(HERE) as tx:
+        assert await tx.session.get(Subject, uid) is None
+
+
+async def test_endpoints_follow_though_leases_are_renewed_when_a_cache_is_just_gone(
+    store: Store, fleet: Fleet, clock: SteppedClock
+) -> None:
+    uid = await deleting_cluster(store)
+    followed, renewed, broken_off = asyncio.Event(), asyncio.Event(), []
+
+    async def after_work() -> None:
+        clock.advance(leases.RENEW_EVERY_S + 1)  # the next renewal is due
+        store.work_filed.set()
+        try:
+            await asyncio.wait_for(renewed.wait(), DEADLINE_S)
+        except asyncio.CancelledError:
+            broken_off.append(uid)
+            raise
+        followed.set()
+
+    provisioner = Provisioner(fleet, after_work=after_work)
+    async with running(provisioner):
+        async with asyncio.timeout(DEADLINE_S):
+            while clock.passed_s == 0 or uid in provisioner.leases:
+                await asyncio.sleep(0.01)
+            renewed.set()
+            if not broken_off:
+                await followed.wait()
+    assert broken_off == []
 
 
 @contextlib.asynccontextmanager
