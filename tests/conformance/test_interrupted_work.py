@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -16,18 +16,20 @@ from sqlalchemy.exc import OperationalError
 
 from cachefleet.engine.catalog import Catalog
 from cachefleet.engine.discovery import Inventory
+from cachefleet.engine.errors import NoEngineBinary
 from cachefleet.engine.types import Engine
 from cachefleet.provisioner.drivers.base import ProcessSpec
 from cachefleet.provisioner.drivers.fake import FakeDriver
+from cachefleet.provisioner.reconciler.addressing import ensure_addresses
 from cachefleet.provisioner.reconciler.failover import write_roles
 from cachefleet.provisioner.reconciler.fleet import Fleet, WatchedNode
 from cachefleet.provisioner.reconciler.loop import HANDLERS, SYSTEM_SCOPE, Provisioner
 from cachefleet.provisioner.reconciler.outcomes import Done
-from cachefleet.provisioner.reconciler.records import load_subject
-from cachefleet.provisioner.reconciler.settle import settle
+from cachefleet.provisioner.reconciler.records import SubjectRecord, load_subject
+from cachefleet.provisioner.reconciler.settle import converge, settle
 from cachefleet.provisioner.reconciler.stopping import end_node
 from cachefleet.provisioner.settings import ProvisionerSettings
-from cachefleet.provisioner.state import leases, operations
+from cachefleet.provisioner.state import ids, leases, operations
 from cachefleet.provisioner.state.addresses import PortsPool
 from cachefleet.provisioner.state.errors import Stale
 from cachefleet.provisioner.state.leases import Lease
@@ -44,9 +46,10 @@ DEADLINE_S = 10.0
 
 
 class BreakingStore(Store):
-    """Loses its database for one transaction of the provisioner's own."""
+    """Loses its database for one transaction of the provisioner's own, or has others write."""
 
     breaks_at: int | None = None  # counts down with each
+    after_write: Callable[[], Awaitable[None]] | None = None  # what somebody else does, once
 
     @contextlib.asynccontextmanager
     async def begin(self, scope: Scope) -> AsyncIterator[Transaction]:
@@ -57,6 +60,9 @@ class BreakingStore(Store):
                 raise OperationalError("BEGIN", None, Exception("the connection is gone"))
         async with super().begin(scope) as tx:
             yield tx
+        if scope == HERE and self.after_write is not None:
+            meddle, self.after_write = self.after_write, None
+            await meddle()
 
 
 @pytest.fixture
@@ -175,6 +181,42 @@ async def test_endpoints_follow_though_leases_are_renewed_when_a_cache_is_just_g
             if not broken_off:
                 await followed.wait()
     assert broken_off == []
+
+
+@pytest.mark.parametrize("housed", [False, True], ids=["by-then-homeless", "by-then-lost"])
+async def test_a_node_that_is_asked_for_during_a_pass_gets_an_address_in_it(
+    store: BreakingStore, fleet: Fleet, housed: bool
+) -> None:
+    async with store.begin(HERE) as tx:
+        cluster = await cache_cluster(tx, "demo", engine="memcached")
+        uid = cluster.uid
+    async with store.begin(SYSTEM_SCOPE) as tx:
+        [lease] = await leases.acquire_free(tx, holder="us")
+
+    async def loaded() -> SubjectRecord:
+        async with store.read(HERE) as tx:
+            record = await load_subject(tx, lease)
+        assert record is not None
+        return record
+
+    async def add_node() -> None:
+        async with store.begin(HERE) as tx:
+            cluster = await tx.session.get_one(CacheCluster, uid)
+            columns = ("subject_uid", "member_name", "availability_zone", "parameter_group_status")
+            first = {name: getattr(cluster.nodes[0], name) for name in columns}
+            secrets = {"engine_node_id": ids.new_engine_id(), "admin_secret": ids.new_secret()}
+            more = CacheNode(uid=ids.new_uid(), cache_node_id="0002", status="creating")
+            for name, value in {**first, **secrets}.items():
+                setattr(more, name, value)
+            cluster.nodes.append(more)
+
+    if housed:
+        await ensure_addresses(await loaded(), fleet)
+    store.after_write = add_node  # of the addresses, or of the loss of the first node
+    with contextlib.suppress(NoEngineBinary):
+        await converge(await loaded(), fleet)
+    assert store.after_write is None
+    assert [node.host for node in (await loaded()).live_nodes] == ["127.0.0.1", "127.0.0.1"]
 
 
 @contextlib.asynccontextmanager
