@@ -27,7 +27,7 @@ from tests.support.rest import routes
 
 FORM = "application/x-www-form-urlencoded; charset=utf-8"
 JUNK = ("", "0", "-1", "99999999999999999999", "null", "true", "☃", "a" * 300, "%00", "../..", "{}")
-NAMES = ("demo", "a", "b-1", "x" * 41, "default", "default.redis7")
+NAMES = ("demo", "a", "b-1", "x" * 41, "default", "default.redis7", "n0", "n1", "n2", "cn0")
 SERVICE = service_model()
 COVERAGE = Path(__file__).parents[2] / "openapi/coverage.md"
 OPERATIONS = tuple(sorted(load_model().operations))

@@ -14,8 +14,8 @@ from cachefleet.provisioner.state.global_groups import prefix_of
 
 REGIONS = ("us-east-1", "us-west-2")
 ACCOUNT = "000000000000"
-CACHES = 6  # names of caches of a kind
-RECORDS = 12  # names of whatever has no process
+CACHES = 4  # names of caches of a kind
+RECORDS = 6  # names of whatever has no process
 SMALL, GLOBAL = "cache.t3.micro", "cache.r5.large"
 
 Call = tuple[str, dict[str, Any]]
