@@ -52,8 +52,8 @@ def environment(distributions: dict[str, Path], tmp_path_factory: pytest.TempPat
     venv.create(folder, symlinks=True)
     variables = {"base": str(folder), "platbase": str(folder)}
     site = Path(sysconfig.get_path("purelib", "venv", vars=variables))
-    target = ["--target", str(site), "--no-deps", str(distributions[".whl"])]
-    run([sys.executable, "-m", "pip", "install", "--quiet", *target])
+    wheel = ["--no-deps", str(distributions[".whl"])]
+    run([sys.executable, "-m", "pip", "--python", str(folder), "install", "--quiet", *wheel])
     # Its own packages come first: this cachefleet is the wheel's, not the one under test.
     (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return folder / "bin"

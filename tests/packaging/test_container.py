@@ -6,6 +6,7 @@ its folders and ports moved to where a test may have them. As root, we give our 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -30,6 +31,7 @@ from cachefleet.api.settings import ApiSettings
 from cachefleet.settings import Settings
 from tests.packaging.dockerfile import Stage, ignored, read
 from tests.packaging.places import ROOT
+from tests.support.length import at_length
 from tests.support.outside import free_port
 from tests.support.server import READY_PREFIX, available_group
 from tests.support.waiting import wait_until
@@ -40,6 +42,7 @@ COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["cache
 PORT = LAST.environment["CACHEFLEET_PORT"]
 UID = 10_001
 TIMEOUT_S = 60.0
+STEP_TIMEOUT_S = 600.0
 
 
 def test_lints() -> None:
@@ -184,9 +187,9 @@ def _without_rights(python: Path) -> list[str]:
     return words if tried.returncode == 0 else []
 
 
-@pytest.fixture
-def container(environment: Path) -> Iterator[Container]:
-    """Start what the image would."""
+@contextlib.contextmanager
+def started(environment: Path) -> Iterator[Container]:
+    """Start what the image would, from the programs of *environment*."""
     folder = Path(tempfile.mkdtemp(prefix="cachefleet-container-"))
     prefix = _without_rights(environment / "python")
     if prefix:
@@ -227,7 +230,13 @@ def container(environment: Path) -> Iterator[Container]:
 
 @pytest.mark.engine
 @pytest.mark.slow
-def test_what_the_image_runs_serves_is_healthy_and_stops_in_order(container: Container) -> None:
+def test_what_the_image_runs_serves_is_healthy_and_stops_in_order(environment: Path) -> None:
+    with started(environment) as container:
+        serves_and_stops(container)
+
+
+def serves_and_stops(container: Container) -> None:
+    """Use it as its users and its runtime do."""
     process = container.process
     assert process.stdout is not None
     line = process.stdout.readline()
@@ -265,3 +274,100 @@ def test_what_the_image_runs_serves_is_healthy_and_stops_in_order(container: Con
 def _refuses(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+class Steps:
+    """Carries a Dockerfile out in folders, one for each stage that is left behind.
+
+    What needs the machine itself (packages of the system, users) is left out.
+    """
+
+    OF_THE_MACHINE = re.compile(r"apt-get|/var/lib/apt|useradd")
+    PLACES = re.compile(r"(?<![\w./*])/(?=(opt|dist|src|var)\b)")
+
+    def __init__(self, folder: Path, tools: str) -> None:
+        self._folder = folder
+        self._tools = tools
+        self._roots = {"console": folder / "console"}  # the others are built into one another
+        self._context = folder / "context"
+        listed = subprocess.run(
+            ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+        kept_out = ignored(ROOT / ".dockerignore")
+        for name in listed:
+            if not any(one.fullmatch(name) for one in kept_out):
+                target = self._context / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, target, follow_symlinks=False)
+
+    def root(self, stage: str) -> Path:
+        """Return the folder that stands for the root of a stage's files."""
+        return self._roots.get(stage, self._folder / "image")
+
+    def run(self, stage: Stage) -> None:
+        """Carry out the instructions that make files."""
+        root = self.root(stage.name)
+        cwd = root
+        for one in stage.instructions:
+            if one.word == "WORKDIR":
+                cwd = root / one.text.lstrip("/")
+                cwd.mkdir(parents=True, exist_ok=True)
+            elif one.word == "COPY":
+                self._copy(one.words, root, cwd)
+            elif one.word == "RUN":
+                self._shell(one.text, stage, root, cwd)
+
+    def _copy(self, words: list[str], root: Path, cwd: Path) -> None:
+        source_root = self._context
+        if words[0].startswith("--from="):
+            source_root = self.root(words[0].removeprefix("--from="))
+            words = words[1:]
+        *sources, last = words
+        target = root / last.lstrip("/") if last.startswith("/") else cwd / last
+        for source in (source_root / word.lstrip("/") for word in sources):
+            if source.is_dir() and source != target:
+                shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
+            elif source != target:
+                where = target / source.name if last.endswith("/") else target
+                where.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(source, where)
+
+    def _shell(self, text: str, stage: Stage, root: Path, cwd: Path) -> None:
+        commands = [one.strip() for one in text.split("&&")]
+        for command in (one for one in commands if not self.OF_THE_MACHINE.search(one)):
+            environment = {**os.environ, **stage.environment, "PATH": self._tools}
+            done = subprocess.run(
+                self.PLACES.sub(f"{root}/", command),
+                shell=True,
+                cwd=cwd,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=STEP_TIMEOUT_S,
+                check=False,
+            )
+            assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+
+
+@at_length
+@pytest.mark.engine
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_every_step_works_in_a_clean_tree() -> None:
+    with tempfile.TemporaryDirectory(prefix="cachefleet-image-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        tools = folder / "tools"
+        tools.mkdir()
+        # The system's, which is no environment; others than root may run it.
+        (tools / "python").symlink_to(shutil.which("python3", path=os.defpath) or sys.executable)
+        steps = Steps(folder, f"{tools}:{os.environ['PATH']}")
+        for stage in STAGES:
+            steps.run(stage)
+        image = steps.root("")
+        for gone in ("src", "dist", "opt/build"):  # of a stage that is left behind
+            shutil.rmtree(image / gone)
+        assert (next(image.glob("opt/cachefleet/lib/*/site-packages/cachefleet/_console"))).is_dir()
+        with started(image / "opt/cachefleet/bin") as container:
+            serves_and_stops(container)
+            print(f"rights given up: {bool(container.prefix)}")
