@@ -251,6 +251,9 @@ def test_losses_within_either_region_are_survived(server: Server) -> None:
     wait_until(
         lambda: value(pair.far_address, "k"), lambda v: v == "3", what="it follows", passing=AWAY
     )
+    assert pair.roles() == {HERE: "PRIMARY", THERE: "SECONDARY"}
+    with connected(pair.far_address) as link, pytest.raises(redis.ReadOnlyError):
+        link.set("k", "4")
 
 
 def test_a_change_reaches_every_region(server: Server) -> None:
