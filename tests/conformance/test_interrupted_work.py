@@ -42,7 +42,7 @@ from tests.builders.snapshots import snapshot_of
 from tests.unit.api.driver import SteppedClock
 
 HERE = Scope("000000000000", "us-east-1")
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 
 
 class BreakingStore(Store):

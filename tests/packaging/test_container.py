@@ -32,7 +32,7 @@ from cachefleet.settings import Settings
 from tests.packaging.dockerfile import Stage, ignored, read
 from tests.packaging.places import ROOT
 from tests.support.length import at_length
-from tests.support.outside import free_port
+from tests.support.ports import own_port
 from tests.support.server import READY_PREFIX, available_group
 from tests.support.waiting import wait_until
 
@@ -194,7 +194,7 @@ def started(environment: Path) -> Iterator[Container]:
     prefix = _without_rights(environment / "python")
     if prefix:
         os.chown(folder, UID, UID)
-    port, first = free_port(), 20_000 + os.getpid() % 100 * 100
+    port, first = own_port(), 20_000 + os.getpid() % 100 * 100
     moved = {
         "PATH": f"{environment}:{os.defpath}",
         "CACHEFLEET_HOST": "127.0.0.1",

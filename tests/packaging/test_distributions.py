@@ -18,7 +18,8 @@ import pytest
 import valkey
 
 from tests.packaging.places import CONSOLE
-from tests.support.server import READY_PREFIX, available_group, clean_environment, own_network
+from tests.support.ports import own_network
+from tests.support.server import READY_PREFIX, available_group, clean_environment
 
 pytestmark = pytest.mark.slow
 
