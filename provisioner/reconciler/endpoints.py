@@ -25,8 +25,8 @@ from cachefleet.engine.gateway.routes import (
     RouteTable,
     TlsMode,
     TlsOptions,
-    render_routes,
 )
+from cachefleet.engine.gateway.routes_file import render_routes
 from cachefleet.engine.pki import Identity
 from cachefleet.engine.types import Endpoint, Engine, NodeRole
 from cachefleet.provisioner.planning.routes import (
