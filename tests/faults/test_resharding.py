@@ -20,7 +20,7 @@ from cachefleet.provisioner.reconciler.slot_moves import VALUE_BYTES_MAX
 from tests.conformance.engines import find_binary
 from tests.support.numbered import NumberedValues
 from tests.support.server import Server, available_group, group_of
-from tests.support.waiting import wait_until
+from tests.support.waiting import POLL_S, wait_until
 
 if TYPE_CHECKING:
     from mypy_boto3_elasticache import ElastiCacheClient
@@ -164,7 +164,7 @@ def until_moving(client: ElastiCacheClient) -> None:
         percentage: float = pending["Resharding"]["SlotMigration"]["ProgressPercentage"]
         return percentage
 
-    wait_until(progress, what="slots are moving")
+    wait_until(progress, what="slots are moving", poll_s_max=POLL_S)
 
 
 def kill_primary(server: Server, values: NumberedValues, prefix: str) -> None:
