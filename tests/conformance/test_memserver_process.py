@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from cachefleet.engine.memcached.copying import FORMAT, ItemsCheck
 from cachefleet.engine.memserver.launch import command
 from tests.support.ports import own_port
 from tests.unit.engine.memserver.processes import (
@@ -150,6 +151,38 @@ def test_the_control_plane_saves_and_shuts_down(tmp_path: Path) -> None:
         control(path, b"shutdown graceful\r\n")
         assert process.wait(STOP_S_MAX) == 0
         assert items.read_bytes() == first
+
+
+def test_a_copy_is_of_one_instant_and_clients_are_served_meanwhile(tmp_path: Path) -> None:
+    port, path = own_port(), tmp_path / "control"
+    value = b"x" * 1_000
+    with running(argv(port, "--control", str(path), "-m", "64"), port), connect(port) as client:
+        for number in range(5_000):
+            client.sendall(b"set k%d 3 0 1000 noreply\r\n%b\r\n" % (number, value))
+        client.sendall(b"version\r\n")
+        assert read_until(client, b"\r\n").startswith(b"VERSION")
+        with socket.socket(socket.AF_UNIX) as copy, copy.makefile("rb") as file:
+            copy.connect(str(path))
+            copy.sendall(b"cachefleet dump\r\n")
+            head = file.read(10)  # it has begun, and nobody takes the rest
+            assert b"another copy" in control(path, b"cachefleet dump\r\n")
+            assert exchange(port, b"set k1 0 0 5\r\nlater\r\n", b"STORED\r\n")
+            assert exchange(port, b"delete k2\r\n", b"DELETED\r\n")
+            data = head + file.read()
+        check = ItemsCheck()
+        check.see(data)
+        assert check.conclude() == FORMAT
+        assert data.count(value) == 5_000
+        assert b"later" not in data
+        # Whoever asks and goes away does no harm.
+        with socket.socket(socket.AF_UNIX) as gone:
+            gone.settimeout(STOP_S_MAX)
+            gone.connect(str(path))
+            answer = b"SERVER_ERROR"
+            while answer.startswith(b"SERVER_ERROR"):  # until the first copy's process has ended
+                gone.sendall(b"cachefleet dump\r\n")
+                answer = gone.recv(30)
+        assert exchange(port, b"get k1\r\n", b"END\r\n").startswith(b"VALUE k1 0 5")
 
 
 def test_discovery_answers_before_the_control_plane_speaks(tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ def test_shards_come_and_go(server: Server, engine: str, version: str) -> None:
         wait_until(lambda: values.calls > served + 50, what="clients are served")
         assert not values.failures, "without a failover clients notice nothing"
 
+        values.confirmed_by = 1
         change(client, 2, NodeGroupsToRemove=["0001"])
         until_moving(client)
         kill_primary(server, values, "demo-0001-")
@@ -91,6 +92,7 @@ def test_a_new_primary_dies_while_it_is_given_slots(
 ) -> None:
     with Server(tmp_path / "data") as server:
         client, values = make_group(server, engine, version)
+        values.confirmed_by = 1
         with values.under_load():
             change(client, 3)
             until_moving(client)
