@@ -1,7 +1,7 @@
 """Clients that write numbered values without a pause, and the audit of what became of them.
 
-Every key holds the number of its last write. A number that was promised may be followed by ones that
-were not, never be gone: an audit finds any key that is missing or older than was promised.
+Every key holds the number of its last write. A number that was promised may be followed by ones
+that were not, never be gone: an audit finds any key that is missing or older than was promised.
 
 What is acknowledged is promised, and nothing that cachefleet does may cost it. Where a test takes a
 primary away, what that one alone has goes with it, as replication is asynchronous: there, with
