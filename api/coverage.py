@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import functools
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -275,7 +276,8 @@ def why_impossible(name: str) -> str | None:
     return IMPOSSIBLE.get(name)
 
 
-def provoked(tests: Path) -> dict[str, str]:
+@functools.cache
+def provoked(tests: Path) -> Mapping[str, str]:
     """Return the faults that tests expect of calls, each with the first file that does."""
     names = {shape.code: shape.name for shape in load_model().faults.values()}
     names |= {shape.name: shape.name for shape in load_model().faults.values()}
@@ -289,9 +291,10 @@ def provoked(tests: Path) -> dict[str, str]:
                     name = names[str(node.value)]
                     if name not in IMPOSSIBLE:
                         found.setdefault(name, path.as_posix())
-    return found
+    return MappingProxyType(found)
 
 
+@functools.cache
 def scan_sources() -> Raisable:
     """Read from the sources what can be raised; nothing is executed but the tables."""
     folders = Path(api.__path__[0]), Path(provisioner.__path__[0]) / "state"
