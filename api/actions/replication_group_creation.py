@@ -71,9 +71,19 @@ async def create_replication_group(ctx: RequestContext, params: Params) -> Resul
         features.check_new_group_sources(params, encrypted_at_rest=True)
     params = await restoring.completed(ctx, params)
     shards.count_shards(params)
-    joining = None
-    if params.get("GlobalReplicationGroupId"):
-        params, joining = await global_members.inherit(ctx, params)
+    if not params.get("GlobalReplicationGroupId"):
+        return await _create(ctx, params, None)
+    params, joining = await global_members.inherit(ctx, params)
+    try:
+        return await _create(ctx, params, joining)
+    except BaseException:
+        await global_members.abandon(ctx, params, joining)
+        raise
+
+
+async def _create(
+    ctx: RequestContext, params: Params, joining: global_members.Joining | None
+) -> Result:
     features.check_new_group_access(params)
     if params.get("PrimaryClusterId"):
         return await _create_around(ctx, params)

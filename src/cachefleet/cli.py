@@ -58,6 +58,11 @@ Names = Annotated[str | None, typer.Option(help="addresses, hosts or dns.")]
 Host = Annotated[str | None, typer.Option(help="The address that the API listens on.")]
 Port = Annotated[int | None, typer.Option(help="Its port; 0 picks a free one.")]
 Auth = Annotated[str | None, typer.Option(help="off or enforce: whether signatures are checked.")]
+PeerRegions = Annotated[
+    str | None,
+    typer.Option("--peers", help="Regions of other cachefleets: REGION=http://HOST:PORT,..."),
+]
+PeerSecret = Annotated[Path | None, typer.Option(help="The file with the secret that peers share.")]
 LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or error.")]
 LogFormat = Annotated[str | None, typer.Option(help="console or json.")]
 Once = Annotated[bool, typer.Option("--once", help="Show it once, and do not keep watching.")]
@@ -104,6 +109,8 @@ def serve(
     allow_faults: AllowFaults = None,
     enforce_security_groups: EnforceGroups = None,
     ec2_endpoint_url: Ec2Url = None,
+    peers: PeerRegions = None,
+    peer_secret_file: PeerSecret = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
 ) -> None:
@@ -126,6 +133,8 @@ def serve(
         allow_faults=allow_faults,
         enforce_security_groups=enforce_security_groups,
         ec2_endpoint_url=ec2_endpoint_url,
+        peers=peers,
+        peer_secret_file=peer_secret_file,
         log_level=log_level,
         log_format=log_format,
     )
@@ -144,6 +153,8 @@ def api(
     allow_faults: AllowFaults = None,
     enforce_security_groups: EnforceGroups = None,
     ec2_endpoint_url: Ec2Url = None,
+    peers: PeerRegions = None,
+    peer_secret_file: PeerSecret = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
 ) -> None:
@@ -158,6 +169,8 @@ def api(
         allow_faults=allow_faults,
         enforce_security_groups=enforce_security_groups,
         ec2_endpoint_url=ec2_endpoint_url,
+        peers=peers,
+        peer_secret_file=peer_secret_file,
         log_level=log_level,
         log_format=log_format,
     )
@@ -176,6 +189,8 @@ def provisioner(
     allow_faults: AllowFaults = None,
     enforce_security_groups: EnforceGroups = None,
     ec2_endpoint_url: Ec2Url = None,
+    peers: PeerRegions = None,
+    peer_secret_file: PeerSecret = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
 ) -> None:
@@ -192,6 +207,8 @@ def provisioner(
         allow_faults=allow_faults,
         enforce_security_groups=enforce_security_groups,
         ec2_endpoint_url=ec2_endpoint_url,
+        peers=peers,
+        peer_secret_file=peer_secret_file,
         log_level=log_level,
         log_format=log_format,
     )
