@@ -7,6 +7,8 @@ so it gets one with the values of the primary's.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,11 +53,7 @@ async def inherit(ctx: RequestContext, params: Params) -> tuple[dict[str, Any], 
         IllegalTransition: something is being done to it.
     """
     joining = await _find(ctx, params)
-    try:
-        return _inherited(ctx, params, joining.lead), joining
-    except BaseException:
-        await abandon(ctx, params, joining)
-        raise
+    return _inherited(ctx, params, joining.lead), joining
 
 
 async def _find(ctx: RequestContext, params: Params) -> Joining:
@@ -74,15 +72,33 @@ async def _find(ctx: RequestContext, params: Params) -> Joining:
     if row is None and not ctx.peers.regions:
         raise NotFound(GlobalGroup.resource, name)
     check_replication_group_id(params["ReplicationGroupId"])
-    joined = await global_peers.let_in(ctx, name.lower(), params["ReplicationGroupId"].lower())
+    region = await global_peers.find_leader(ctx, name.lower())
+    group_name = params["ReplicationGroupId"].lower()
+    joined = await global_peers.let_in(ctx, region, name.lower(), group_name, only_ask=True)
     return Joining(name.lower(), joined.lead, joined)
 
 
-async def abandon(ctx: RequestContext, params: Params, joining: Joining | None) -> None:
-    """Tell who let a group in that it will not come; whatever is missed ends by itself."""
-    if joining is not None and joining.joined is not None:
-        name = params["ReplicationGroupId"].lower()
-        await global_peers.leave(ctx, joining.joined, joining.name, name)
+@contextlib.asynccontextmanager
+async def let_in(
+    ctx: RequestContext, params: Params, joining: Joining | None
+) -> AsyncIterator[Joining | None]:
+    """Have the group let in, where another cachefleet leads, before it is written down here.
+
+    If it cannot be, that one is told; whatever it misses ends there by itself.
+    """
+    if joining is None or joining.joined is None:
+        yield joining
+        return
+    assert joining.joined.told.record is not None
+    region, group_name = joining.joined.told.record.leader.region, params["ReplicationGroupId"]
+    joined = await global_peers.let_in(
+        ctx, region, joining.name, group_name.lower(), only_ask=False
+    )
+    try:
+        yield Joining(joining.name, joined.lead, joined)
+    except BaseException:
+        await global_peers.leave(ctx, joined, joining.name, group_name.lower())
+        raise
 
 
 def _inherited(ctx: RequestContext, params: Params, primary: Lead) -> dict[str, Any]:

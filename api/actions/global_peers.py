@@ -135,11 +135,11 @@ async def take_over(ctx: RequestContext, params: Params, away: PeerAway) -> Glob
         return row
 
 
-async def let_in(ctx: RequestContext, name: str, group_name: str) -> Joined:
-    """Have a group of this region let in by whichever cachefleet leads the global datastore.
+async def find_leader(ctx: RequestContext, name: str) -> str:
+    """Return the region whose cachefleet leads a global datastore that we do not lead.
 
     Raises:
-        Fault: none does, or it refused.
+        Fault: nobody knows it.
     """
     regions = list(ctx.peers.regions)
     body = {"account": ctx.account, "name": name}
@@ -161,13 +161,25 @@ async def let_in(ctx: RequestContext, name: str, group_name: str) -> Joined:
         raise Fault(
             "GlobalReplicationGroupNotFoundFault", f"GlobalReplicationGroup {name} not found."
         )
+    return leader[1]
+
+
+async def let_in(
+    ctx: RequestContext, region: str, name: str, group_name: str, *, only_ask: bool
+) -> Joined:
+    """Have a group of ours let in by the cachefleet that leads, or ask what it would take over.
+
+    Raises:
+        Fault: it refused, or does not answer.
+    """
+    who = await _who(ctx, group_name)
+    body = {"account": ctx.account, "name": name, **who, "only_ask": only_ask}
     try:
-        joined = await _ask(ctx, leader[1], "join", {**body, **await _who(ctx, group_name)})
-        return Joined.model_validate(joined)
+        return Joined.model_validate(await _ask(ctx, region, "join", body))
     except PeerAway as away:
-        raise Fault(BUSY, f"{name} is led in {leader[1]}: {away}.") from away
+        raise Fault(BUSY, f"{name} is led in {region}: {away}.") from away
     except ValidationError as error:
-        raise Fault(BUSY, f"The cachefleet of {leader[1]} is not understood.") from error
+        raise Fault(BUSY, f"The cachefleet of {region} is not understood.") from error
 
 
 async def leave(ctx: RequestContext, joined: Joined, name: str, group_name: str) -> None:

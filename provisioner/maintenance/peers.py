@@ -48,7 +48,7 @@ class _Shared:
 
 
 class PeerWatch:
-    """Runs until cancelled; implements :class:`cachefleet.provisioner.reconciler.fleet.PeerPort`."""
+    """Runs until cancelled; it is the ``PeerPort`` of its fleet."""
 
     def __init__(self, fleet: Fleet, peers: Peers) -> None:
         self._fleet = fleet

@@ -76,9 +76,7 @@ class Peers:
             raise PeerStrange(f"no cachefleet is known to have the region {region}")
         request_id = new_uid()
         sealed = self.seal.close({ID: request_id, KIND: kind, BODY: body})
-        status, text = await asyncio.get_running_loop().run_in_executor(
-            self._executor(), self._post, endpoint, sealed
-        )
+        status, text = await self.send(endpoint, json.dumps({"sealed": sealed}).encode())
         if status in (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE):
             raise PeerAway(f"the cachefleet of {region} at {endpoint} does not answer ({status})")
         try:
@@ -106,12 +104,22 @@ class Peers:
         if self._pool is not None:
             self._pool.clear()
 
+    async def send(self, endpoint: str, body: bytes) -> tuple[int, bytes]:
+        """Return the HTTP status and the body that *endpoint* answers *body* with.
+
+        Raises:
+            PeerAway: it does not, in time.
+        """
+        return await asyncio.get_running_loop().run_in_executor(
+            self._executor(), self._post, endpoint, body
+        )
+
     def _executor(self) -> ThreadPoolExecutor:
         if self._threads is None:
             self._threads = ThreadPoolExecutor(AT_ONCE_MAX, thread_name_prefix="peers")
         return self._threads
 
-    def _post(self, endpoint: str, sealed: str) -> tuple[int, bytes]:
+    def _post(self, endpoint: str, body: bytes) -> tuple[int, bytes]:
         import urllib3
 
         if self._pool is None:
@@ -120,7 +128,7 @@ class Peers:
             response = self._pool.request(
                 "POST",
                 endpoint + PATH,
-                body=json.dumps({"sealed": sealed}).encode(),
+                body=body,
                 headers={"content-type": "application/json"},
                 timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=ANSWER_TIMEOUT_S),
                 redirect=False,

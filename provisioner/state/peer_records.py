@@ -25,7 +25,7 @@ Endpoint = tuple[Annotated[str, Field(min_length=1, max_length=255)], int]
 
 
 class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
 class CardShard(_Value):

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,9 @@ Address = tuple[str, int]
 
 
 @contextlib.contextmanager
-def two_fleets(folder: Path, *options: str, **settings: str) -> Iterator[tuple[Server, Server]]:
+def two_fleets(
+    folder: Path, *options: str, server_type: type[Server] = Server, **settings: str
+) -> Iterator[tuple[Server, Server]]:
     """Run a cachefleet for each region; each is the other's peer."""
     secret = folder / "peer-secret"
     secret.write_text(SECRET + "\n")
@@ -35,7 +38,7 @@ def two_fleets(folder: Path, *options: str, **settings: str) -> Iterator[tuple[S
         (folder / region).mkdir()
         words = ("--host", hosts[region], "--port", str(PORT), "--log-level", "info", *options)
         servers.append(
-            Server(
+            server_type(
                 folder / region / "data",
                 *words,
                 default_region=region,
@@ -45,7 +48,11 @@ def two_fleets(folder: Path, *options: str, **settings: str) -> Iterator[tuple[S
             )
         )
     near, far = servers
-    with near, far:
+    with ThreadPoolExecutor(1) as beside, contextlib.ExitStack() as stack:
+        started = beside.submit(far.__enter__)
+        stack.push(far)
+        stack.enter_context(near)
+        started.result()
         yield near, far
 
 

@@ -59,6 +59,10 @@ class _Join(_Look):
     fleet: Annotated[str, Field(min_length=1, max_length=32)]
 
 
+class _Letting(_Join):
+    only_ask: bool
+
+
 class _Call(_Asked):
     account: Account
     region: Region
@@ -125,8 +129,11 @@ async def _poke(services: Services, _: Any) -> Any:
 
 
 async def _join(services: Services, body: Any) -> Any:
-    """Let in a group that another cachefleet is about to create, and say what it takes over."""
-    asked = _Join.model_validate(body)
+    """Let in a group that another cachefleet is about to create, and say what it takes over.
+
+    With ``only_ask`` nothing is changed: it is asked whether it could be let in.
+    """
+    asked = _Letting.model_validate(body)
     async with services.store.begin(Scope(asked.account, global_groups.NOWHERE)) as tx:
         row = await global_groups.get(tx, asked.name, lock=True)
         if not peered.is_led_here(row):
@@ -157,12 +164,14 @@ async def _join(services: Services, body: Any) -> Any:
             raise Fault(
                 "InvalidGlobalReplicationGroupStateFault", f"{primary.name} has no endpoint yet."
             )
-        if again is None:
-            row.members.append(_let_in(row, asked))
-        next(m for m in row.members if _is_same(m, asked)).joined_at = tx.now
-        row.status, row.pending = global_groups.MODIFYING, {}
-        peered.file_settling(tx, row)
-        await tx.session.flush()
+        if not asked.only_ask:
+            if again is None:
+                again = _let_in(row, asked)
+                row.members.append(again)
+            again.joined_at = tx.now
+            row.status, row.pending = global_groups.MODIFYING, {}
+            peered.file_settling(tx, row)
+            await tx.session.flush()
         joined = Joined(
             told=await peered.told_of(tx, row.name), created_at=row.created_at, lead=lead
         )
