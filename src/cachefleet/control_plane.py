@@ -196,7 +196,7 @@ async def run_everything(
     with hold_data_dir(settings) as is_last:
         async with open_store(settings, clock) as store, _listening(settings) as listener:
             stopping = _stop_on_signal()
-            peers = _open_peers(settings, clock)
+            peers = open_peers(settings, clock)
             running = _running_provisioner(settings, store, clock, stopping, report, is_last, peers)
             async with running as ports:
                 await _serve_api(settings, store, clock, listener, stopping, on_ready, peers, ports)
@@ -210,7 +210,7 @@ async def run_provisioner(
     with hold_data_dir(settings) as is_last:
         async with open_store(settings, clock) as store:
             stopping = _stop_on_signal()
-            peers = _open_peers(settings, clock)
+            peers = open_peers(settings, clock)
             async with _running_provisioner(
                 settings, store, clock, stopping, report, is_last, peers
             ):
@@ -222,7 +222,7 @@ async def run_api(settings: Settings, *, on_ready: ReadyCallback) -> None:
     """Serve the API without nodes, until SIGTERM or SIGINT."""
     clock = SystemClock()
     async with open_store(settings, clock) as store, _listening(settings) as listener:
-        peers = _open_peers(settings, clock)
+        peers = open_peers(settings, clock)
         await _serve_api(settings, store, clock, listener, _stop_on_signal(), on_ready, peers)
 
 
@@ -461,7 +461,7 @@ async def _sweep(fleet: Fleet, driver: LocalDriver) -> None:
             await asyncio.to_thread(fleet.snapshots.remove, uid)
 
 
-def _open_peers(settings: Settings, clock: Clock) -> Peers:
+def open_peers(settings: Settings, clock: Clock) -> Peers:
     """Return the other cachefleets that there are by the settings.
 
     Raises:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import redis
@@ -11,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from tests.faults.caches import connected
 from tests.support.peers import HERE, THERE, Peered, destroy, two_fleets
-from tests.support.server import Server, available_group, group_gone, group_of
+from tests.support.server import Server, available_group, command, group_gone, group_of
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.engine
@@ -77,6 +78,23 @@ def refuses_writes(address: Address) -> None:
 def value(address: Address, key: str) -> object:
     with connected(address) as link:
         return link.get(key)
+
+
+@pytest.mark.parametrize(
+    ("peers", "line"),
+    [
+        pytest.param("eu-west-1", "cachefleet: --peers: a peer is REGION=", id="no-endpoint"),
+        pytest.param("eu-west-1=http://a", "cachefleet: the peer secret in", id="short-secret"),
+    ],
+)
+def test_bad_settings_are_one_line(tmp_path: Path, peers: str, line: str) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("short")
+    words = ("--data-dir", str(tmp_path / "data"), "--port", "0", "--peers", peers)
+    ended = command("serve", *words, "--peer-secret-file", str(secret))
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith(line)
+    assert ended.stderr.count("\n") == 1
 
 
 def test_another_cachefleet_is_a_region(two: Two) -> None:

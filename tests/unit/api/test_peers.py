@@ -356,11 +356,11 @@ async def test_a_region_of_another_cachefleet_is_asked_there(two: Two) -> None:
         ["only-there"],
     )
     status, refusal = await got(near, "/v1/replication-groups/no")
-    assert (status, refusal["Code"]) == (404, "ReplicationGroupNotFoundFault")
+    assert (status, refusal["code"]) == (404, "ReplicationGroupNotFoundFault")
     near.peers.apps.clear()
     status, refusal = await got(near, "/v1/replication-groups")
-    assert (status, refusal["Code"]) == (503, "ServiceUnavailable")
-    assert "eu-west-1 is another cachefleet's" in refusal["Message"]
+    assert (status, refusal["code"]) == (503, "ServiceUnavailable")
+    assert "eu-west-1 is another cachefleet's" in refusal["message"]
 
 
 async def got(side: Side, path: str) -> tuple[int, Any]:
