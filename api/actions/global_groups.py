@@ -109,7 +109,7 @@ async def modify_global_replication_group(ctx: RequestContext, params: Params) -
 async def failover_global_replication_group(ctx: RequestContext, params: Params) -> Result:
     """Have another region lead; the region that led follows it."""
     try:
-        elsewhere = await global_peers.at_leader(ctx, params)
+        elsewhere = await global_peers.at_leader(ctx, params, timeout_s=global_peers.LOST_AFTER_S)
     except PeerAway as away:
         await global_peers.take_over(ctx, params, away)
         return await _as_recorded(ctx, params)

@@ -22,12 +22,15 @@ from cachefleet.provisioner.state import global_groups, peered
 from cachefleet.provisioner.state.global_tables import GlobalGroup
 from cachefleet.provisioner.state.peer_records import Joined, Told
 
+LOST_AFTER_S = 10.0  # a leader that has not answered a failover by then is taken for lost
 BUSY = "InvalidGlobalReplicationGroupStateFault"
 
 log = structlog.get_logger(__name__)
 
 
-async def at_leader(ctx: RequestContext, params: Params) -> Result:
+async def at_leader(
+    ctx: RequestContext, params: Params, *, timeout_s: float | None = None
+) -> Result:
     """Have the cachefleet that leads do this; None where that is us, or there is nothing to lead.
 
     Raises:
@@ -41,7 +44,15 @@ async def at_leader(ctx: RequestContext, params: Params) -> Result:
         region = global_groups.primary_of(row).region
     if ctx.is_forwarded:
         raise Fault(BUSY, f"Global replication group {row.name} is changing its primary region.")
-    return await call(ctx, region, params)
+    body = {
+        "account": ctx.account,
+        "region": region,
+        "operation": ctx.operation.name,
+        "params": params,
+        "request_id": ctx.request_id,
+    }
+    found: Result = await _ask(ctx, region, "call", body, timeout_s=timeout_s)
+    return found
 
 
 async def led(ctx: RequestContext, params: Params) -> Result:
@@ -56,22 +67,16 @@ async def led(ctx: RequestContext, params: Params) -> Result:
         ) from away
 
 
-async def call(ctx: RequestContext, region: str, params: Params) -> Result:
-    """Have the cachefleet of *region* handle this request; see :func:`at_leader` for errors."""
-    body = {
-        "account": ctx.account,
-        "region": region,
-        "operation": ctx.operation.name,
-        "params": params,
-        "request_id": ctx.request_id,
-    }
-    found: Result = await _ask(ctx, region, "call", body)
-    return found
-
-
-async def _ask(ctx: RequestContext, region: str, kind: str, body: Mapping[str, Any]) -> Any:
+async def _ask(
+    ctx: RequestContext,
+    region: str,
+    kind: str,
+    body: Mapping[str, Any],
+    *,
+    timeout_s: float | None = None,
+) -> Any:
     try:
-        return await ctx.peers.ask(region, kind, body)
+        return await ctx.peers.ask(region, kind, body, timeout_s=timeout_s)
     except PeerRefused as refusal:
         raise fault_of_peer(refusal.name, str(refusal)) from refusal
     except PeerStrange as strange:

@@ -30,7 +30,8 @@ from cachefleet.provisioner.state.scope import Scope
 log = structlog.get_logger(__name__)
 
 LOOK_EVERY_S = 0.5
-AWAY_AFTER_S = 5.0  # without an answer
+AWAY_AFTER_S = 5.0  # without an answer, and after so many questions:
+MISSES_MIN = 2  # we may have been the one who was too busy to ask
 RARELY_S = 5.0
 FIRST_LOOK_TIMEOUT_S = 3.0  # a start waits no longer for peers that are not there
 EVERYTHING = Scope("", "")
@@ -53,16 +54,17 @@ class PeerWatch:
     def __init__(self, fleet: Fleet, peers: Peers) -> None:
         self._fleet = fleet
         self._peers = peers
-        self._began_s = fleet.clock.monotonic_s()
         self._heard_s: dict[str, float] = {}
+        self._misses: dict[str, int] = {}  # in a row, by the id of the cachefleet
         self._said: dict[str, str] = {}  # what was last logged of a region
         self._pause_s: dict[str, float] = {}
         self._due_s: dict[str, float] = {}
 
     def is_away(self, fleet: str) -> bool:
         """Tell whether a cachefleet, by its id, has not answered for a while."""
-        heard_s = self._heard_s.get(fleet, self._began_s)
-        return self._fleet.clock.monotonic_s() - heard_s > AWAY_AFTER_S
+        now_s = self._fleet.clock.monotonic_s()
+        heard_s = self._heard_s.setdefault(fleet, now_s)  # of a new one it is not known yet
+        return self._misses.get(fleet, 0) >= MISSES_MIN and now_s - heard_s > AWAY_AFTER_S
 
     async def poke(self, region: str) -> None:
         """Tell the cachefleet of *region* that there is something to hear."""
@@ -79,6 +81,7 @@ class PeerWatch:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_EVERY_S):
                     await self._peers.news.wait()
+                    self._due_s.clear()  # somebody who was away may be back
 
     async def first_look(self) -> None:
         """Look once before the nodes are started, for as long as a start may take."""
@@ -122,13 +125,13 @@ class PeerWatch:
                 )
                 told = Told.model_validate(answer)
             except (PeerAway, PeerStrange, PeerRefused) as error:
-                self._missed(region, str(error))
+                self._missed(one, str(error))
                 return
             except ValidationError as error:
-                self._missed(region, f"its answer has {error.error_count()} mistakes")
+                self._missed(one, f"its answer has {error.error_count()} mistakes")
                 return
             if told.fleet != one.fleet:
-                self._missed(region, "another cachefleet answers than the one that has the member")
+                self._missed(one, "another cachefleet answers than the one that has the member")
                 return
             self._heard(region, told.fleet)
             await self._take(one, told)
@@ -166,12 +169,15 @@ class PeerWatch:
 
     def _heard(self, region: str, fleet: str) -> None:
         self._heard_s[fleet] = self._fleet.clock.monotonic_s()
+        self._misses.pop(fleet, None)
         self._pause_s.pop(region, None)
         self._due_s.pop(region, None)
         if self._said.pop(region, None) is not None:
             log.warning("peer_back", region=region)
 
-    def _missed(self, region: str, reason: str) -> None:
+    def _missed(self, one: _Shared, reason: str) -> None:
+        region = one.region
+        self._misses[one.fleet] = self._misses.get(one.fleet, 0) + 1
         pause_s = min(RARELY_S, 2 * self._pause_s.get(region, LOOK_EVERY_S / 2))
         self._pause_s[region] = pause_s
         self._due_s[region] = self._fleet.clock.monotonic_s() + pause_s

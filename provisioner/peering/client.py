@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 PATH = "/v1/peers"
 CONNECT_TIMEOUT_S = 1.0
 ANSWER_TIMEOUT_S = 5.0
+# What is handled there may ask others in turn, and a client waits for it as for any request.
+ANSWER_TIMEOUTS_S = MappingProxyType({"join": 15.0, "call": 30.0})
 AT_ONCE_MAX = 8
 ID, KIND, BODY, ANSWER, FAULT = "id", "kind", "body", "answer", "fault"
 
@@ -65,8 +67,10 @@ class Peers:
         self._pool: urllib3.PoolManager | None = None
         self._threads: ThreadPoolExecutor | None = None
 
-    async def ask(self, region: str, kind: str, body: Mapping[str, Any]) -> Any:
-        """Return what the cachefleet of *region* answers.
+    async def ask(
+        self, region: str, kind: str, body: Mapping[str, Any], *, timeout_s: float | None = None
+    ) -> Any:
+        """Return what the cachefleet of *region* answers, in the time that such questions take.
 
         Raises:
             PeerAway, PeerStrange, PeerRefused: see there; a region without a peer is strange.
@@ -76,7 +80,9 @@ class Peers:
             raise PeerStrange(f"no cachefleet is known to have the region {region}")
         request_id = new_uid()
         sealed = self.seal.close({ID: request_id, KIND: kind, BODY: body})
-        status, text = await self.send(endpoint, json.dumps({"sealed": sealed}).encode())
+        limit_s = timeout_s or ANSWER_TIMEOUTS_S.get(kind, ANSWER_TIMEOUT_S)
+        question = json.dumps({"sealed": sealed}).encode()
+        status, text = await self.send(endpoint, question, timeout_s=limit_s)
         if status in (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE):
             raise PeerAway(f"the cachefleet of {region} at {endpoint} does not answer ({status})")
         try:
@@ -104,14 +110,14 @@ class Peers:
         if self._pool is not None:
             self._pool.clear()
 
-    async def send(self, endpoint: str, body: bytes) -> tuple[int, bytes]:
+    async def send(self, endpoint: str, body: bytes, *, timeout_s: float) -> tuple[int, bytes]:
         """Return the HTTP status and the body that *endpoint* answers *body* with.
 
         Raises:
             PeerAway: it does not, in time.
         """
         return await asyncio.get_running_loop().run_in_executor(
-            self._executor(), self._post, endpoint, body
+            self._executor(), self._post, endpoint, body, timeout_s
         )
 
     def _executor(self) -> ThreadPoolExecutor:
@@ -119,7 +125,7 @@ class Peers:
             self._threads = ThreadPoolExecutor(AT_ONCE_MAX, thread_name_prefix="peers")
         return self._threads
 
-    def _post(self, endpoint: str, body: bytes) -> tuple[int, bytes]:
+    def _post(self, endpoint: str, body: bytes, timeout_s: float) -> tuple[int, bytes]:
         import urllib3
 
         if self._pool is None:
@@ -130,7 +136,7 @@ class Peers:
                 endpoint + PATH,
                 body=body,
                 headers={"content-type": "application/json"},
-                timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=ANSWER_TIMEOUT_S),
+                timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=timeout_s),
                 redirect=False,
                 preload_content=False,
             )

@@ -46,7 +46,7 @@ class WiredPeers(Peers):
         """Forget which questions were taken."""
         self.seal = Seal(self._secret, now_s=lambda: self._clock.now().timestamp())
 
-    async def send(self, endpoint: str, body: bytes) -> tuple[int, bytes]:
+    async def send(self, endpoint: str, body: bytes, *, timeout_s: float) -> tuple[int, bytes]:
         if self.answers:
             return self.answers.pop()
         app = self.apps.get(endpoint.removeprefix("http://"))

@@ -334,6 +334,12 @@ async def test_another_cachefleet_at_the_same_place_is_not_believed(two: Two) ->
 async def test_who_is_not_heard_is_away(two: Two) -> None:
     near, far = two
     await joined(near, far)
+    # Nothing is said of one that was not asked yet, however long we run.
+    near.api.clock.advance(1000)
+    assert not near.watch.is_away("fleet-of-a-new-region")
+    near.api.clock.advance(1000)
+    assert not near.watch.is_away("fleet-of-a-new-region")
+    await near.watch.look()
     assert not near.watch.is_away(f"fleet-{THERE}")
     near.peers.apps.clear()
     for _ in range(20):
