@@ -71,7 +71,8 @@ async def settle_global(operation: Operation, lease: Lease, fleet: Fleet) -> Out
     world = await load_world(lease, fleet, operation.created_at)
     if world is None:
         return Done("it is gone")
-    act = ACTS.get(world.row.pending.get("action", ""))
+    acted = world.row.pending.get("action", "")
+    act = ACTS.get(acted)
     try:
         if not peered.is_led_here(world.row):
             return await follow_along(world, fleet)
@@ -80,16 +81,21 @@ async def settle_global(operation: Operation, lease: Lease, fleet: Fleet) -> Out
         return Requeue(after_s=LOOK_EVERY_S, reason=str(error))
     if waiting is not None:
         return Requeue(after_s=LOOK_EVERY_S, reason=waiting)
-    return await _conclude(lease, fleet, operation.created_at)
+    return await _conclude(lease, fleet, operation.created_at, acted)
 
 
-async def _conclude(lease: Lease, fleet: Fleet, asked_at: datetime) -> Outcome:
-    """Write the status that the members make, if none of them is on its way."""
+async def _conclude(lease: Lease, fleet: Fleet, asked_at: datetime, acted: str) -> Outcome:
+    """Write the status that the members make, if none of them is on its way.
+
+    What was asked for since is not done by what was *acted*, and stays.
+    """
     world = await load_world(lease, fleet, asked_at)
     if world is None:
         return Done("it is gone")
     if not peered.is_led_here(world.row):
         return await follow_along(world, fleet)
+    if world.row.pending.get("action", acted) != acted:
+        return Requeue(after_s=0.0, reason="something new is asked for")
     standing = stand([view_of(world, member, fleet) for member in world.members])
     if standing.status is None:
         return Requeue(after_s=LOOK_EVERY_S, reason="a member is on its way")
@@ -99,6 +105,8 @@ async def _conclude(lease: Lease, fleet: Fleet, asked_at: datetime) -> Outcome:
         await change(world.groups[uid], fleet, _let_go, settles=False)
     async with fleet.store.begin(lease.scope) as tx:
         row = await row_of(tx, lease, fleet)
+        if (row.status, row.pending) != (world.row.status, world.row.pending):
+            return Requeue(after_s=0.0, reason="something new is asked for")
         for member in list(row.members):
             if member.group_uid in standing.left:
                 row.members.remove(member)

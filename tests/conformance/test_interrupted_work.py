@@ -38,7 +38,7 @@ from tests.builders.groups import cache_cluster, replication_group
 from tests.unit.api.driver import SteppedClock
 
 HERE = Scope("000000000000", "us-east-1")
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 
 
 class BreakingStore(Store):

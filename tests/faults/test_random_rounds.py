@@ -39,7 +39,7 @@ REPLICAS = 2
 pytestmark = [
     pytest.mark.engine,
     pytest.mark.slow,
-    pytest.mark.timeout(120 + 6 * ROUNDS),
+    pytest.mark.timeout(600 + 6 * ROUNDS),
 ]
 
 
