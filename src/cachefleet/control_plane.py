@@ -321,6 +321,7 @@ async def _running_provisioner(
             if isinstance(outcome, Exception):
                 log.error("task_broke", error=repr(outcome), exc_info=outcome)
         await keeper.let_go()
+        peers.close()
         # Whoever shares the fleet with us goes on with it: nodes end with the last of us.
         if is_last():
             await keeper.lift_all()

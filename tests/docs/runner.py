@@ -16,7 +16,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.server import Server, clean_environment, own_network
+from tests.support.ports import own_network
+from tests.support.server import Server, clean_environment
 
 ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^```(\S+)(?: (\S+))?\n(.*?)^```$", re.DOTALL | re.MULTILINE)

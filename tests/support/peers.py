@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.faults.caches import connected, primary_address
-from tests.support.server import Server, available_group, own_account, own_network
+from tests.support.ports import own_network
+from tests.support.server import Server, available_group, own_account
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
