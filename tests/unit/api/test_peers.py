@@ -287,8 +287,11 @@ async def test_another_cachefleet_at_the_same_place_is_not_believed(two: Two) ->
                 member.fleet = "fleet-of-before"
     async with near.api.store.begin(near.scope) as tx:
         await tx.session.delete(await global_groups.get(tx, NAME))
-    await far.watch.look()
+    for _ in range(3):
+        await far.watch.look()
+        far.api.clock.advance(watching.RARELY_S)
     assert (await group_of(far, "far")).global_role == "SECONDARY"
+    assert far.watch.is_away("fleet-of-before")
 
 
 async def test_who_is_not_heard_is_away(two: Two) -> None:
