@@ -10,10 +10,7 @@ from pathlib import Path
 import pytest
 
 from cachefleet.engine.errors import CommandRefused
-from cachefleet.engine.gateway.routes import (
-    Address,
-    RouteKind,
-)
+from cachefleet.engine.gateway.routes import Address, RouteKind
 from tests.conformance.gateways import (
     DEADLINE_S,
     HOST,

@@ -43,10 +43,11 @@ ACCOUNT = "000000000000"
 REGION = "us-east-1"
 READY_PREFIX = "cachefleet is ready on "
 PROVISIONER_READY = "cachefleet provisioner is ready"
-START_TIMEOUT_S = 60.0
+SETTLED_TIMEOUT_S = 120.0
+METRICS_AT = "; metrics are on "
 PATIENT_S = "8"  # a machine can be busy; tests of what hangs say how long it may
-STOP_TIMEOUT_S = 60.0
-COMMAND_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 120.0
+COMMAND_TIMEOUT_S = 120.0
 
 _accounts = itertools.count(1)
 
@@ -125,7 +126,8 @@ class Server:
         assert self._process is not None
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        if line.strip() == PROVISIONER_READY:
+        if line.startswith(PROVISIONER_READY):
+            self.url = line.partition(METRICS_AT)[2].strip().removesuffix("/metrics")
             return
         if not line.startswith(READY_PREFIX):
             self.kill()
@@ -286,7 +288,7 @@ def available_group(client: ElastiCacheClient, name: str) -> dict[str, Any]:
         lambda: group_of(client, name),
         lambda group: group["Status"] not in ("creating", "modifying"),
         what=f"{name} is available",
-        timeout_s=60,
+        timeout_s=SETTLED_TIMEOUT_S,
     )
 
 
@@ -296,7 +298,7 @@ def available_cluster(client: ElastiCacheClient, name: str) -> dict[str, Any]:
         lambda: cluster_of(client, name),
         lambda cluster: cluster["CacheClusterStatus"] not in ("creating", "modifying"),
         what=f"{name} is available",
-        timeout_s=60,
+        timeout_s=SETTLED_TIMEOUT_S,
     )
 
 
