@@ -30,6 +30,7 @@ from cachefleet.api.metrics_app import MetricsApp
 from cachefleet.engine.catalog import Catalog
 from cachefleet.engine.discovery import discover
 from cachefleet.engine.names.server import serve_names
+from cachefleet.peers import open_peers
 from cachefleet.progress import SAVING, STARTING, Reporter, no_report
 from cachefleet.provisioner.clock import Clock, SystemClock
 from cachefleet.provisioner.delivery.service import LogDelivery
@@ -56,7 +57,6 @@ from cachefleet.provisioner.maintenance.scheduler import Maintenance
 from cachefleet.provisioner.maintenance.serverless import ServerlessGrowth
 from cachefleet.provisioner.maintenance.updates import UpdateWatch
 from cachefleet.provisioner.peering.client import Peers
-from cachefleet.provisioner.peering.seal import SECRET_BYTES_MAX, SECRET_BYTES_MIN
 from cachefleet.provisioner.reconciler.ec2 import Ec2Rules
 from cachefleet.provisioner.reconciler.endpoints import GATEWAY_UID, Endpoints
 from cachefleet.provisioner.reconciler.feeds import FEED_UID, Feeds
@@ -479,26 +479,6 @@ async def _sweep(fleet: Fleet, driver: LocalDriver) -> None:
         for uid in found - snapshots:
             log.warning("orphan_removed", snapshot=uid)
             await asyncio.to_thread(fleet.snapshots.remove, uid)
-
-
-def open_peers(settings: Settings, clock: Clock) -> Peers:
-    """Return the other cachefleets that there are by the settings.
-
-    Raises:
-        CannotStart: the secret cannot be read, or is none.
-    """
-    path = settings.peer_secret_file
-    if path is None:
-        return Peers()
-    try:
-        secret = path.expanduser().read_bytes().strip()
-    except OSError as error:
-        raise CannotStart(f"cannot read the peer secret {path}: {error.strerror}") from error
-    if not SECRET_BYTES_MIN <= len(secret) <= SECRET_BYTES_MAX:
-        raise CannotStart(
-            f"the peer secret in {path} has to have {SECRET_BYTES_MIN} to {SECRET_BYTES_MAX} bytes"
-        )
-    return Peers(settings.peer_regions, secret=secret, clock=clock)
 
 
 def _master_key(settings: Settings) -> MasterKey:
