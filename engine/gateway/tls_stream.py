@@ -17,7 +17,7 @@ import ssl
 from collections.abc import Callable
 from typing import Any, Final, cast
 
-RECORD_BYTES_MAX: Final = 16 * 1024  # of clear text; what one read of OpenSSL gives at most
+RECORD_BYTES_MAX: Final = 16 * 1024  # of clear text: what one read of OpenSSL gives at most
 # OpenSSL's buffers never shrink: so much is put into them at a time, whatever was read or written.
 PIECE_BYTES: Final = 32 * 1024
 # What OpenSSL itself says to a client that reads nothing: it is not counted by who writes.
@@ -74,8 +74,7 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
             return
         whole = memoryview(data)
         for at in range(0, len(whole), PIECE_BYTES):
-            if not self._closing:
-                self._received(whole[at : at + PIECE_BYTES])
+            self._received(whole[at : at + PIECE_BYTES])
 
     def eof_received(self) -> bool:
         self._end()
@@ -101,13 +100,14 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
         if self._closing or not data:
             return
-        sent = self._tls.write(data)  # a record at most
-        self._below.write(self._outgoing.read())
-        if sent < len(data):
-            rest = memoryview(data)[sent:]
-            while rest:
-                rest = rest[self._tls.write(rest) :]
-                self._below.write(self._outgoing.read())
+        if len(data) <= RECORD_BYTES_MAX:
+            self._tls.write(data)
+            self._below.write(self._outgoing.read())
+            return
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._tls.write(rest[:PIECE_BYTES]) :]
+            self._below.write(self._outgoing.read())
 
     def close(self) -> None:
         if self._closing:
@@ -152,6 +152,8 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
         return self._raw
 
     def _received(self, data: bytes | memoryview[Any]) -> None:
+        if self._closing:
+            return
         self._incoming.write(data)
         try:
             if self._app is None and not self._shake_hands():
@@ -162,7 +164,7 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
             return
         if self._outgoing.pending:
             self._answer()
-        if clear and self._app is not None and not self._closing:
+        if clear and self._app is not None:
             self._app.data_received(clear)
         if self._finished:
             self._end()
@@ -171,7 +173,7 @@ class TlsConnection(asyncio.Transport, asyncio.Protocol):
         """Return all that can be read by now; raises ``ssl.SSLError``."""
         tls, incoming = self._tls, self._incoming
         parts: list[bytes] = []
-        while incoming.pending or tls.pending():
+        while incoming.pending:  # OpenSSL takes no more of it than the record that it reads
             try:
                 part = tls.read(RECORD_BYTES_MAX)
             except ssl.SSLWantReadError:

@@ -47,6 +47,16 @@ class App(asyncio.Protocol):
         self.told.append("lost")
 
 
+class Below(FakeTransport):
+    """Remembers how much was written at once, too."""
+
+    largest = 0
+
+    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
+        self.largest = max(self.largest, len(data))
+        super().write(data)
+
+
 class Wire:
     """A connection, the application above it, and a client that speaks to it in memory."""
 
@@ -55,7 +65,7 @@ class Wire:
     ) -> None:
         served, trusting = contexts
         self.app = App(refuses=refuses)
-        self.below = FakeTransport()
+        self.below = Below()
         self.tls = TlsConnection(served, lambda: self.app, loop=asyncio.get_running_loop())
         self.tls.connection_made(self.below)
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -65,8 +75,7 @@ class Wire:
         """Bring what both have said to the other."""
         said = self._out.read()
         for part in split(said) if split else [said] if said else []:
-            if not self.tls.is_closing():
-                self.tls.data_received(part)
+            self.tls.data_received(part)
         answer, self.below.sent = self.below.sent, b""
         self._in.write(answer)
 
@@ -170,6 +179,7 @@ async def test_much_arrives_whole_both_ways(contexts: Contexts, version: ssl.TLS
     assert wire.app.got == MUCH
     wire.app.transport.write(MUCH)
     wire.app.transport.write(b"")
+    assert wire.below.largest < PIECE_BYTES * 1.1, "OpenSSL keeps what it once needed"
     wire.carry()
     assert wire.read() == MUCH
 
@@ -197,10 +207,12 @@ async def test_a_close_sends_what_was_written_and_the_end_behind_it(contexts: Co
     wire.app.transport.close()
     wire.app.transport.close()
     wire.app.transport.write(b"nobody's")
+    wire.client.write(b"PING\r\n")
     assert wire.app.transport.is_closing()
     assert wire.below.closed
     assert not wire.below.aborted
     wire.carry()
+    assert wire.app.got == b""
     assert wire.client.read(100) == b"+OK\r\n"
     assert wire.client.read(100) == b""  # the end; a lack of it would raise
 
@@ -287,6 +299,7 @@ class Talkative:
 
     def wrap_bio(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, **_: Any) -> Talkative:
         self._incoming, self._outgoing = incoming, outgoing
+        self.largest = 0
         return self
 
     def do_handshake(self) -> None: ...
@@ -295,17 +308,19 @@ class Talkative:
         return 0
 
     def read(self, _: int) -> bytes:
+        self.largest = max(self.largest, self._incoming.pending)
         self._outgoing.write(b"a" * len(self._incoming.read()))
         raise ssl.SSLWantReadError
 
 
 @pytest.mark.parametrize("unsent", [0, 1], ids=["reads", "reads-not"])
 async def test_a_client_that_makes_it_talk_and_reads_nothing_is_cut(unsent: int) -> None:
-    context = cast("ssl.SSLContext", Talkative())
-    tls = TlsConnection(context, App, loop=asyncio.get_running_loop())
+    openssl = Talkative()
+    tls = TlsConnection(cast("ssl.SSLContext", openssl), App, loop=asyncio.get_running_loop())
     below = FakeTransport()
     below.unsent = unsent
     tls.connection_made(below)
     for _ in range(3):
-        tls.data_received(b"?" * (ANSWERS_BYTES_MAX // 2))
+        tls.data_received(b"?" * (ANSWERS_BYTES_MAX // 2 + 1))
+    assert 0 < openssl.largest <= PIECE_BYTES
     assert below.aborted == bool(unsent)
