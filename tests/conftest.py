@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported and collected out of every later collection of garbage.
+
+    It is hundreds of thousands of objects that stay to the end, and going through all of them took
+    a fifth of a second of processor time each time.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -14,7 +14,9 @@ from collections.abc import Iterator
 import structlog
 from sqlalchemy import delete
 
+from cachefleet.engine.memcached.copying import NotItems
 from cachefleet.engine.rdb.reader import NotAnRdb
+from cachefleet.engine.types import Engine
 from cachefleet.engine.valkey.copying import CopyHandle
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.milestones import Milestone, reached
@@ -41,6 +43,7 @@ from cachefleet.provisioner.snapshots.shards import (
     NotReadBack,
     Take,
     read_shard,
+    whole_of,
     write_shard,
 )
 from cachefleet.provisioner.snapshots.store import SnapshotMissing, StoreUnavailable
@@ -58,6 +61,7 @@ RETRY_S = 2.0
 # The data cannot be had, or not be taken: trying again would change nothing.
 Permanent = (
     NotAnRdb,
+    NotItems,
     NotReadBack,
     Tampered,
     KeyUnavailable,
@@ -145,6 +149,7 @@ async def _copy(snapshot: Snapshot, original: Snapshot | None, lease: Lease, fle
                 snapshot.uid,
                 shard.name,
                 pull,
+                whole=whole_of(Engine(manifest.engine)),
                 key=key,
                 unwrap=fleet.keys.unwrap,
                 count=progress.count,

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from cachefleet import __version__
+from cachefleet.engine.loops import new_event_loop
 from cachefleet.progress import READING, ProgressLine
 
 if TYPE_CHECKING:
@@ -463,7 +464,7 @@ def _run(settings: Settings, work: Callable[[], Awaitable[None]]) -> None:
         await work()
 
     try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(run())
     except CannotStart as error:
         _fail(str(error))
@@ -477,14 +478,6 @@ def _managed(work: Callable[[], T]) -> T:
         return work()
     except CannotManage as error:
         _fail(str(error))
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
-    try:
-        import uvloop
-    except ImportError:  # where there is no build of it; everything works, only slower
-        return asyncio.new_event_loop
-    return uvloop.new_event_loop
 
 
 class _Lossy:

@@ -19,9 +19,11 @@ from cachefleet.engine.discovery import Inventory
 from cachefleet.engine.types import Engine
 from cachefleet.provisioner.drivers.base import ProcessSpec
 from cachefleet.provisioner.drivers.fake import FakeDriver
+from cachefleet.provisioner.reconciler.failover import write_roles
 from cachefleet.provisioner.reconciler.fleet import Fleet, WatchedNode
 from cachefleet.provisioner.reconciler.loop import SYSTEM_SCOPE, Provisioner
 from cachefleet.provisioner.reconciler.outcomes import Done
+from cachefleet.provisioner.reconciler.records import load_subject
 from cachefleet.provisioner.reconciler.settle import settle
 from cachefleet.provisioner.reconciler.stopping import end_node
 from cachefleet.provisioner.settings import ProvisionerSettings
@@ -31,12 +33,12 @@ from cachefleet.provisioner.state.errors import Stale
 from cachefleet.provisioner.state.leases import Lease
 from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.store import Store, Transaction
-from cachefleet.provisioner.state.tables import CacheCluster, CacheNode, Operation, Subject
+from cachefleet.provisioner.state.tables import CacheCluster, CacheNode, Event, Operation, Subject
 from tests.builders.groups import cache_cluster, replication_group
 from tests.unit.api.driver import SteppedClock
 
 HERE = Scope("000000000000", "us-east-1")
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 
 
 class BreakingStore(Store):
@@ -271,6 +273,27 @@ async def test_what_came_of_it_is_not_written_under_somebody_elses_lease(
         while uid in provisioner.leases:
             await asyncio.sleep(0.01)
     assert await states(store) == ["running"], "it is for the new holder to say"
+
+
+async def test_a_failover_whose_commit_was_cut_short_is_told_once(
+    store: Store, fleet: Fleet
+) -> None:
+    async with store.begin(HERE) as tx:
+        group = await replication_group(tx)
+    async with store.begin(SYSTEM_SCOPE) as tx:
+        [lease] = await leases.acquire_free(tx, holder="us")
+    async with store.read(HERE) as tx:
+        record = await load_subject(tx, lease)
+    assert record is not None
+    primary, successor = sorted(record.live_nodes, key=lambda node: node.member_name)
+    for _ in range(2):  # from a record that was read before the database had gone on
+        await write_roles(primary, successor, record, fleet)
+    async with store.read(HERE) as tx:
+        told = (await tx.session.scalars(select(Event.source_identifier))).all()
+        nodes = (await tx.session.scalars(select(CacheNode))).all()
+    roles = {node.member_name: node.role for node in nodes}
+    assert sorted(told) == [group.name, primary.member_name]
+    assert roles == {primary.member_name: "replica", successor.member_name: "primary"}
 
 
 async def test_nothing_is_done_under_a_lease_that_may_have_passed_on(

@@ -23,7 +23,8 @@ import boto3
 import pytest
 import valkey
 
-from tests.support.server import READY_PREFIX, available_group, clean_environment, own_network
+from tests.support.ports import own_network
+from tests.support.server import READY_PREFIX, available_group, clean_environment
 
 pytestmark = pytest.mark.slow
 

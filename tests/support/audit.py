@@ -23,8 +23,8 @@ from tests.support.waiting import wait_until
 
 GATEWAY = "gateway"
 OF_THE_FLEET = {GATEWAY, "feed"}  # processes that are no nodes
-CONNECT_TIMEOUT_S = 2.0
-SETTLED_TIMEOUT_S = 40.0
+CONNECT_TIMEOUT_S = 2.0  # it is asked again
+SETTLED_TIMEOUT_S = 60.0
 ORPHANS = {
     "endpoint_addresses": "subject_uid NOT IN (SELECT uid FROM subjects)",
     "cache_nodes": "subject_uid NOT IN (SELECT uid FROM subjects)",
