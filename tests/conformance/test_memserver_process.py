@@ -154,7 +154,7 @@ def test_the_control_plane_saves_and_shuts_down(tmp_path: Path) -> None:
 
 
 def test_a_copy_is_of_one_instant_and_clients_are_served_meanwhile(tmp_path: Path) -> None:
-    port, path = free_port(), tmp_path / "control"
+    port, path = own_port(), tmp_path / "control"
     value = b"x" * 1_000
     with running(argv(port, "--control", str(path), "-m", "64"), port), connect(port) as client:
         for number in range(5_000):
