@@ -298,3 +298,21 @@ def test_a_serverless_cache_is_guarded(client: ElastiCacheClient, group_id: str)
     assert not shakes_hands("127.0.88.8")
     client.modify_serverless_cache(ServerlessCacheName="guarded", SecurityGroupIds=["sg-nowhere"])
     becomes(lambda: shakes_hands(NEAR), False, "nobody is let in by a group that is not there")
+
+
+def test_a_node_that_stands_alone_is_guarded_and_reached(
+    client: ElastiCacheClient, group_id: str
+) -> None:
+    client.create_cache_cluster(
+        CacheClusterId="alone",
+        Engine="redis",
+        CacheNodeType="cache.t3.micro",
+        NumCacheNodes=1,
+        SecurityGroupIds=[group_id],
+    )
+    (node,) = available_cluster(client, "alone")["CacheNodes"]
+    where = node["Endpoint"]["Address"], node["Endpoint"]["Port"]
+    with connect(where) as link:
+        assert answers(link)
+    with connect(where, "127.0.99.9") as link:
+        assert not answers(link)

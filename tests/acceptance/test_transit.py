@@ -26,6 +26,7 @@ from tests.support.server import (
     available_group,
     command,
     delete_everything,
+    group_gone,
     group_of,
     own_account,
 )
@@ -454,3 +455,20 @@ def test_a_token_is_nowhere_in_clear(server: Server, shared: ElastiCacheClient) 
     assert all(path.stat().st_mode & 0o077 == 0 for path in (server.data_dir / "tls").iterdir()), (
         Path(server.data_dir / "tls")
     )
+
+
+def test_a_primary_that_is_kept_without_its_group_is_reached_as_before(
+    shared: ElastiCacheClient, trusted: str
+) -> None:
+    group = create(shared, "kept", "valkey", NumCacheClusters=2, TransitEncryptionEnabled=True)
+    primary = group["NodeGroups"][0]["NodeGroupMembers"][0]
+    assert primary["CurrentRole"] == "primary"
+    with connected(endpoints(group)[0], trusted) as client:
+        client.set("a", "b")
+    shared.delete_replication_group(ReplicationGroupId="kept", RetainPrimaryCluster=True)
+    group_gone(shared, "kept")
+    (node,) = available_cluster(shared, primary["CacheClusterId"])["CacheNodes"]
+    where = node["Endpoint"]["Address"], node["Endpoint"]["Port"]
+    assert where == (primary["ReadEndpoint"]["Address"], primary["ReadEndpoint"]["Port"])
+    with connected(where, trusted) as client:
+        assert client.get("a") == "b"

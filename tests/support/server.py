@@ -43,6 +43,7 @@ ACCOUNT = "000000000000"
 REGION = "us-east-1"
 READY_PREFIX = "cachefleet is ready on "
 PROVISIONER_READY = "cachefleet provisioner is ready"
+METRICS_AT = "; metrics are on "
 START_TIMEOUT_S = 60.0
 PATIENT_S = "8"  # a machine can be busy; tests of what hangs say how long it may
 STOP_TIMEOUT_S = 60.0
@@ -125,7 +126,8 @@ class Server:
         assert self._process is not None
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        if line.strip() == PROVISIONER_READY:
+        if line.startswith(PROVISIONER_READY):
+            self.url = line.partition(METRICS_AT)[2].strip().removesuffix("/metrics")
             return
         if not line.startswith(READY_PREFIX):
             self.kill()
