@@ -25,8 +25,8 @@ from cachefleet.engine.gateway.routes import (
     RouteTable,
     TlsMode,
     TlsOptions,
-    render_routes,
 )
+from cachefleet.engine.gateway.routes_file import render_routes
 from cachefleet.engine.pki import Identity
 from cachefleet.engine.types import Endpoint, Engine, NodeRole
 from cachefleet.provisioner.planning.routes import (
@@ -113,8 +113,8 @@ class Endpoints:
 
     @property
     def serves(self) -> bool:
-        """Tell whether the gateway has anything to do."""
-        return bool(self._served)
+        """Tell whether the gateway was told what to do, and owes an answer when it is asked."""
+        return self._served is not None and not self._worker.is_starting
 
     async def status(self) -> GatewayStatus | None:
         """Return what the gateway says of itself; None where it does not run or answer."""

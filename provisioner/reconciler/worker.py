@@ -28,6 +28,7 @@ class Worker:
         self._uid = uid
         self._module = module
         self._name = name
+        self.is_starting = False  # it is not to be blamed for its silence yet
 
     @property
     def directory(self) -> Path:
@@ -59,17 +60,20 @@ class Worker:
         """
         fresh = not await self.is_running()
         options = [word for option, name in files.items() for word in (option, self._path(name))]
-        await self._fleet.driver.ensure(
-            ProcessSpec(
-                uid=self._uid,
-                argv=(
-                    *(sys.executable, "-m", self._module, *options),
-                    *("--control", str(self.control_path)),
-                ),
-            )
+        spec = ProcessSpec(
+            uid=self._uid,
+            argv=(
+                *(sys.executable, "-m", self._module, *options),
+                *("--control", str(self.control_path)),
+            ),
         )
-        if fresh:
-            await self._ready(ping)
+        self.is_starting = fresh
+        try:
+            await self._fleet.driver.ensure(spec)
+            if fresh:
+                await self._ready(ping)
+        finally:
+            self.is_starting = False
 
     def _path(self, name: str) -> str:
         return str(self.directory / name)

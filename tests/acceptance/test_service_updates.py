@@ -36,7 +36,7 @@ from tests.support.server import (
     group_of,
 )
 from tests.support.upgrades import UpgradableBinary
-from tests.support.waiting import wait_until
+from tests.support.waiting import POLL_S, wait_until
 
 if TYPE_CHECKING:
     from mypy_boto3_elasticache import ElastiCacheClient
@@ -221,6 +221,7 @@ def is_stopped_after_a_node(of: Updated, name: str, update: str) -> None:
         lambda: of.action(name)["UpdateActionStatus"],
         lambda status: status == "in-progress",
         what="it has begun",
+        poll_s_max=POLL_S,
     )
     stopped = of.client.batch_stop_update_action(
         ServiceUpdateName=update, ReplicationGroupIds=[name, "nobody"]

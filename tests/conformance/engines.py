@@ -131,6 +131,7 @@ class Node:
             username=ADMIN,
             password=PASSWORD,
             renamed_commands=renames_of(self.config),
+            timeout_s=DEADLINE_S,
         )
         self.process: subprocess.Popen[bytes] | None = None
 

@@ -9,14 +9,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 from cachefleet.engine.gateway.control import GatewayControl
-from cachefleet.engine.gateway.routes import (
-    Address,
-    Route,
-    RouteKind,
-    RouteOptions,
-    RouteTable,
-    render_routes,
-)
+from cachefleet.engine.gateway.routes import Address, Route, RouteKind, RouteOptions, RouteTable
+from cachefleet.engine.gateway.routes_file import render_routes
 from tests.support.ports import own_port
 
 DEADLINE_S = 20.0

@@ -15,10 +15,7 @@ from pymemcache.client.base import Client as MemcachedClient
 from redis import ReadOnlyError
 from redis.asyncio import Redis
 
-from cachefleet.engine.gateway.routes import (
-    Address,
-    RouteKind,
-)
+from cachefleet.engine.gateway.routes import Address, RouteKind
 from tests.conformance.gateways import (
     CONFIG,
     DEADLINE_S,

@@ -17,11 +17,8 @@ import uvloop
 from cachefleet.engine.errors import NodeUnreachable
 from cachefleet.engine.gateway.control import GatewayControl
 from cachefleet.engine.gateway.listener import CLIENT_KEEPALIVE_S, listening_socket
-from cachefleet.engine.gateway.routes import (
-    Address,
-    RouteTable,
-    render_routes,
-)
+from cachefleet.engine.gateway.routes import Address, RouteTable
+from cachefleet.engine.gateway.routes_file import render_routes
 from cachefleet.engine.gateway.server import STOP_S_MAX, Gateway
 from cachefleet.engine.gateway.service import met_itself
 from tests.conformance.gateways import (

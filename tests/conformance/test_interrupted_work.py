@@ -18,13 +18,13 @@ from cachefleet.engine.catalog import Catalog
 from cachefleet.engine.discovery import Inventory
 from cachefleet.engine.errors import NoEngineBinary
 from cachefleet.engine.types import Engine
-from cachefleet.provisioner.drivers.base import ProcessSpec
+from cachefleet.provisioner.drivers.base import LaunchFailed, ProcessSpec
 from cachefleet.provisioner.drivers.fake import FakeDriver
 from cachefleet.provisioner.reconciler.addressing import ensure_addresses
 from cachefleet.provisioner.reconciler.failover import write_roles
 from cachefleet.provisioner.reconciler.fleet import Fleet, WatchedNode
 from cachefleet.provisioner.reconciler.loop import HANDLERS, SYSTEM_SCOPE, Provisioner
-from cachefleet.provisioner.reconciler.outcomes import Done
+from cachefleet.provisioner.reconciler.outcomes import Done, Requeue
 from cachefleet.provisioner.reconciler.records import SubjectRecord, load_subject
 from cachefleet.provisioner.reconciler.settle import converge, settle
 from cachefleet.provisioner.reconciler.stopping import end_node
@@ -217,6 +217,23 @@ async def test_a_node_that_is_asked_for_during_a_pass_gets_an_address_in_it(
         await converge(await loaded(), fleet)
     assert store.after_write is None
     assert [node.host for node in (await loaded()).live_nodes] == ["127.0.0.1", "127.0.0.1"]
+
+
+async def test_a_gateway_that_does_not_start_is_waited_for(store: Store, fleet: Fleet) -> None:
+    async with store.begin(HERE) as tx:
+        await cache_cluster(tx, "demo", engine="memcached", node_count=0, status="creating")
+    async with store.begin(SYSTEM_SCOPE) as tx:
+        [lease] = await leases.acquire_free(tx, holder="us")
+
+    async def sync(settled: str | None) -> None:
+        raise LaunchFailed("the gateway ended: it said nothing")
+
+    fleet.sync_endpoints = sync
+    outcome = await settle(lease, fleet)
+    assert isinstance(outcome, Requeue)
+    assert "the gateway ended" in outcome.reason
+    async with store.read(HERE) as tx:
+        assert (await tx.session.scalars(select(CacheCluster.status))).all() == ["creating"]
 
 
 @contextlib.asynccontextmanager

@@ -30,7 +30,7 @@ from tests.faults.caches import (
 )
 from tests.support.audit import audit, events, node_processes, require_agreement
 from tests.support.server import Server, group_of
-from tests.support.waiting import wait_until
+from tests.support.waiting import POLL_S, wait_until
 
 if TYPE_CHECKING:
     from mypy_boto3_elasticache import ElastiCacheClient
@@ -90,6 +90,7 @@ def test_a_slowed_node_serves_slowly(server: Server, client: ElastiCacheClient) 
             lambda: process.status() == psutil.STATUS_STOPPED,
             lambda stopped, wanted=wanted: stopped is wanted,  # type: ignore[misc]
             what="it runs for a part of the time",
+            poll_s_max=POLL_S,
         )
         seen.add(wanted)
     write_again(primary_address(client, "g"))

@@ -43,11 +43,11 @@ ACCOUNT = "000000000000"
 REGION = "us-east-1"
 READY_PREFIX = "cachefleet is ready on "
 PROVISIONER_READY = "cachefleet provisioner is ready"
+SETTLED_TIMEOUT_S = 120.0
 METRICS_AT = "; metrics are on "
-START_TIMEOUT_S = 60.0
 PATIENT_S = "8"  # a machine can be busy; tests of what hangs say how long it may
-STOP_TIMEOUT_S = 60.0
-COMMAND_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 120.0
+COMMAND_TIMEOUT_S = 120.0
 
 _accounts = itertools.count(1)
 
@@ -288,7 +288,7 @@ def available_group(client: ElastiCacheClient, name: str) -> dict[str, Any]:
         lambda: group_of(client, name),
         lambda group: group["Status"] not in ("creating", "modifying"),
         what=f"{name} is available",
-        timeout_s=60,
+        timeout_s=SETTLED_TIMEOUT_S,
     )
 
 
@@ -298,7 +298,7 @@ def available_cluster(client: ElastiCacheClient, name: str) -> dict[str, Any]:
         lambda: cluster_of(client, name),
         lambda cluster: cluster["CacheClusterStatus"] not in ("creating", "modifying"),
         what=f"{name} is available",
-        timeout_s=60,
+        timeout_s=SETTLED_TIMEOUT_S,
     )
 
 
