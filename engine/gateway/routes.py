@@ -14,9 +14,12 @@ import ipaddress
 import json
 import re
 import socket
+import ssl
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, TypeVar
+
+from cachefleet.engine.outside import trusting
 
 SCHEMA: Final = 1  # of the file's format; ``version`` counts the file's contents
 FILE_BYTES_MAX: Final = 8 * 1024 * 1024
@@ -45,6 +48,7 @@ VERSION_MAX: Final = 2**53 - 1  # exact in every JSON reader
 
 SLOT_COUNT: Final = 16384
 SHARDS_MAX: Final = 500  # of the largest cluster
+CA_CHARS_MAX: Final = 65_536
 ECPU_PER_S_MAX: Final = 15_000_000  # the service's own limit
 
 _T = TypeVar("_T")
@@ -133,11 +137,17 @@ class ShardOptions:
     replicas: tuple[Address, ...] = ()
 
 
+# What a serverless route is told only where it differs.
+_RARE: Final = frozenset({"outside", "outside_ca", "held"})
+
+
 @dataclass(frozen=True, kw_only=True)
 class ServerlessOptions:
     """What stands behind the endpoint of a serverless cache, and what clients are told of it.
 
-    *host* is what clients are told, a name or an address; *ecpu_per_s* None is no limit.
+    *host* is what clients are told, a name or an address; *ecpu_per_s* None is no limit. While data
+    is taken over from a server *outside*, the shards are that one's, with TLS where *outside_ca*
+    vouches for it. *held*: no command is passed on, and what was is still answered.
     """
 
     host: str
@@ -146,6 +156,9 @@ class ServerlessOptions:
     node_ids: tuple[str, str]
     shards: tuple[ShardOptions, ...]
     ecpu_per_s: int | None = None
+    outside: bool = False
+    outside_ca: str = ""
+    held: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,8 +304,9 @@ def _rendered_option(value: object) -> object:
             told = {**vars(iam), "users": [vars(user) for user in iam.users]}
         return {**vars(value), "iam": told}
     if isinstance(value, ServerlessOptions):
+        told = {name: one for name, one in vars(value).items() if name not in _RARE or one}
         return {
-            **vars(value),
+            **told,
             "shards": [
                 {
                     "slots": [list(pair) for pair in shard.slots],
@@ -533,7 +547,7 @@ def parse_serverless(value: object, where: str) -> ServerlessOptions | None:
         value,
         where,
         required={"host", "port", "reads_port", "node_ids", "shards"},
-        optional={"ecpu_per_s"},
+        optional={"ecpu_per_s", *_RARE},
     )
     ids = _list(members["node_ids"], f"{where}.node_ids", count_max=2, count_min=2, item=_node_id)
     ecpu = members.get("ecpu_per_s")
@@ -548,7 +562,27 @@ def parse_serverless(value: object, where: str) -> ServerlessOptions | None:
         ecpu_per_s=None
         if ecpu is None
         else _int(ecpu, f"{where}.ecpu_per_s", low=1, high=ECPU_PER_S_MAX),
+        outside=_flag(members.get("outside", False), f"{where}.outside"),
+        outside_ca=_authorities(members.get("outside_ca", ""), f"{where}.outside_ca"),
+        held=_flag(members.get("held", False), f"{where}.held"),
     )
+
+
+def _flag(value: object, where: str) -> bool:
+    if type(value) is not bool:
+        raise IllegalRoutes(f"{where}: not true or false")
+    return value
+
+
+def _authorities(value: object, where: str) -> str:
+    if not isinstance(value, str) or len(value) > CA_CHARS_MAX:
+        raise IllegalRoutes(f"{where}: not a string of at most {CA_CHARS_MAX} characters")
+    try:
+        if value:
+            trusting(value)
+    except ssl.SSLError as error:
+        raise IllegalRoutes(f"{where}: no certificate in PEM") from error
+    return value
 
 
 def _shard(value: object, where: str) -> ShardOptions:
