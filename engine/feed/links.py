@@ -133,6 +133,8 @@ def _side(value: object, where: str) -> Side:
                 _text(text, f"{where}.{name}", chars_max=CA_CHARS_MAX)
             elif text != "":
                 raise IllegalLinks(f"{where}.{name}: not a text")
+        if told["username"] and not told["password"]:
+            raise IllegalLinks(f"{where}: a user without a password")
         return Side(socket=row["socket"], **told)
     if "ca" in row:
         raise IllegalLinks(f"{where}.ca: only a node outside is reached by TLS")

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
+from cachefleet.engine.pki import Identity, issue, new_authority
 from cachefleet.engine.types import Engine
-from tests.support.outside import OutsideCluster
+from tests.support.aws import running_cloud
+from tests.support.length import at_length
+from tests.support.outside import OutsideCluster, OutsideServer, free_port
 from tests.support.server import Server
 from tests.support.serverless import Caches
 from tests.support.waiting import wait_until
@@ -20,6 +26,7 @@ pytestmark = pytest.mark.engine
 
 SHARDS, KEYS = 2, 500
 REST_S = 0.002
+PASSWORD = "a-password-of-16-or-more"
 
 
 @pytest.fixture(scope="module")
@@ -121,3 +128,132 @@ def test_clients_stay_connected_and_nothing_is_lost(caches: Caches, source: Outs
         assert there.get("after") is None
         assert there.get(f"n:{count - 1}") is None, "the source is on its own"
     assert "Migration into cache taker is complete." in caches.events("taker")
+
+
+def told(caches: Caches, name: str, text: str) -> None:
+    wait_until(
+        lambda: [message for message in caches.events(name) if text in message],
+        what=f"an event of {name} says {text}",
+    )
+
+
+def test_stopped_begun_again_and_cut_over_by_itself(caches: Caches, source: OutsideCluster) -> None:
+    caches.create("again")
+    caches.connect("again").set("own", "data")
+    prepare(caches, "again", source)
+    with contextlib.closing(source.client()) as there:
+        there.set("first", "1")
+        # It is not empty: the sync fails, the migration stays open, and clients where they are.
+        caches.client.start_migration(ServerlessCacheName="again")
+        told(caches, "again", "ClearTargetCacheData was not given")
+        reached(caches, "again", "stopped")
+        client = caches.connect("again")
+        assert client.get("first") == "1"
+        caches.client.start_migration(ServerlessCacheName="again", ClearTargetCacheData=True)
+        reached(caches, "again", "in-sync")
+        caches.client.stop_migration(ServerlessCacheName="again")
+        reached(caches, "again", "stopped")
+        there.set("second", "2")
+        assert client.get("second") == "2"
+        with pytest.raises(caches.client.exceptions.InvalidParameterCombinationException):
+            caches.client.start_migration(ServerlessCacheName="again")
+        with pytest.raises(caches.client.exceptions.MigrationHealthFault):
+            caches.client.complete_migration(ServerlessCacheName="again")
+        caches.client.start_migration(
+            ServerlessCacheName="again", ClearTargetCacheData=True, AutoCutover=True
+        )
+        assert migration(caches, "again").get("CutoverMode") in ("auto", None)
+        wait_until(lambda: not migration(caches, "again"), what="it cuts over by itself")
+        assert client.get("first") == "1"
+        assert client.get("second") == "2"
+        assert client.get("own") is None
+        client.set("here", "only")
+        assert there.get("here") is None
+
+
+def test_what_cannot_be_taken_over_is_told_and_nothing_has_changed(
+    caches: Caches, source: OutsideCluster
+) -> None:
+    caches.create("keeps")
+    caches.connect("keeps").set("own", "data")
+    with OutsideServer(Engine.REDIS) as plain, OutsideCluster(1, Engine.VALKEY) as newer:
+        cases: tuple[tuple[Any, str], ...] = (
+            (plain.endpoints, "cluster mode is disabled on the source"),
+            (newer.endpoints, "it has to be between"),
+            ([{"Address": "127.0.0.1", "Port": 1}], "nothing that speaks the protocol answers"),
+        )
+        for endpoints, words in cases:
+            caches.client.prepare_migration(
+                ServerlessCacheName="keeps", CustomerNodeEndpointList=endpoints
+            )
+            told(caches, "keeps", words)
+            assert caches.settled("keeps")["Status"] == "available"
+            assert not migration(caches, "keeps")
+    assert caches.connect("keeps").get("own") == "data"
+    # One that was prepared is ended by force: the cache serves what it has.
+    prepare(caches, "keeps", source)
+    assert caches.connect("keeps").get("own") is None
+    with pytest.raises(caches.client.exceptions.InvalidServerlessCacheStateFault):
+        caches.client.delete_serverless_cache(ServerlessCacheName="keeps")
+    caches.client.complete_migration(ServerlessCacheName="keeps", Force=True)
+    wait_until(lambda: not migration(caches, "keeps"), what="it has ended")
+    assert caches.connect("keeps").get("own") == "data"
+
+
+@at_length
+def test_a_source_with_tls_and_a_password(tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    authority = new_authority(fleet="outside", now=now)
+    identity = Identity(common_name="source", addresses=("127.0.0.1",))
+    pair = issue(authority, identity, now=now)
+    for name, data in (("crt", pair.certificate), ("key", pair.key)):
+        (tmp_path / f"source.{name}").write_bytes(data)
+    secured = free_port()
+    options = {
+        "tls-port": str(secured),
+        "tls-cert-file": str(tmp_path / "source.crt"),
+        "tls-key-file": str(tmp_path / "source.key"),
+        "tls-auth-clients": "no",
+        "requirepass": PASSWORD,
+    }
+    with (
+        running_cloud() as cloud,
+        OutsideCluster(1, Engine.REDIS, **options) as source,
+        Server(tmp_path / "data", secretsmanager_endpoint_url=cloud.url) as server,
+    ):
+        found = Caches(server)
+        secret: str = cloud.client("secretsmanager").create_secret(
+            Name="login", SecretString=json.dumps({"username": "default", "password": PASSWORD})
+        )["ARN"]
+        found.create("safe")
+        params: Any = {
+            "ServerlessCacheName": "safe",
+            "CustomerNodeEndpointList": [{"Address": "127.0.0.1", "Port": secured}],
+            "SourceTlsConfiguration": {
+                "SourceTlsMode": "verify-ca",
+                "SourceTlsCertificate": authority.certificate.decode(),
+            },
+        }
+        found.client.prepare_migration(**params)
+        told(found, "safe", "asks for a password")
+        found.settled("safe")
+        params["SourceAuthenticationConfiguration"] = {
+            "SecretManagerConfig": {"SecretArn": f"{secret[:-6]}nobody"}
+        }
+        found.client.prepare_migration(**params)
+        told(found, "safe", "cannot be read: ResourceNotFoundException")
+        found.settled("safe")
+        params["SourceAuthenticationConfiguration"]["SecretManagerConfig"]["SecretArn"] = secret
+        found.client.prepare_migration(**params)
+        reached(found, "safe", "ready")
+        with pytest.raises(redis.AuthenticationError):
+            found.connect("safe").get("k")
+        client = found.connect("safe", password=PASSWORD, single_connection_client=True)
+        client.set("k", "v")
+        assert PASSWORD not in (server.data_dir / "cachefleet.db").read_bytes().decode("latin-1")
+        found.client.start_migration(ServerlessCacheName="safe", AutoCutover=True)
+        wait_until(lambda: not migration(found, "safe"), what="it cuts over by itself")
+        assert client.get("k") == "v"
+        source.nodes[0].kill()
+        assert client.get("k") == "v"
+        found.close()

@@ -30,7 +30,8 @@ ORPHANS = {
     "cache_nodes": "subject_uid NOT IN (SELECT uid FROM subjects)",
     "node_groups": "replication_group_uid NOT IN (SELECT uid FROM replication_groups)",
     "subjects": "kind <> 'access' AND uid NOT IN (SELECT uid FROM cache_clusters)"
-    " AND uid NOT IN (SELECT uid FROM replication_groups)",
+    " AND uid NOT IN (SELECT uid FROM replication_groups)"
+    " AND uid NOT IN (SELECT uid FROM serverless_caches)",
 }
 
 
@@ -75,7 +76,7 @@ def audit(server: Server) -> Audit:
         )
         unsettled = [
             f"{name} is {status}"
-            for table in ("cache_clusters", "replication_groups")
+            for table in ("cache_clusters", "replication_groups", "serverless_caches")
             for name, status in rows(f"SELECT name, status FROM {table}")
             if status != "available"
         ]
