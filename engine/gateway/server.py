@@ -18,15 +18,14 @@ from cachefleet.engine.gateway.iam_keys import KeyRing, KeyRings
 from cachefleet.engine.gateway.listener import Listener
 from cachefleet.engine.gateway.reports import GatewayStatus, ListenFailure, ReloadReport
 from cachefleet.engine.gateway.routes import (
-    FILE_BYTES_MAX,
     Address,
     IamOptions,
     IllegalRoutes,
     Route,
     RouteKind,
     RouteTable,
-    parse_routes,
 )
+from cachefleet.engine.gateway.routes_file import FILE_BYTES_MAX, parse_routes
 from cachefleet.engine.gateway.saslauthd import SaslSocket
 from cachefleet.engine.gateway.serverless.service import ServerlessService
 from cachefleet.engine.gateway.service import RouteService

@@ -12,9 +12,10 @@ import resource
 from cachefleet.engine.memserver import wire
 from cachefleet.engine.memserver.host import Host
 from cachefleet.engine.memserver.lru import COLD, HOT, TEMP, WARM
+from cachefleet.engine.memserver.memory import START_S
 from cachefleet.engine.memserver.slabs import CLASSES_MAX, PAGE_BYTES
 from cachefleet.engine.memserver.stats import stat_lines
-from cachefleet.engine.memserver.store import START_S, Store
+from cachefleet.engine.memserver.store import Store
 
 UPTIME_START_S = START_S - 2
 CACHEDUMP_BYTES_MAX = 2 << 20  # memcached's own bound on one dump

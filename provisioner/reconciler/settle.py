@@ -127,7 +127,10 @@ async def settle(
     except (NodeUnreachable, StoreUnavailable) as error:
         return Requeue(after_s=RETRY_S, reason=str(error))
     # Clients are led to what is new, and away from what goes, before either is true in the record.
-    await fleet.sync_endpoints(lease.subject_uid)
+    try:
+        await fleet.sync_endpoints(lease.subject_uid)
+    except (LaunchFailed, NodeUnreachable) as error:
+        return Requeue(after_s=RETRY_S, reason=str(error))
     await _retire(record.retiring_nodes, fleet)
     await conclude(record, fleet, operation_id=operation_id)
     await lead_followers(record, fleet)
@@ -171,6 +174,7 @@ async def converge(record: SubjectRecord, fleet: Fleet) -> SubjectRecord:
     await end_displaced(record, fleet)
     await cut_plain(record, fleet)
     record = await ensure_primaries(record, fleet)
+    record = await ensure_addresses(record, fleet)  # of nodes that were asked for meanwhile
     for _ in range(STEPS_PER_CLAIM_MAX):
         await refresh_trust(record, fleet)
         steps = await plan(record, fleet)

@@ -12,7 +12,6 @@ import errno
 from collections.abc import Iterator
 
 import structlog
-from sqlalchemy import delete
 
 from cachefleet.engine.memcached.copying import NotItems
 from cachefleet.engine.rdb.reader import NotAnRdb
@@ -47,10 +46,10 @@ from cachefleet.provisioner.snapshots.shards import (
     write_shard,
 )
 from cachefleet.provisioner.snapshots.store import SnapshotMissing, StoreUnavailable
-from cachefleet.provisioner.state import leases, lifecycle, serverless, snapshots, tags
+from cachefleet.provisioner.state import leases, lifecycle, operations, serverless, snapshots, tags
 from cachefleet.provisioner.state.leases import Lease
 from cachefleet.provisioner.state.snapshot_tables import Snapshot
-from cachefleet.provisioner.state.tables import Operation, Subject
+from cachefleet.provisioner.state.tables import Operation
 
 log = structlog.get_logger(__name__)
 
@@ -112,7 +111,7 @@ async def _remove(snapshot: Snapshot, lease: Lease, fleet: Fleet) -> None:
             await tags.forget(tx, Snapshot.arn_kind, row.name)
             await tx.session.delete(row)
             await tx.session.flush()
-        await tx.session.execute(delete(Subject).where(Subject.uid == snapshot.uid))
+        await operations.forget_subject(tx, snapshot.uid)
     log.info("snapshot_removed", snapshot=snapshot.name)
 
 

@@ -19,8 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-import uvicorn
-from fastapi import FastAPI
 from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
 
@@ -28,6 +26,7 @@ from cachefleet import migrations
 from cachefleet.api.app import create_app
 from cachefleet.api.auth.stored import StoredCredentials
 from cachefleet.api.front_end import Ports
+from cachefleet.api.metrics_app import MetricsApp
 from cachefleet.engine.catalog import Catalog
 from cachefleet.engine.discovery import discover
 from cachefleet.engine.names.server import serve_names
@@ -52,9 +51,12 @@ from cachefleet.provisioner.health.visits import NodeVisits
 from cachefleet.provisioner.maintenance.certificates import CertificateWatch
 from cachefleet.provisioner.maintenance.names import NameDirectory
 from cachefleet.provisioner.maintenance.notifier import Notifier, publisher_of
+from cachefleet.provisioner.maintenance.peers import PeerWatch
 from cachefleet.provisioner.maintenance.scheduler import Maintenance
 from cachefleet.provisioner.maintenance.serverless import ServerlessGrowth
 from cachefleet.provisioner.maintenance.updates import UpdateWatch
+from cachefleet.provisioner.peering.client import Peers
+from cachefleet.provisioner.peering.seal import SECRET_BYTES_MAX, SECRET_BYTES_MIN
 from cachefleet.provisioner.reconciler.ec2 import Ec2Rules
 from cachefleet.provisioner.reconciler.endpoints import GATEWAY_UID, Endpoints
 from cachefleet.provisioner.reconciler.feeds import FEED_UID, Feeds
@@ -78,14 +80,13 @@ from cachefleet.provisioner.state.snapshot_tables import Snapshot
 from cachefleet.provisioner.state.store import Store
 from cachefleet.provisioner.state.tables import CacheNode
 from cachefleet.provisioner.state.tables import Fleet as FleetRow
+from cachefleet.serving import CannotStart, HttpServer, listening, served
 from cachefleet.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 LOCK_FILE = "cachefleet.lock"
 FLEET_FILE = "fleet-id"
-HTTP_BACKLOG = 2048
-STOP_TIMEOUT_S = 5
 ADOPT_TIMEOUT_S = 60.0  # then the API is served all the same: what is stuck can be looked at
 
 PROGRESS_EVERY_S = 0.1
@@ -94,10 +95,6 @@ LOCK_POLL_S = 0.01
 
 
 ReadyCallback = Callable[[str, int], None]  # host and port that requests are taken on
-
-
-class CannotStart(Exception):
-    """Something that the operator has to put right; the message is one line."""
 
 
 @contextlib.contextmanager
@@ -191,31 +188,61 @@ async def run_everything(
     """Serve the API and run the nodes until SIGTERM or SIGINT, then stop in order."""
     clock = SystemClock()
     with hold_data_dir(settings) as is_last:
-        async with open_store(settings, clock) as store, _listening(settings) as listener:
+        async with (
+            open_store(settings, clock) as store,
+            listening(settings.host, settings.port) as listener,
+        ):
             stopping = _stop_on_signal()
-            running = _running_provisioner(settings, store, clock, stopping, report, is_last)
+            peers = open_peers(settings, clock)
+            running = _running_provisioner(settings, store, clock, stopping, report, is_last, peers)
             async with running as ports:
-                await _serve_api(settings, store, clock, listener, stopping, on_ready, ports)
+                await _serve_api(settings, store, clock, listener, stopping, on_ready, peers, ports)
 
 
 async def run_provisioner(
     settings: Settings, *, on_ready: ReadyCallback, report: Reporter = no_report
 ) -> None:
-    """Run the nodes without an API, until SIGTERM or SIGINT."""
+    """Run the nodes without an API, until SIGTERM or SIGINT.
+
+    *on_ready* is told where the metrics are; port 0 where they are not served.
+    """
     clock = SystemClock()
     with hold_data_dir(settings) as is_last:
-        async with open_store(settings, clock) as store:
+        async with open_store(settings, clock) as store, _metrics_listener(settings) as listener:
             stopping = _stop_on_signal()
-            async with _running_provisioner(settings, store, clock, stopping, report, is_last):
-                on_ready("provisioner", 0)
+            peers = open_peers(settings, clock)
+            running = _running_provisioner(settings, store, clock, stopping, report, is_last, peers)
+            async with running as ports, contextlib.AsyncExitStack() as stack:
+                port = 0
+                if listener is not None:
+                    told = settings.api_settings().model_copy(
+                        update={"host": settings.metrics_host}
+                    )
+                    app = MetricsApp(told, ports.collectors)
+                    await stack.enter_async_context(served(app, listener))
+                    port = listener.getsockname()[1]
+                on_ready(settings.metrics_host, port)
                 await stopping.wait()
+
+
+@contextlib.asynccontextmanager
+async def _metrics_listener(settings: Settings) -> AsyncIterator[socket.socket | None]:
+    if settings.metrics_port is None:
+        yield None
+        return
+    async with listening(settings.metrics_host, settings.metrics_port) as listener:
+        yield listener
 
 
 async def run_api(settings: Settings, *, on_ready: ReadyCallback) -> None:
     """Serve the API without nodes, until SIGTERM or SIGINT."""
     clock = SystemClock()
-    async with open_store(settings, clock) as store, _listening(settings) as listener:
-        await _serve_api(settings, store, clock, listener, _stop_on_signal(), on_ready)
+    async with (
+        open_store(settings, clock) as store,
+        listening(settings.host, settings.port) as listener,
+    ):
+        peers = open_peers(settings, clock)
+        await _serve_api(settings, store, clock, listener, _stop_on_signal(), on_ready, peers)
 
 
 @contextlib.asynccontextmanager
@@ -226,9 +253,13 @@ async def _running_provisioner(
     stopping: asyncio.Event,
     report: Reporter,
     is_last: Callable[[], bool],
+    peers: Peers,
 ) -> AsyncIterator[Ports]:
     fleet, endpoints = await _make_fleet(settings, store, clock)
     fleet.feeds = feeds = Feeds(fleet)
+    fleet.peers = peer_watch = PeerWatch(fleet, peers)
+    if peers.regions:
+        await peer_watch.first_look()
 
     async def after_work() -> None:
         await endpoints.sync()
@@ -266,6 +297,7 @@ async def _running_provisioner(
             else []
         ),
         asyncio.create_task(keeper.run()),
+        asyncio.create_task(peer_watch.run()),
         asyncio.create_task(sampler.run()),
         asyncio.create_task(cloudwatch.run()),
         asyncio.create_task(ReaderWatch(fleet, provisioner, endpoints).run()),
@@ -308,6 +340,7 @@ async def _running_provisioner(
             if isinstance(outcome, Exception):
                 log.error("task_broke", error=repr(outcome), exc_info=outcome)
         await keeper.let_go()
+        peers.close()
         # Whoever shares the fleet with us goes on with it: nodes end with the last of us.
         if is_last():
             await keeper.lift_all()
@@ -448,29 +481,32 @@ async def _sweep(fleet: Fleet, driver: LocalDriver) -> None:
             await asyncio.to_thread(fleet.snapshots.remove, uid)
 
 
+def open_peers(settings: Settings, clock: Clock) -> Peers:
+    """Return the other cachefleets that there are by the settings.
+
+    Raises:
+        CannotStart: the secret cannot be read, or is none.
+    """
+    path = settings.peer_secret_file
+    if path is None:
+        return Peers()
+    try:
+        secret = path.expanduser().read_bytes().strip()
+    except OSError as error:
+        raise CannotStart(f"cannot read the peer secret {path}: {error.strerror}") from error
+    if not SECRET_BYTES_MIN <= len(secret) <= SECRET_BYTES_MAX:
+        raise CannotStart(
+            f"the peer secret in {path} has to have {SECRET_BYTES_MIN} to {SECRET_BYTES_MAX} bytes"
+        )
+    return Peers(settings.peer_regions, secret=secret, clock=clock)
+
+
 def _master_key(settings: Settings) -> MasterKey:
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         return ensure_master_key(settings.master_key_path)
     except (UnusableMasterKey, OSError) as error:
         raise CannotStart(str(error)) from error
-
-
-@contextlib.asynccontextmanager
-async def _listening(settings: Settings) -> AsyncIterator[socket.socket]:
-    try:
-        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-        listener = socket.create_server(
-            (settings.host, settings.port), family=family, backlog=HTTP_BACKLOG
-        )
-    except OSError as error:
-        raise CannotStart(
-            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}"
-        ) from error
-    try:
-        yield listener
-    finally:
-        listener.close()
 
 
 async def _serve_api(
@@ -480,6 +516,7 @@ async def _serve_api(
     listener: socket.socket,
     stopping: asyncio.Event,
     on_ready: ReadyCallback,
+    peers: Peers,
     ports: Ports | None = None,
 ) -> None:
     app = create_app(
@@ -488,11 +525,12 @@ async def _serve_api(
         catalog=Catalog.load(),
         clock=clock,
         ports=ports,
+        peers=peers,
         credentials=StoredCredentials(store, _master_key(settings), clock=clock)
         if settings.auth == "enforce"
         else None,
     )
-    server = _Server(app)
+    server = HttpServer(app)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     await server.listening.wait()
     on_ready(settings.host, listener.getsockname()[1])
@@ -502,35 +540,6 @@ async def _serve_api(
     server.should_exit = True
     stop.cancel()
     await serving
-
-
-class _Server(uvicorn.Server):
-    """Uvicorn inside our loop: we handle the signals, and say when it listens."""
-
-    def __init__(self, app: FastAPI) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                http="httptools",
-                loop="none",
-                ws="none",
-                lifespan="off",
-                access_log=False,
-                proxy_headers=False,  # nobody's word is taken for where he comes from
-                log_config=None,
-                server_header=False,
-                timeout_graceful_shutdown=STOP_TIMEOUT_S,
-            )
-        )
-        self.listening = asyncio.Event()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.listening.set()
 
 
 def _stop_on_signal() -> asyncio.Event:

@@ -17,7 +17,8 @@ from cachefleet.engine.pki import Identity, issue, new_authority
 from cachefleet.engine.types import Engine
 from tests.support.aws import running_cloud
 from tests.support.length import at_length
-from tests.support.outside import OutsideCluster, OutsideServer, free_port
+from tests.support.outside import OutsideCluster, OutsideServer
+from tests.support.ports import own_port
 from tests.support.server import Server
 from tests.support.serverless import Caches
 from tests.support.waiting import wait_until
@@ -208,7 +209,7 @@ def test_a_source_with_tls_and_a_password(tmp_path: Path) -> None:
     pair = issue(authority, identity, now=now)
     for name, data in (("crt", pair.certificate), ("key", pair.key)):
         (tmp_path / f"source.{name}").write_bytes(data)
-    secured = free_port()
+    secured = own_port()
     options = {
         "tls-port": str(secured),
         "tls-cert-file": str(tmp_path / "source.crt"),

@@ -36,7 +36,7 @@ from tests.support.server import (
     group_of,
 )
 from tests.support.upgrades import UpgradableBinary
-from tests.support.waiting import wait_until
+from tests.support.waiting import POLL_S, wait_until
 
 if TYPE_CHECKING:
     from mypy_boto3_elasticache import ElastiCacheClient
@@ -221,6 +221,7 @@ def is_stopped_after_a_node(of: Updated, name: str, update: str) -> None:
         lambda: of.action(name)["UpdateActionStatus"],
         lambda status: status == "in-progress",
         what="it has begun",
+        poll_s_max=POLL_S,
     )
     stopped = of.client.batch_stop_update_action(
         ServiceUpdateName=update, ReplicationGroupIds=[name, "nobody"]
@@ -324,7 +325,7 @@ def test_a_new_authority_reaches_nodes_by_a_service_update(updated: Updated) -> 
             assert client.get("k") == HELD
     with tls(address, new) as client:
         client.set("k2", "v")
-        assert client.wait(2, 5000) == 2, "the nodes trust each other"
+        assert client.wait(2, 15_000) == 2, "the nodes trust each other"
     with tls(address, trusted) as client, pytest.raises(redis.ConnectionError, match="certificate"):
         client.ping()
     assert server.node_pids() == pids

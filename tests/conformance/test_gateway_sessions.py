@@ -17,16 +17,10 @@ import pytest
 from cachefleet.engine.gateway.iam_keys import SigningKey, render_keys
 from cachefleet.engine.gateway.iam_token import signing_key
 from cachefleet.engine.gateway.opening import encode
-from cachefleet.engine.gateway.routes import (
-    Address,
-    AuthOptions,
-    IamOptions,
-    IamUser,
-    RouteTable,
-    render_routes,
-)
+from cachefleet.engine.gateway.routes import Address, AuthOptions, IamOptions, IamUser, RouteTable
+from cachefleet.engine.gateway.routes_file import render_routes
 from cachefleet.engine.gateway.server import Gateway
-from tests.conformance.test_gateway import (
+from tests.conformance.gateways import (
     DEADLINE_S,
     Streams,
     backend,

@@ -22,12 +22,12 @@ from cryptography.x509.oid import NameOID
 
 from cachefleet.engine.memcached.copying import FORMAT, ItemsCheck
 from cachefleet.engine.memserver.launch import command
+from tests.support.ports import own_port
 from tests.unit.engine.memserver.processes import (
     ORACLE_VERSION,
     connect,
     control,
     exchange,
-    free_port,
     our_server,
     read_to_close,
     read_until,
@@ -37,7 +37,7 @@ from tests.unit.engine.memserver.processes import (
 pytestmark = pytest.mark.engine
 
 PAYLOAD = b"1\nhost|127.0.0.1|11211\n"
-STOP_S_MAX = 10
+STOP_S_MAX = 30
 START_CPU_S_MAX = 0.25  # measured: 0.04; the bound is for a machine that is busy
 CHURN_S_MAX = 40
 
@@ -47,7 +47,7 @@ def argv(port: int, *options: str) -> list[str]:
 
 
 def test_starts_without_anything_heavy(tmp_path: Path) -> None:
-    port = free_port()
+    port = own_port()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with running(argv(port), port) as process:
         process.terminate()
@@ -104,7 +104,7 @@ def test_says_which_address_it_cannot_have() -> None:
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_stops_at_once_and_leaves_no_socket(tmp_path: Path, how: signal.Signals) -> None:
-    port, path = free_port(), tmp_path / "control"
+    port, path = own_port(), tmp_path / "control"
     options = ["--control", str(path), "--memory-file", str(tmp_path / "items")]
     with running(argv(port, *options), port) as process:
         assert control(path, b"version\r\n").startswith(b"VERSION")
@@ -115,7 +115,7 @@ def test_stops_at_once_and_leaves_no_socket(tmp_path: Path, how: signal.Signals)
 
 
 def test_a_graceful_stop_keeps_the_items(tmp_path: Path) -> None:
-    port, path = free_port(), tmp_path / "items"
+    port, path = own_port(), tmp_path / "items"
     run = argv(port, "--memory-file", str(path))
     with running(run, port) as process:
         exchange(port, b"set a 3 0 5\r\nhello\r\n", b"\r\n")
@@ -129,7 +129,7 @@ def test_a_graceful_stop_keeps_the_items(tmp_path: Path) -> None:
 
 
 def test_a_corrupt_memory_file_means_an_empty_start(tmp_path: Path) -> None:
-    port, path = free_port(), tmp_path / "items"
+    port, path = own_port(), tmp_path / "items"
     path.write_bytes(b"not items at all" * 10)
     with running(argv(port, "--memory-file", str(path)), port) as process:
         assert exchange(port, b"get a\r\n", b"END\r\n") == b"END\r\n"
@@ -140,7 +140,7 @@ def test_a_corrupt_memory_file_means_an_empty_start(tmp_path: Path) -> None:
 
 
 def test_the_control_plane_saves_and_shuts_down(tmp_path: Path) -> None:
-    port, path = free_port(), tmp_path / "control"
+    port, path = own_port(), tmp_path / "control"
     items = tmp_path / "items"
     with running(argv(port, "--control", str(path), "--memory-file", str(items)), port) as process:
         exchange(port, b"set a 0 0 1\r\nx\r\n", b"\r\n")
@@ -154,7 +154,7 @@ def test_the_control_plane_saves_and_shuts_down(tmp_path: Path) -> None:
 
 
 def test_a_copy_is_of_one_instant_and_clients_are_served_meanwhile(tmp_path: Path) -> None:
-    port, path = free_port(), tmp_path / "control"
+    port, path = own_port(), tmp_path / "control"
     value = b"x" * 1_000
     with running(argv(port, "--control", str(path), "-m", "64"), port), connect(port) as client:
         for number in range(5_000):
@@ -186,7 +186,7 @@ def test_a_copy_is_of_one_instant_and_clients_are_served_meanwhile(tmp_path: Pat
 
 
 def test_discovery_answers_before_the_control_plane_speaks(tmp_path: Path) -> None:
-    file, path, port = tmp_path / "cluster", tmp_path / "control", free_port()
+    file, path, port = tmp_path / "cluster", tmp_path / "control", own_port()
     file.write_bytes(PAYLOAD)
     options = ["--cluster-config-file", str(file), "--control", str(path)]
     reply = b"CONFIG cluster 0 %d\r\n%b\r\nEND\r\n"
@@ -200,7 +200,7 @@ def test_discovery_answers_before_the_control_plane_speaks(tmp_path: Path) -> No
 
 
 def test_an_address_comes_and_goes(tmp_path: Path) -> None:
-    port, other, path = free_port(), free_port(), tmp_path / "control"
+    port, other, path = own_port(), own_port(), tmp_path / "control"
     address = b"127.0.0.1:%d" % other
     with running(argv(port, "--control", str(path)), port):
         assert control(path, b"cachefleet listen %b\r\n" % address) == b"OK\r\n"
@@ -293,7 +293,7 @@ def test_without_descriptors_it_waits_and_goes_on() -> None:
         for sock in socks[:20]:
             sock.close()
         socks[-1].sendall(b"version\r\n")
-        socks[-1].settimeout(10)
+        socks[-1].settimeout(30)
         for sock in socks[20:-1]:
             sock.close()
         assert read_until(socks[-1], b"\r\n").startswith(b"VERSION")
@@ -302,7 +302,7 @@ def test_without_descriptors_it_waits_and_goes_on() -> None:
 
 def test_idle_connections_are_closed() -> None:
     with our_server("-o", "idle_timeout=1") as port, connect(port) as idle:
-        idle.settimeout(10)
+        idle.settimeout(30)
         assert read_to_close(idle) == b""
         assert b"STAT idle_kicks 1\r\n" in exchange(port, b"stats\r\n", b"END\r\n")
 
@@ -338,11 +338,11 @@ def test_a_large_multiget_is_sent_whole() -> None:
 
 
 def test_udp_answers() -> None:
-    udp = free_port()
+    udp = own_port()
     with our_server("-U", str(udp)) as port:
         exchange(port, b"set k 0 0 1\r\nx\r\n", b"\r\n")
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            sock.settimeout(10)
+            sock.settimeout(30)
             sock.sendto(struct.pack(">HHHH", 9, 0, 1, 0) + b"get k\r\n", ("127.0.0.1", udp))
             reply = sock.recv(2000)
     assert reply == struct.pack(">HHHH", 9, 0, 1, 0) + b"VALUE k 0 1\r\nx\r\nEND\r\n"
@@ -413,7 +413,7 @@ def test_tls_and_its_reload(tmp_path: Path) -> None:
 
 
 def test_a_bad_certificate_is_said_at_the_start(tmp_path: Path) -> None:
-    run = argv(free_port(), "-Z", "-o", f"ssl_chain_cert={tmp_path}/none")
+    run = argv(own_port(), "-Z", "-o", f"ssl_chain_cert={tmp_path}/none")
     result = subprocess.run(run, capture_output=True, timeout=STOP_S_MAX, check=False)
     assert result.returncode == 71
     assert b"certificate" in result.stderr

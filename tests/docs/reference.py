@@ -28,6 +28,9 @@ REGION = re.compile(r"(<!-- generated: (?P<name>[a-z-]+) -->\n).*?(<!-- end -->\
 OPTIONS: Mapping[str, str] = {
     "host": "The address that the API listens on. Nodes do not follow it: they are on loopback.",
     "port": "The API's port; 0 picks a free one.",
+    "metrics_host": "`provisioner`: the address that its metrics are served on.",
+    "metrics_port": "`provisioner`: serve `/metrics` on this port; 0 picks a free one. `serve` has "
+    "them on the API's.",
     "data_dir": "Where nodes, their data and the database live. With `ephemeral`, a temporary "
     "directory unless it is given.",
     "database_url": "`postgresql://...` instead of SQLite in the data directory.",
@@ -58,6 +61,9 @@ OPTIONS: Mapping[str, str] = {
     "rule of their VPC security groups says so; see security.md.",
     "ec2_endpoint_url": "Where the rules of VPC security groups are read, in addition to those "
     "defined through `/v1`.",
+    "peers": "The cachefleets that have other regions, as `REGION=http://HOST:PORT`, by commas. "
+    "Requests for those regions are handed to them; see global-datastores.md.",
+    "peer_secret_file": "The file with the secret that they have in common: 16 bytes or more.",
     "log_format": "How log lines are written.",
     "log_level": "The least that is logged.",
     "valkey_server": "A `valkey-server` to use before those that are found.",

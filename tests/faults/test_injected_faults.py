@@ -12,6 +12,7 @@ import redis
 
 from tests.faults.caches import (
     AWAY,
+    SOON_S,
     connected,
     create_group,
     fault_of,
@@ -29,7 +30,7 @@ from tests.faults.caches import (
 )
 from tests.support.audit import audit, events, node_processes, require_agreement
 from tests.support.server import Server, group_of
-from tests.support.waiting import wait_until
+from tests.support.waiting import POLL_S, wait_until
 
 if TYPE_CHECKING:
     from mypy_boto3_elasticache import ElastiCacheClient
@@ -89,6 +90,7 @@ def test_a_slowed_node_serves_slowly(server: Server, client: ElastiCacheClient) 
             lambda: process.status() == psutil.STATUS_STOPPED,
             lambda stopped, wanted=wanted: stopped is wanted,  # type: ignore[misc]
             what="it runs for a part of the time",
+            poll_s_max=POLL_S,
         )
         seen.add(wanted)
     write_again(primary_address(client, "g"))
@@ -128,7 +130,7 @@ def test_a_primary_that_nobody_reaches_is_replaced_and_kept_down(
     primary = primary_of(client, "g")
     address = primary_address(client, "g")
     write_numbers(address, 0, WRITES, replicas=1)
-    with connected(address) as before:
+    with connected(address, timeout_s=SOON_S) as before:
         before.ping()
         fault = inject(server, "partition", CacheClusterId=primary, DurationSeconds=120)
         with pytest.raises(AWAY):
@@ -217,12 +219,12 @@ def test_both_halves_of_a_connection_are_cut_for_clients(
     """A replica that is cut off takes no new connection either, until the fault is undone."""
     replica = replica_of(client, "g")
     where = own_address(server, replica)
-    with connected(where) as reader:
+    with connected(where, timeout_s=SOON_S) as reader:
         reader.ping()
         fault = inject(server, "partition", CacheClusterId=replica)
         with pytest.raises(redis.TimeoutError):
             reader.ping()
-    with connected(where) as late, pytest.raises(redis.TimeoutError):
+    with connected(where, timeout_s=SOON_S) as late, pytest.raises(redis.TimeoutError):
         late.ping()
     undo(server, fault["FaultId"])
     with connected(where) as reader:

@@ -20,7 +20,7 @@ from cachefleet.provisioner.reconciler.slot_moves import VALUE_BYTES_MAX
 from tests.conformance.engines import find_binary
 from tests.support.numbered import NumberedValues
 from tests.support.server import Server, available_group, group_of
-from tests.support.waiting import wait_until
+from tests.support.waiting import POLL_S, wait_until
 
 if TYPE_CHECKING:
     from mypy_boto3_elasticache import ElastiCacheClient
@@ -64,6 +64,7 @@ def test_shards_come_and_go(server: Server, engine: str, version: str) -> None:
         wait_until(lambda: values.calls > served + 50, what="clients are served")
         assert not values.failures, "without a failover clients notice nothing"
 
+        values.confirmed_by = 1
         change(client, 2, NodeGroupsToRemove=["0001"])
         until_moving(client)
         kill_primary(server, values, "demo-0001-")
@@ -91,6 +92,7 @@ def test_a_new_primary_dies_while_it_is_given_slots(
 ) -> None:
     with Server(tmp_path / "data") as server:
         client, values = make_group(server, engine, version)
+        values.confirmed_by = 1
         with values.under_load():
             change(client, 3)
             until_moving(client)
@@ -164,7 +166,7 @@ def until_moving(client: ElastiCacheClient) -> None:
         percentage: float = pending["Resharding"]["SlotMigration"]["ProgressPercentage"]
         return percentage
 
-    wait_until(progress, what="slots are moving")
+    wait_until(progress, what="slots are moving", poll_s_max=POLL_S)
 
 
 def kill_primary(server: Server, values: NumberedValues, prefix: str) -> None:

@@ -28,7 +28,7 @@ SERVICE = service_model()
 OPERATIONS = tuple(SERVICE.operation_names)
 SEEDS = range(8)
 REQUEST_ID = "5a5f1c1e-0000-4000-8000-000000000000"
-START_TIMEOUT_S = 10.0
+START_TIMEOUT_S = 30.0
 
 PARSER = RequestParser(load_model())
 SERIALIZER = ResponseSerializer(load_model())

@@ -9,7 +9,9 @@ from typing import TypeVar
 T = TypeVar("T")
 
 POLL_S = 0.05
-TIMEOUT_S = 30.0
+# Who has waited long asks less often: what he waits for needs the processor that asking takes.
+POLL_SHARE, POLL_S_MAX = 0.1, 0.25
+TIMEOUT_S = 60.0
 
 
 def wait_until(
@@ -19,13 +21,16 @@ def wait_until(
     what: str,
     timeout_s: float = TIMEOUT_S,
     passing: tuple[type[Exception], ...] = (),
+    poll_s_max: float = POLL_S_MAX,
 ) -> T:
     """Return the first answer that is *right*; an exception in *passing* is no answer yet.
+
+    What is right for a moment only is asked for with a smaller *poll_s_max*.
 
     Raises:
         AssertionError: the deadline passed; the last answer is in the message.
     """
-    deadline_s = time.monotonic() + timeout_s
+    began_s = time.monotonic()
     while True:
         last: object
         try:
@@ -36,5 +41,6 @@ def wait_until(
             if right(answer):
                 return answer
             last = answer
-        assert time.monotonic() < deadline_s, f"{what}: not within {timeout_s:g} s; last {last!r}"
-        time.sleep(POLL_S)
+        waited_s = time.monotonic() - began_s
+        assert waited_s < timeout_s, f"{what}: not within {timeout_s:g} s; last {last!r}"
+        time.sleep(min(max(POLL_S, POLL_SHARE * waited_s), poll_s_max))

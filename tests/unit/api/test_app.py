@@ -318,7 +318,7 @@ async def test_refuses_a_body_that_does_not_come() -> None:
         "query_string": b"",
         "headers": [(b"host", b"localhost")],
     }
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await app(scope, receive, keep)
     assert sent[0]["status"] == 408
     assert b"RequestTimeout" in sent[1]["body"]

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachefleet.engine.gateway.routes import (
-    FILE_BYTES_MAX,
     Address,
     AuthOptions,
     IllegalRoutes,
@@ -24,9 +23,8 @@ from cachefleet.engine.gateway.routes import (
     ShardOptions,
     TlsMode,
     TlsOptions,
-    parse_routes,
-    render_routes,
 )
+from cachefleet.engine.gateway.routes_file import FILE_BYTES_MAX, parse_routes, render_routes
 
 HOSTS = st.sampled_from(["127.0.0.1", "127.100.3.4", "::1", "10.0.0.9"])
 HASHES = st.lists(st.sampled_from(["0" * 64, "f" * 64]), max_size=2).map(tuple)

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from cachefleet.engine.memserver.crawler import metadump, walk
 from cachefleet.engine.memserver.discovery import LEGACY_KEY, SHADOW_S_MAX
 from cachefleet.engine.memserver.lru import COLD, HOT, NEVER, TEMP, WARM, Item
+from cachefleet.engine.memserver.memory import ITEM_COST_BYTES
 from cachefleet.engine.memserver.settings import MIB
 from cachefleet.engine.memserver.store import (
     ADD,
     CAS,
     EXISTS,
-    ITEM_COST_BYTES,
     NO_MEMORY,
     NOT_FOUND,
     NOT_STORED,
