@@ -44,6 +44,7 @@ from cachefleet.api.settings import ApiSettings
 from cachefleet.api.stages import Services
 from cachefleet.api.throttle import Throttle
 from cachefleet.provisioner.clock import Clock
+from cachefleet.provisioner.peering.client import Peers
 
 if TYPE_CHECKING:
     from cachefleet.provisioner.state.store import Store
@@ -70,6 +71,7 @@ def create_app(
     credentials: CredentialStore | None = None,
     bearer_tokens: BearerTokens | None = None,
     ports: Ports | None = None,
+    peers: Peers | None = None,
     readiness: ReadinessCheck | None = None,
     observe: Observe | None = None,
     lifespan: Lifespan | None = None,
@@ -87,6 +89,7 @@ def create_app(
         clock=clock,
         credentials=credentials,
         bearer_tokens=bearer_tokens,
+        peers=peers,
     )
     pipeline = Pipeline(services)
     app = FastAPI(
@@ -125,6 +128,7 @@ def make_services(
     clock: Clock,
     credentials: CredentialStore | None = None,
     bearer_tokens: BearerTokens | None = None,
+    peers: Peers | None = None,
 ) -> Services:
     """Compile the model's parsers and serializers and put the stages' services together."""
     authenticator = Authenticator(
@@ -154,6 +158,7 @@ def make_services(
         namer=None
         if settings.endpoint_names == "addresses"
         else EndpointNamer(settings.endpoint_domain),
+        peers=peers or Peers(),
     )
 
 

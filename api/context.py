@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from cachefleet.api.pagination import Family, family_of
 from cachefleet.api.protocol.model import Operation
 from cachefleet.api.settings import ApiSettings
 from cachefleet.provisioner.clock import Clock
+from cachefleet.provisioner.peering.client import Peers
 from cachefleet.provisioner.state.scope import Scope
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ class RequestContext:
     catalog: Any
     settings: ApiSettings
     now: datetime
+    peers: Peers = field(default_factory=Peers)
+    is_forwarded: bool = False  # another cachefleet got it, and had us asked
 
     @property
     def account(self) -> str:

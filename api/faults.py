@@ -75,6 +75,14 @@ class Fault(Exception):
         return f"Fault({self.name!r}, {self.message!r})"
 
 
+def fault_of_peer(name: str, message: str) -> Fault:
+    """Return the fault that another cachefleet refused with, which may be a newer one."""
+    try:
+        return Fault(name, message)
+    except UnknownFault:
+        return Fault("InternalFailure", message)
+
+
 def fault_shape(name: str) -> FaultShape:
     """Return the fault of this name.
 

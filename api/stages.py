@@ -17,7 +17,7 @@ from cachefleet.api.auth.identity import Authenticator, BearerTokens, Identity, 
 from cachefleet.api.auth.sigv4 import SignatureRefused, SignedRequest
 from cachefleet.api.context import RequestContext
 from cachefleet.api.endpoint_names import EndpointNamer
-from cachefleet.api.faults import Fault
+from cachefleet.api.faults import Fault, fault_of_peer
 from cachefleet.api.protocol.model import Model, Operation
 from cachefleet.api.protocol.query import InvalidValue, MalformedQuery, RequestParser, parse_form
 from cachefleet.api.protocol.xml import ResponseSerializer
@@ -25,6 +25,7 @@ from cachefleet.api.registry import Handler, Registry, Result
 from cachefleet.api.settings import ApiSettings
 from cachefleet.api.throttle import Throttle
 from cachefleet.provisioner.clock import Clock
+from cachefleet.provisioner.peering.client import PeerAway, PeerRefused, Peers, PeerStrange
 from cachefleet.provisioner.state.errors import Stale
 from cachefleet.provisioner.state.ids import request_token
 from cachefleet.provisioner.state.scope import Scope
@@ -55,6 +56,7 @@ class Services:
     bearer_tokens: BearerTokens | None = None  # of /v1
     namer: EndpointNamer | None = None
     answers: AnswerCache = field(default_factory=AnswerCache)
+    peers: Peers = field(default_factory=Peers)  # who have other regions
 
 
 @dataclass(slots=True, kw_only=True)
@@ -168,7 +170,13 @@ async def handle(exchange: Exchange, services: Services) -> None:
 
 
 def make_context(
-    services: Services, *, operation: Operation, identity: Identity, request_id: str, now: datetime
+    services: Services,
+    *,
+    operation: Operation,
+    identity: Identity,
+    request_id: str,
+    now: datetime,
+    is_forwarded: bool = False,
 ) -> RequestContext:
     """Return what a handler is given; other front-ends over the same handlers use it too."""
     return RequestContext(
@@ -181,6 +189,8 @@ def make_context(
         catalog=services.catalog,
         settings=services.settings,
         now=now,
+        peers=services.peers,
+        is_forwarded=is_forwarded,
     )
 
 
@@ -204,6 +214,8 @@ async def call_handler(
     handler = services.registry.handlers.get(name)
     if handler is None:
         raise _not_implemented(name)
+    if context.region in services.peers.regions:
+        return await _handled_by_peer(context, params)
     key = services.answers.key(name, context.scope, params)
     if key is None:
         told = request_token.set(context.request_id)
@@ -218,6 +230,32 @@ async def call_handler(
     if not known:
         result = await _named(services, context, await handler(context, params))
         services.answers.keep(key, revision, result)
+    return result
+
+
+async def _handled_by_peer(context: RequestContext, params: Mapping[str, Any]) -> Result:
+    """Have a request for a region of another cachefleet handled there."""
+    region = context.region
+    if context.is_forwarded:
+        raise Fault(
+            "InvalidParameterValueException",
+            f"Two cachefleets say of each other that they have the region {region}.",
+        )
+    body = {
+        "account": context.account,
+        "region": region,
+        "operation": context.operation.name,
+        "params": params,
+        "request_id": context.request_id,
+    }
+    try:
+        result: Result = await context.peers.ask(region, "call", body)
+    except PeerRefused as refusal:
+        raise fault_of_peer(refusal.name, str(refusal)) from refusal
+    except (PeerAway, PeerStrange) as error:
+        raise Fault(
+            "ServiceUnavailable", f"The region {region} is another cachefleet's: {error}."
+        ) from error
     return result
 
 

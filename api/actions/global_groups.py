@@ -11,12 +11,14 @@ from typing import Any
 
 from sqlalchemy import select
 
+from cachefleet.api.actions import global_peers
 from cachefleet.api.context import RequestContext
 from cachefleet.api.pagination import window
 from cachefleet.api.registry import Params, Result, action
 from cachefleet.api.validation import global_groups as checks
 from cachefleet.api.validation.refusals import wrong_value
 from cachefleet.api.views.global_groups import global_group_view
+from cachefleet.provisioner.peering.client import PeerAway
 from cachefleet.provisioner.state import global_groups, ids, lifecycle, parameter_groups
 from cachefleet.provisioner.state.global_tables import GlobalGroup, GlobalMember
 from cachefleet.provisioner.state.operations import OperationKind
@@ -46,8 +48,8 @@ async def create_global_replication_group(ctx: RequestContext, params: Params) -
             created_at=tx.now,
         )
         await tx.insert(row)
-        await _new_subject(tx, row)
-        row.members.append(_member(row, group, global_groups.PRIMARY, global_groups.ASSOCIATED))
+        await new_subject(tx, row)
+        row.members.append(member_of(row, group, global_groups.PRIMARY, global_groups.ASSOCIATED))
         group.global_name, group.global_role = name, global_groups.PRIMARY
         parameters = await parameter_groups.get(tx, ctx.catalog, group.parameter_group_name)
         await global_groups.give_parameters(
@@ -87,6 +89,9 @@ async def describe_global_replication_groups(ctx: RequestContext, params: Params
 @action("ModifyGlobalReplicationGroup")
 async def modify_global_replication_group(ctx: RequestContext, params: Params) -> Result:
     """Change every member, the secondaries first."""
+    if (elsewhere := await global_peers.led(ctx, params)) is not None:
+        return elsewhere
+    await global_peers.require_members(ctx, params["GlobalReplicationGroupId"])
     async with ctx.begin() as tx:
         row = await global_groups.get(tx, params["GlobalReplicationGroupId"], lock=True)
         checks.require_at_rest(row, "modify")
@@ -103,6 +108,15 @@ async def modify_global_replication_group(ctx: RequestContext, params: Params) -
 @action("FailoverGlobalReplicationGroup")
 async def failover_global_replication_group(ctx: RequestContext, params: Params) -> Result:
     """Have another region lead; the region that led follows it."""
+    try:
+        elsewhere = await global_peers.at_leader(ctx, params, timeout_s=global_peers.LOST_AFTER_S)
+    except PeerAway as away:
+        await global_peers.take_over(ctx, params, away)
+        return await _as_recorded(ctx, params)
+    if elsewhere is not None:
+        return elsewhere
+    name = params["GlobalReplicationGroupId"]
+    await global_peers.require_member(ctx, name, params["PrimaryRegion"])
     async with ctx.begin() as tx:
         row = await global_groups.get(tx, params["GlobalReplicationGroupId"], lock=True)
         checks.require_at_rest(row, "failover")
@@ -118,6 +132,8 @@ async def failover_global_replication_group(ctx: RequestContext, params: Params)
 @action("DisassociateGlobalReplicationGroup")
 async def disassociate_global_replication_group(ctx: RequestContext, params: Params) -> Result:
     """Let a secondary go: it keeps its data, and takes writes from then on."""
+    if (elsewhere := await global_peers.led(ctx, params)) is not None:
+        return elsewhere
     async with ctx.begin() as tx:
         row = await global_groups.get(tx, params["GlobalReplicationGroupId"], lock=True)
         checks.require_at_rest(row, "disassociate")
@@ -135,6 +151,8 @@ async def disassociate_global_replication_group(ctx: RequestContext, params: Par
 @action("DeleteGlobalReplicationGroup")
 async def delete_global_replication_group(ctx: RequestContext, params: Params) -> Result:
     """Delete a global datastore that has its primary only; that stays or goes with it."""
+    if (elsewhere := await global_peers.led(ctx, params)) is not None:
+        return elsewhere
     async with ctx.begin() as tx:
         row = await global_groups.get(tx, params["GlobalReplicationGroupId"], lock=True)
         if row.status != global_groups.PRIMARY_ONLY:
@@ -145,9 +163,14 @@ async def delete_global_replication_group(ctx: RequestContext, params: Params) -
         return await shown(tx, row)
 
 
+async def _as_recorded(ctx: RequestContext, params: Params) -> Result:
+    async with ctx.read() as tx:
+        return await shown(tx, await global_groups.get(tx, params["GlobalReplicationGroupId"]))
+
+
 def new_member(row: GlobalGroup, group: ReplicationGroup) -> None:
     """Add a secondary that is being created."""
-    row.members.append(_member(row, group, global_groups.SECONDARY, global_groups.ASSOCIATING))
+    row.members.append(member_of(row, group, global_groups.SECONDARY, global_groups.ASSOCIATING))
     group.global_name, group.global_role = row.name, global_groups.SECONDARY
 
 
@@ -157,7 +180,8 @@ def file_joining(tx: Transaction, row: GlobalGroup, token: str) -> None:
     _file(tx, row, token)
 
 
-def _member(row: GlobalGroup, group: ReplicationGroup, role: str, status: str) -> GlobalMember:
+def member_of(row: GlobalGroup, group: ReplicationGroup, role: str, status: str) -> GlobalMember:
+    """Return a member that is a group of ours."""
     return GlobalMember(
         uid=ids.new_uid(),
         account=row.account,
@@ -170,7 +194,8 @@ def _member(row: GlobalGroup, group: ReplicationGroup, role: str, status: str) -
     )
 
 
-async def _new_subject(tx: Transaction, row: GlobalGroup) -> None:
+async def new_subject(tx: Transaction, row: GlobalGroup) -> None:
+    """Write the row under which a global datastore is worked on."""
     tx.session.add(
         Subject(
             uid=row.uid, account=row.account, region=row.region, kind=row.resource, lease_epoch=0

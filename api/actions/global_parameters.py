@@ -7,7 +7,8 @@ with the same values and are kept that way.
 from __future__ import annotations
 
 from cachefleet.api.validation.global_groups import require_at_rest
-from cachefleet.provisioner.state import global_groups
+from cachefleet.api.validation.refusals import not_built
+from cachefleet.provisioner.state import global_groups, peered
 from cachefleet.provisioner.state.store import Transaction
 from cachefleet.provisioner.state.tables import ParameterGroup, ReplicationGroup
 
@@ -31,6 +32,11 @@ async def other_copies(
     if datastore is None:
         return []
     require_at_rest(datastore, "modify")
+    if peered.is_peered(datastore):
+        raise not_built(
+            "Parameters cannot be changed in a global replication group with members in several "
+            "cachefleets."
+        )
     found = []
     for member in (await global_groups.groups_of(tx, datastore)).values():
         if member.uid == group.uid:

@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from cachefleet.api import references
+from cachefleet.api.actions import global_peers
 from cachefleet.api.actions.global_groups import ask, shown
 from cachefleet.api.actions.shards import lay_out_shards
 from cachefleet.api.context import RequestContext
@@ -32,6 +33,8 @@ Groups = Mapping[str, ReplicationGroup]
 @action("IncreaseNodeGroupsInGlobalReplicationGroup")
 async def increase_node_groups(ctx: RequestContext, params: Params) -> Result:
     """Add shards in every region, and have slots move to them."""
+    if (elsewhere := await global_peers.led(ctx, params)) is not None:
+        return elsewhere
     async with ctx.begin() as tx:
         row, groups, primary = await _at_rest(tx, params)
         global_shards.check_increase(primary, params["NodeGroupCount"])
@@ -70,6 +73,8 @@ async def increase_node_groups(ctx: RequestContext, params: Params) -> Result:
 @action("DecreaseNodeGroupsInGlobalReplicationGroup")
 async def decrease_node_groups(ctx: RequestContext, params: Params) -> Result:
     """Empty shards in every region, and remove them."""
+    if (elsewhere := await global_peers.led(ctx, params)) is not None:
+        return elsewhere
     async with ctx.begin() as tx:
         row, _, primary = await _at_rest(tx, params)
         removed = global_shards.removed_shards(row, primary, params)
@@ -80,6 +85,8 @@ async def decrease_node_groups(ctx: RequestContext, params: Params) -> Result:
 @action("RebalanceSlotsInGlobalReplicationGroup")
 async def rebalance_slots(ctx: RequestContext, params: Params) -> Result:
     """Even out the slots of the shards, in every region alike."""
+    if (elsewhere := await global_peers.led(ctx, params)) is not None:
+        return elsewhere
     async with ctx.begin() as tx:
         row, _, primary = await _at_rest(tx, params)
         global_shards.require_uneven(primary)

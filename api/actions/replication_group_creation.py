@@ -76,18 +76,21 @@ async def create_replication_group(ctx: RequestContext, params: Params) -> Resul
         features.check_new_group_sources(params, encrypted_at_rest=True)
     params = await restoring.completed(ctx, params)
     shards.count_shards(params)
-    joining = None
+    found = None
     if params.get("GlobalReplicationGroupId"):
-        params, joining = await global_members.inherit(ctx, params)
+        params, found = await global_members.inherit(ctx, params)
     features.check_new_group_access(params)
     if params.get("PrimaryClusterId"):
         return await _create_around(ctx, params)
     request = _check_request(ctx, params)
     await restoring.check_seeds(ctx, params)
+    if found is not None:
+        async with ctx.read() as tx:  # before another cachefleet lets it in
+            await _require_free(tx, request.name)
     key_arn = None
     if params.get("KmsKeyId"):
         key_arn = await objects.check_key(ctx, params["KmsKeyId"])
-    async with ctx.begin() as tx:
+    async with global_members.let_in(ctx, params, found) as joining, ctx.begin() as tx:
         await _require_free(tx, request.name)
         layout = await _lay_out(ctx, tx, params, request)
         user_group_ids = await user_groups_of_new(

@@ -122,6 +122,10 @@ class Authenticator:
             principal_arn=_user_arn(account, "anonymous", region),
         )
 
+    def peer(self) -> Identity:
+        """Return who asks where a question says so itself; nothing is done in this one's name."""
+        return self._anonymous
+
     async def identify(
         self, request: SignedRequest, query_fields: Mapping[str, str], *, now: datetime
     ) -> Identity:

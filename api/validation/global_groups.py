@@ -15,6 +15,7 @@ from cachefleet.engine.types import Engine
 from cachefleet.provisioner.state import auth_tokens, global_groups
 from cachefleet.provisioner.state.errors import IllegalTransition
 from cachefleet.provisioner.state.global_tables import GlobalGroup, GlobalMember
+from cachefleet.provisioner.state.peer_records import Lead
 from cachefleet.provisioner.state.tables import ReplicationGroup
 
 SECONDARIES_QUOTA = "Secondary Regions per global datastore"
@@ -145,7 +146,7 @@ def refuse_shards_asked_for(params: Mapping[str, Any]) -> None:
         )
 
 
-def check_same_token(primary: ReplicationGroup, params: Mapping[str, Any]) -> None:
+def check_same_token(primary: Lead, params: Mapping[str, Any]) -> None:
     """Refuse a secondary whose AUTH token is not the primary's: it may come to lead."""
     token = params.get("AuthToken")
     known = primary.auth_token_sha256s

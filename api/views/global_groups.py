@@ -7,6 +7,7 @@ from typing import Any
 
 from cachefleet.provisioner.state.global_groups import CREATING, primary_of
 from cachefleet.provisioner.state.global_tables import GlobalGroup
+from cachefleet.provisioner.state.peer_records import Card
 from cachefleet.provisioner.state.tables import ReplicationGroup
 
 ALL_SLOTS = "0-16383"
@@ -22,7 +23,8 @@ def global_group_view(
         "Status": row.status,
         "ARN": row.arn,
     }
-    primary = groups.get(primary_of(row).group_uid)
+    members: dict[str, ReplicationGroup | Card] = {**_cards(row), **groups}
+    primary = members.get(primary_of(row).group_uid)
     if primary is not None:
         view.update(
             {
@@ -49,11 +51,20 @@ def global_group_view(
                 "ReplicationGroupId": member.group_name,
                 "ReplicationGroupRegion": member.region,
                 "Role": member.role,
-                "AutomaticFailover": groups[member.group_uid].automatic_failover
-                if member.group_uid in groups
+                "AutomaticFailover": members[member.group_uid].automatic_failover
+                if member.group_uid in members
                 else None,
                 "Status": member.status,
             }
             for member in row.members
         ]
     return view
+
+
+def _cards(row: GlobalGroup) -> dict[str, Card]:
+    """Return what other cachefleets have said of their members, by the uids these have here."""
+    return {
+        member.group_uid: Card.model_validate(member.card)
+        for member in row.members
+        if member.fleet is not None and member.card is not None
+    }

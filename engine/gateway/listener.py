@@ -17,6 +17,7 @@ import ssl
 from cachefleet.engine.gateway.routes import Address, TlsMode
 from cachefleet.engine.gateway.serving import ClientSide, Serving
 from cachefleet.engine.gateway.tls import HANDSHAKE_BYTE
+from cachefleet.engine.gateway.tls_stream import TlsConnection
 
 CLIENT_KEEPALIVE_S = 300  # what the engines use
 BACKLOG = 1024  # connections the kernel holds until they are accepted; it may allow fewer
@@ -120,6 +121,7 @@ class Listener:
 
     async def _hand_over(self, client: socket.socket, context: ssl.SSLContext | None) -> None:
         """Do the handshake, if any, and let the route serve the client; raises OSError."""
+        loop = asyncio.get_running_loop()
         sides: list[ClientSide] = []
 
         def client_side() -> ClientSide:
@@ -127,9 +129,16 @@ class Listener:
             return sides[-1]
 
         try:
-            await asyncio.get_running_loop().connect_accepted_socket(
-                client_side, client, ssl=context
-            )
+            if context is None:
+                await loop.connect_accepted_socket(client_side, client)
+                return
+            tls = TlsConnection(context, client_side, loop=loop)
+            try:
+                await loop.connect_accepted_socket(lambda: tls, client)
+                await tls.handshake()
+            except BaseException:
+                tls.forsake()
+                raise
         except BaseException:
             for side in sides:
                 side.forsake()

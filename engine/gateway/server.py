@@ -220,6 +220,7 @@ class Gateway:
     def _change_services(self, table: RouteTable) -> None:
         self._leaving = {service for service in self._leaving if service.connections}
         names = {route.name for route in table.routes}
+        self._rename_services(table, names)
         for name in self._services.keys() - names:
             service = self._services.pop(name)
             service.cut(None)
@@ -241,6 +242,21 @@ class Gateway:
             self._services[route.name].iam_keys = (
                 KeyRing() if iam is None else self._key_rings.get(iam.keys_path)
             )
+
+    def _rename_services(self, table: RouteTable, names: set[str]) -> None:
+        """Let a route that is new by its name alone keep the clients of the one that was there.
+
+        A node that outlives its group is another subject's, with the same address and engine.
+        """
+        left = {
+            (service.route.kind, service.route.listen): name
+            for name, service in self._services.items()
+            if name not in names and service.route.listen
+        }
+        for route in table.routes:
+            old = left.pop((route.kind, route.listen), None)
+            if old is not None and route.name not in self._services:
+                self._services[route.name] = self._services.pop(old)
 
 
 def _iam_of(route: Route) -> IamOptions | None:

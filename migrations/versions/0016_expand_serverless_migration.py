@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0016_expand_serverless_migration"
-down_revision = "0013_expand_memcached_logins"
+down_revision = "0015_expand_peers"
 branch_labels = None
 depends_on = None
 

@@ -18,6 +18,8 @@ from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.tables import CacheNode, NodeGroup, ReplicationGroup
 
 LINK_DOWN = "master_link_down_since_seconds"
+LAST_HEARD = "master_last_io_seconds_ago"
+PING_EVERY_S = 10.0  # what a primary says where nobody writes
 
 
 async def fed_since_s(fleet: Fleet) -> dict[str, float | None]:
@@ -50,4 +52,12 @@ def regional_lag_s(uid: str, sample: Sample, fed: Mapping[str, float | None]) ->
     if fed[uid] is not None:
         return fed[uid]
     down_s = number(sample.fields, LINK_DOWN)
-    return down_s if down_s is not None and down_s >= 0 else sample.lag_s
+    if down_s is not None and down_s >= 0:
+        return down_s
+    if sample.lag_s is not None:
+        return sample.lag_s
+    # Its primary is another cachefleet's: it is known here when that was last heard.
+    silent_s = number(sample.fields, LAST_HEARD)
+    if silent_s is None or silent_s < 0:
+        return None
+    return silent_s if silent_s > PING_EVERY_S else 0.0

@@ -82,6 +82,28 @@ class NoFeeds:
         return {}
 
 
+class PeerPort(Protocol):
+    """Knows the cachefleets that have other regions of global datastores."""
+
+    def is_away(self, fleet: str) -> bool:
+        """Tell whether a cachefleet, by its id, has not answered for a while."""
+        ...
+
+    async def poke(self, region: str) -> None:
+        """Tell the cachefleet of *region* that there is something to hear."""
+        ...
+
+
+class NoPeers:
+    """Knows nobody: for fleets whose regions are all their own."""
+
+    def is_away(self, fleet: str) -> bool:
+        return True
+
+    async def poke(self, region: str) -> None:
+        return
+
+
 class AdmissionRules(Protocol):
     """Says from where each cache may be reached."""
 
@@ -104,6 +126,7 @@ class Fleet:
     # Makes the gateway agree with the record; called with a subject that has just settled.
     sync_endpoints: SyncEndpoints = field(default=no_endpoints)
     feeds: FeedPort = field(default_factory=NoFeeds)
+    peers: PeerPort = field(default_factory=NoPeers)
     # Set where security groups are enforced: all clients come through the gateway then.
     security_groups: AdmissionRules | None = None
     # The nodes that serve as far as we know: whose silence or end is news.

@@ -18,7 +18,7 @@ import structlog
 
 from cachefleet.engine.errors import CommandRefused, NodeUnreachable
 from cachefleet.engine.types import NodeRole
-from cachefleet.provisioner.planning.global_groups import MemberView, stand
+from cachefleet.provisioner.planning.global_groups import stand
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.global_failover import (
     Starts,
@@ -33,8 +33,11 @@ from cachefleet.provisioner.reconciler.global_world import World, change, load_w
 from cachefleet.provisioner.reconciler.milestones import Milestone, reached
 from cachefleet.provisioner.reconciler.modify import COLUMNS, GROUP_COLUMNS
 from cachefleet.provisioner.reconciler.outcomes import Done, Outcome, Requeue
+from cachefleet.provisioner.reconciler.peered import ask as peer_ask
+from cachefleet.provisioner.reconciler.peered import follow_along, hand_over, view_of
 from cachefleet.provisioner.reconciler.records import is_fed
-from cachefleet.provisioner.state import global_groups, lifecycle
+from cachefleet.provisioner.state import global_groups, lifecycle, peered
+from cachefleet.provisioner.state.global_tables import GlobalMember
 from cachefleet.provisioner.state.leases import Lease
 from cachefleet.provisioner.state.operations import (
     OperationKind,
@@ -64,34 +67,32 @@ async def settle_global(operation: Operation, lease: Lease, fleet: Fleet) -> Out
     world = await load_world(lease, fleet, operation.created_at)
     if world is None:
         return Done("it is gone")
-    act = ACTS.get(world.row.pending.get("action", ""))
+    acted = world.row.pending.get("action", "")
+    act = ACTS.get(acted)
     try:
+        if not peered.is_led_here(world.row):
+            return await follow_along(world, fleet)
         waiting = None if act is None else await act(world, fleet)
     except (NodeUnreachable, CommandRefused) as error:
         return Requeue(after_s=LOOK_EVERY_S, reason=str(error))
     if waiting is not None:
         return Requeue(after_s=LOOK_EVERY_S, reason=waiting)
-    return await _conclude(lease, fleet, operation.created_at)
+    return await _conclude(lease, fleet, operation.created_at, acted)
 
 
-async def _conclude(lease: Lease, fleet: Fleet, asked_at: datetime) -> Outcome:
-    """Write the status that the members make, if none of them is on its way."""
+async def _conclude(lease: Lease, fleet: Fleet, asked_at: datetime, acted: str) -> Outcome:
+    """Write the status that the members make, if none of them is on its way.
+
+    What was asked for since is not done by what was *acted*, and stays.
+    """
     world = await load_world(lease, fleet, asked_at)
     if world is None:
         return Done("it is gone")
-    standing = stand(
-        [
-            MemberView(
-                uid=member.group_uid,
-                role=member.role,
-                status=member.status,
-                group_status=world.groups[member.group_uid].status
-                if member.group_uid in world.groups
-                else None,
-            )
-            for member in world.members
-        ]
-    )
+    if not peered.is_led_here(world.row):
+        return await follow_along(world, fleet)
+    if world.row.pending.get("action", acted) != acted:
+        return Requeue(after_s=0.0, reason="something new is asked for")
+    standing = stand([view_of(world, member, fleet) for member in world.members])
     if standing.status is None:
         return Requeue(after_s=LOOK_EVERY_S, reason="a member is on its way")
     if (behind := await _behind(world, fleet)) is not None:
@@ -100,6 +101,8 @@ async def _conclude(lease: Lease, fleet: Fleet, asked_at: datetime) -> Outcome:
         await change(world.groups[uid], fleet, _let_go, settles=False)
     async with fleet.store.begin(lease.scope) as tx:
         row = await row_of(tx, lease, fleet)
+        if (row.status, row.pending) != (world.row.status, world.row.pending):
+            return Requeue(after_s=0.0, reason="something new is asked for")
         for member in list(row.members):
             if member.group_uid in standing.left:
                 row.members.remove(member)
@@ -133,7 +136,11 @@ async def _is_there(group: ReplicationGroup | None, fleet: Fleet) -> bool:
 
 
 async def _fail_over(world: World, fleet: Fleet) -> str | None:
-    target = world.groups.get(world.row.pending["group_uid"])
+    uid = world.row.pending["group_uid"]
+    elsewhere = _foreign(world, uid)
+    if elsewhere is not None:
+        return await hand_over(world, elsewhere, fleet)
+    target = world.groups.get(uid)
     if target is None:
         return None
     others = [group for uid, group in world.groups.items() if uid != target.uid]
@@ -146,6 +153,8 @@ async def _fail_over(world: World, fleet: Fleet) -> str | None:
         await _fail_over_chained(target, others, old, fleet)
     async with fleet.store.begin(world.lease.scope) as tx:
         row = await row_of(tx, world.lease, fleet)
+        if global_groups.primary_of(row).group_uid != target.uid:
+            row.epoch += 1
         for member in row.members:
             leads = member.group_uid == target.uid
             member.role = global_groups.PRIMARY if leads else global_groups.SECONDARY
@@ -215,6 +224,11 @@ async def _fail_over_chained(
 
 async def _disassociate(world: World, fleet: Fleet) -> str | None:
     uid = world.row.pending["group_uid"]
+    elsewhere = _foreign(world, uid)
+    if elsewhere is not None:
+        waiting = await peer_ask(world, elsewhere, fleet, leave=True)
+        if waiting is not None:
+            return waiting
     group = world.groups.get(uid)
     if group is not None and group.global_name is not None:
         await change(group, fleet, _let_go)
@@ -253,6 +267,11 @@ async def _modify(world: World, fleet: Fleet) -> str | None:
     tried: list[str] = world.row.pending.get("tried", [])
     last_is_primary = sorted(world.members, key=lambda m: m.role == global_groups.PRIMARY)
     for member in last_is_primary:
+        if member.fleet is not None:
+            waiting = await peer_ask(world, member, fleet, changes=changes)
+            if waiting is not None:
+                return waiting
+            continue
         group = world.groups.get(member.group_uid)
         if group is None:
             continue
@@ -267,6 +286,12 @@ async def _modify(world: World, fleet: Fleet) -> str | None:
             row.pending = {**row.pending, "tried": [*tried, member.group_uid]}
         return f"{group.name} in {group.region} is to be changed"
     return None
+
+
+def _foreign(world: World, uid: str) -> GlobalMember | None:
+    """Return the member of this uid, if another cachefleet has it."""
+    found = (m for m in world.members if m.group_uid == uid and m.fleet is not None)
+    return next(found, None)
 
 
 ACTS: Mapping[str, Callable[[World, Fleet], Awaitable[str | None]]] = {

@@ -12,13 +12,12 @@ from datetime import datetime
 from typing import Any
 
 from cachefleet.provisioner.reconciler.fleet import Fleet
-from cachefleet.provisioner.state import global_groups, leases, lifecycle
+from cachefleet.provisioner.state import global_groups, leases
 from cachefleet.provisioner.state.global_tables import GlobalGroup, GlobalMember
 from cachefleet.provisioner.state.leases import Lease
-from cachefleet.provisioner.state.lifecycle import Event
 from cachefleet.provisioner.state.operations import OperationKind
 from cachefleet.provisioner.state.store import Transaction
-from cachefleet.provisioner.state.tables import CacheCluster, ReplicationGroup
+from cachefleet.provisioner.state.tables import ReplicationGroup
 
 PATIENCE_S = 10.0  # with a region that is to lead and has not caught up
 
@@ -88,12 +87,5 @@ async def change(
             return
         edit(fresh)
         if settles:
-            _mark(fresh)
+            global_groups.mark_modifying(fresh)
             tx.enqueue(kind, subject_uid=fresh.uid)
-
-
-def _mark(group: ReplicationGroup) -> None:
-    rows: list[ReplicationGroup | CacheCluster] = [group, *group.members]
-    for row in rows:
-        if lifecycle.target(row.resource, row.status, Event.MODIFY) is not None:
-            lifecycle.fire(row, Event.MODIFY)

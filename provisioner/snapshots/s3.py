@@ -21,6 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoC
 
 from cachefleet.engine.valkey.copying import Abandoned
 from cachefleet.provisioner.snapshots.aws import aws_client
+from cachefleet.provisioner.snapshots.following import Frontier
 from cachefleet.provisioner.snapshots.manifest import (
     MANIFEST_BYTES_MAX,
     MANIFEST_FILE,
@@ -234,6 +235,7 @@ class ObjectWriter:
         mark: str | None = None,
         part_bytes: int = PART_BYTES,
     ) -> None:
+        self.frontier: Frontier | None = None  # an object can be read when it is whole
         self._client = place.client
         self._where = {"Bucket": name.bucket, "Key": name.key}
         self._more = {} if mark is None else {"Metadata": {MARK: mark}}

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import hmac
 import os
 from collections.abc import Callable, Iterator
-from typing import BinaryIO, Protocol
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol, cast
 
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
@@ -24,6 +27,7 @@ from cachefleet.engine.rdb.reader import (
 from cachefleet.engine.types import Engine
 from cachefleet.engine.valkey.copying import Abandoned
 from cachefleet.provisioner.snapshots.ahead import read_ahead
+from cachefleet.provisioner.snapshots.following import Followed, Frontier
 from cachefleet.provisioner.snapshots.manifest import ShardFile
 from cachefleet.provisioner.snapshots.sealing import (
     KEY_BYTES,
@@ -176,20 +180,30 @@ def write_shard(
             sealer.write(data)
         count(len(data))
 
-    try:
-        pull(take)
-        kind = seen.conclude()
-        if sealer is not None:
-            sealer.close()
-        writer.close()
-    except (StoreUnavailable, Abandoned):
-        writer.suspend()
-        raise
-    except BaseException:
-        writer.abandon()
-        raise
+    def read_again(file: BinaryIO) -> _Found:
+        return _read_again(file, key is not None, stored.fingerprint, unwrap, check)
+
+    with _ReadingBack(store, uid, name, writer, read_again) as back:
+        try:
+            pull(take)
+            kind = seen.conclude()
+            if sealer is not None:
+                sealer.close()
+            writer.close()
+        except (StoreUnavailable, Abandoned):
+            writer.suspend()
+            raise
+        except BaseException:
+            writer.abandon()
+            raise
+        found = back.found()
+    same = sealer is not None or hmac.compare_digest(
+        found.fingerprint, stored.fingerprint.conclude()
+    )
+    if found.size_bytes != size_bytes or not same:
+        raise NotReadBack(f"{name} is not what was written")
     digest = stored.digest if sealer is None else clear
-    shard = ShardFile(
+    return ShardFile(
         name=name,
         node_group_id=node_group_id,
         slots=slots,
@@ -202,29 +216,72 @@ def write_shard(
         rdb=kind,
         keys=keys,
     )
-    with store.open_written(uid, name) as file:
-        _read_back(file, shard, stored.fingerprint, unwrap, check)
-    return shard
 
 
-def _read_back(
-    file: BinaryIO, shard: ShardFile, written: Fingerprint, unwrap: Unwrap, check: Check
-) -> None:
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a file was when it was read again; of a sealed one, what is in it."""
+
+    size_bytes: int
+    fingerprint: bytes
+
+
+class _ReadingBack:
+    """Reads a file of the store again: beside its writer where it can be read by then."""
+
+    def __init__(
+        self,
+        store: SnapshotStore,
+        uid: str,
+        name: str,
+        writer: ShardWriter,
+        read: Callable[[BinaryIO], _Found],
+    ) -> None:
+        self._open = functools.partial(store.open_written, uid, name)
+        self._read = read
+        self._frontier = writer.frontier
+        self._beside = ThreadPoolExecutor(1, "reading-back")
+        self._following: Future[_Found] | None = None
+
+    def __enter__(self) -> _ReadingBack:
+        if self._frontier is not None:
+            self._following = self._beside.submit(self._follow, self._frontier)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._frontier is not None:
+            self._frontier.give_up()  # nobody may wait for a file that broke off
+        self._beside.shutdown(wait=True)
+
+    def found(self) -> _Found:
+        """Return what was found, once the file is closed; raises what reading it raised."""
+        if self._following is not None:
+            return self._following.result()
+        with self._open() as file:
+            return self._read(file)
+
+    def _follow(self, frontier: Frontier) -> _Found:
+        frontier.reach(1)
+        with self._open() as file:
+            return self._read(cast("BinaryIO", Followed(file, frontier)))
+
+
+def _read_again(
+    file: BinaryIO, sealed: bool, written: Fingerprint, unwrap: Unwrap, check: Check
+) -> _Found:
     """Read a written file again, and open it where it is sealed.
 
     Of a sealed file each chunk is proven by its tag, and so are their order and the end.
     """
     size_bytes, found = 0, Fingerprint(like=written)
-    parts = read_ahead(unseal(file, unwrap) if shard.sealed else _parts(file))
+    parts = read_ahead(unseal(file, unwrap) if sealed else _parts(file))
     with contextlib.closing(parts):
         for part in parts:
             check()
             size_bytes += len(part)
-            if not shard.sealed:
+            if not sealed:
                 found.update(part)
-    same = shard.sealed or hmac.compare_digest(found.conclude(), written.conclude())
-    if size_bytes != shard.size_bytes or not same:
-        raise NotReadBack(f"{shard.name} is not what was written")
+    return _Found(size_bytes, found.conclude())
 
 
 def read_shard(store: SnapshotStore, uid: str, shard: ShardFile, unwrap: Unwrap) -> Iterator[bytes]:

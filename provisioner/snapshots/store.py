@@ -11,11 +11,12 @@ import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
+from cachefleet.provisioner.snapshots.following import Frontier
 from cachefleet.provisioner.snapshots.manifest import (
     MANIFEST_BYTES_MAX,
     MANIFEST_FILE,
@@ -42,7 +43,13 @@ class StoreUnavailable(Exception):
 
 
 class ShardWriter(Protocol):
-    """Takes the bytes of one file. It counts only after :meth:`close`."""
+    """Takes the bytes of one file. It counts only after :meth:`close`.
+
+    *frontier*: how far it can be read while it is written; None where that has to wait for the end.
+    """
+
+    @property
+    def frontier(self) -> Frontier | None: ...
 
     def write(self, data: Part) -> None:
         """Take some bytes; they are good until this returns."""
@@ -68,7 +75,11 @@ class SnapshotStore(Protocol):
         ...
 
     def open_written(self, uid: str, name: str) -> contextlib.AbstractContextManager[BinaryIO]:
-        """Open a file of a snapshot that is still being written, to read it back."""
+        """Open a file of a snapshot that is still being written, to read it back.
+
+        What is read is what the store has, and nothing that was kept on the way there. A file
+        itself may still be written: as far as its writer's frontier it can be read.
+        """
         ...
 
     def publish(self, uid: str, manifest: Manifest) -> None:
@@ -111,25 +122,34 @@ class SnapshotStore(Protocol):
 class FolderStore:
     """A directory for each snapshot, written under another name and renamed. Private to us."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        flush_every_bytes: int = FLUSH_EVERY_BYTES,
+        sync: Callable[[int], None] | None = None,
+    ) -> None:
         self._root = root
+        self._flush_every_bytes = flush_every_bytes
+        self._sync = sync or _sync_data  # tests bring a disk that refuses
 
     def create(self, uid: str, name: str, *, resume: bool = False) -> ShardWriter:
         # On this machine all of it is written anew as fast as it is compared.
         directory = self._aside(uid)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return _FileWriter(directory / name)
+        return self._writer(directory / name)
 
     @contextlib.contextmanager
     def open_written(self, uid: str, name: str) -> Iterator[BinaryIO]:
-        with (self._aside(uid) / name).open("rb") as file:
-            yield cast("BinaryIO", _PassingBy(file))
+        # Without a buffer: it would hold bytes from beyond what may be read.
+        with (self._aside(uid) / name).open("rb", buffering=0) as file:
+            yield cast("BinaryIO", _PassingBy(cast("BinaryIO", file)))
 
     def publish(self, uid: str, manifest: Manifest) -> None:
         aside, final = self._aside(uid), self._root / uid
         if final.exists():
             return  # a former attempt got as far as this
-        writer = _FileWriter(aside / MANIFEST_FILE)
+        writer = self._writer(aside / MANIFEST_FILE)
         writer.write(manifest.render())
         writer.close()
         _sync_directory(aside)
@@ -147,7 +167,7 @@ class FolderStore:
         except FileNotFoundError as error:
             raise SnapshotMissing(f"{name} of snapshot {uid} is not there") from error
         with file:
-            yield cast("BinaryIO", _PassingBy(file))
+            yield cast("BinaryIO", _PassingBy(cast("BinaryIO", file)))
 
     def local_path(self, uid: str, name: str) -> Path | None:
         return self._root / uid / name
@@ -168,13 +188,19 @@ class FolderStore:
             return set()
         return {entry.name.removesuffix(ASIDE_SUFFIX) for entry in self._root.iterdir()}
 
+    def _writer(self, path: Path) -> _FileWriter:
+        return _FileWriter(path, flush_every_bytes=self._flush_every_bytes, sync=self._sync)
+
     def _aside(self, uid: str) -> Path:
         return self._root / f"{uid}{ASIDE_SUFFIX}"
 
 
 class _FileWriter:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, flush_every_bytes: int, sync: Callable[[int], None]) -> None:
+        self.frontier = Frontier()
         self._path = path
+        self._flush_every_bytes = flush_every_bytes
+        self._sync = sync
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         self._written = 0
         self._flushed = 0
@@ -187,22 +213,24 @@ class _FileWriter:
             count = os.write(self._descriptor, view)
             view = view[count:]
             self._written += count
-        if self._written - self._flushed >= FLUSH_EVERY_BYTES:
+        if self._written - self._flushed >= self._flush_every_bytes:
             self._start_flush()
 
     def close(self) -> None:
         try:
             self._end_flush()
             os.fsync(self._descriptor)
-            _forget_cached(self._descriptor, self._written)  # reading back is from the disk
+            _forget_cached(self._descriptor)  # reading back is from the disk
         finally:
             os.close(self._descriptor)
             self._descriptor = -1
+        self.frontier.end()
 
     def suspend(self) -> None:
         self.abandon()
 
     def abandon(self) -> None:
+        self.frontier.give_up()
         self._flusher.shutdown(wait=True)
         if self._descriptor >= 0:
             os.close(self._descriptor)
@@ -211,10 +239,17 @@ class _FileWriter:
 
     def _start_flush(self) -> None:
         """Have what there is written to the disk beside our own work, unless that is under way."""
-        if self._flushing is not None and not self._flushing.done():
-            return
-        self._flushing = self._flusher.submit(_flush, self._descriptor, self._written)
+        if self._flushing is not None:
+            if not self._flushing.done():
+                return
+            self._flushing.result()  # what the disk refused is said once, and not to the next
+        self._flushing = self._flusher.submit(self._flush, self._written)
         self._flushed = self._written
+
+    def _flush(self, size_bytes: int) -> None:
+        self._sync(self._descriptor)
+        _forget_cached(self._descriptor, size_bytes)
+        self.frontier.advance(size_bytes)
 
     def _end_flush(self) -> None:
         self._flusher.shutdown(wait=True)
@@ -239,13 +274,12 @@ class _PassingBy:
         return data
 
 
-def _flush(descriptor: int, size_bytes: int) -> None:
-    os.fdatasync(descriptor)
-    _forget_cached(descriptor, size_bytes)
+def _sync_data(descriptor: int) -> None:
+    getattr(os, "fdatasync", os.fsync)(descriptor)
 
 
-def _forget_cached(descriptor: int, size_bytes: int) -> None:
-    """Let go of the system's copy of a file's beginning, as far as that is on the disk."""
+def _forget_cached(descriptor: int, size_bytes: int = 0) -> None:
+    """Let go of the system's copy of a file's beginning, or of all of it: what is on the disk."""
     if sys.platform == "linux":
         os.posix_fadvise(descriptor, 0, size_bytes, os.POSIX_FADV_DONTNEED)
 

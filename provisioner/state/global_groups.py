@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import select
 
 from cachefleet.engine.types import NodeRole
+from cachefleet.provisioner.state import lifecycle
 from cachefleet.provisioner.state.errors import NotFound
 from cachefleet.provisioner.state.global_tables import GlobalGroup, GlobalMember
 from cachefleet.provisioner.state.ids import new_uid
@@ -209,6 +210,14 @@ def add_shards(
             add_member(group, shard, node, now=now)
         added.append(name)
     return added
+
+
+def mark_modifying(group: ReplicationGroup) -> None:
+    """Show a group and its members as ``modifying``, where their status allows it."""
+    rows: list[ReplicationGroup | CacheCluster] = [group, *group.members]
+    for row in rows:
+        if lifecycle.target(row.resource, row.status, lifecycle.Event.MODIFY) is not None:
+            lifecycle.fire(row, lifecycle.Event.MODIFY)
 
 
 def lead(group: ReplicationGroup) -> None:

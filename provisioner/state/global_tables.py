@@ -27,6 +27,8 @@ class GlobalGroup(Named, Base):
     status: Mapped[str] = mapped_column(String(32))
     pending: Mapped[dict[str, Any]] = mapped_column(default=dict)
     created_at: Mapped[datetime]
+    # How often another region has come to lead; by it cachefleets agree on who does.
+    epoch: Mapped[int] = mapped_column(default=0, server_default="0")
 
     members: Mapped[list[GlobalMember]] = relationship(
         lazy="selectin", order_by="GlobalMember.region", cascade="all, delete-orphan"
@@ -34,7 +36,12 @@ class GlobalGroup(Named, Base):
 
 
 class GlobalMember(Base):
-    """One replication group of a global datastore."""
+    """One replication group of a global datastore.
+
+    ``fleet`` is the id of the cachefleet that has it, where that is another one: then there is no
+    group of ours behind it, ``card`` is what was said of it, and ``asked`` what it is to do. Of our
+    own, ``asked`` is what another one told us to do and ``card`` what of that we have begun.
+    """
 
     __tablename__ = "global_members"
     __table_args__ = (UniqueConstraint("group_uid"),)
@@ -49,3 +56,7 @@ class GlobalMember(Base):
     region: Mapped[str] = mapped_column(String(32))
     role: Mapped[str] = mapped_column(String(16))  # PRIMARY | SECONDARY
     status: Mapped[str] = mapped_column(String(16))  # associating | associated
+    fleet: Mapped[str | None] = mapped_column(String(32))
+    card: Mapped[dict[str, Any] | None]
+    asked: Mapped[dict[str, Any] | None]
+    joined_at: Mapped[datetime | None]

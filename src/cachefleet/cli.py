@@ -63,6 +63,11 @@ MetricsPort = Annotated[
     int | None, typer.Option(help="Serve /metrics on this port; 0 picks a free one.")
 ]
 Auth = Annotated[str | None, typer.Option(help="off or enforce: whether signatures are checked.")]
+PeerRegions = Annotated[
+    str | None,
+    typer.Option("--peers", help="Regions of other cachefleets: REGION=http://HOST:PORT,..."),
+]
+PeerSecret = Annotated[Path | None, typer.Option(help="The file with the secret that peers share.")]
 LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or error.")]
 LogFormat = Annotated[str | None, typer.Option(help="console or json.")]
 Once = Annotated[bool, typer.Option("--once", help="Show it once, and do not keep watching.")]
@@ -109,6 +114,8 @@ def serve(
     allow_faults: AllowFaults = None,
     enforce_security_groups: EnforceGroups = None,
     ec2_endpoint_url: Ec2Url = None,
+    peers: PeerRegions = None,
+    peer_secret_file: PeerSecret = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
 ) -> None:
@@ -131,6 +138,8 @@ def serve(
         allow_faults=allow_faults,
         enforce_security_groups=enforce_security_groups,
         ec2_endpoint_url=ec2_endpoint_url,
+        peers=peers,
+        peer_secret_file=peer_secret_file,
         log_level=log_level,
         log_format=log_format,
     )
@@ -149,6 +158,8 @@ def api(
     allow_faults: AllowFaults = None,
     enforce_security_groups: EnforceGroups = None,
     ec2_endpoint_url: Ec2Url = None,
+    peers: PeerRegions = None,
+    peer_secret_file: PeerSecret = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
 ) -> None:
@@ -163,6 +174,8 @@ def api(
         allow_faults=allow_faults,
         enforce_security_groups=enforce_security_groups,
         ec2_endpoint_url=ec2_endpoint_url,
+        peers=peers,
+        peer_secret_file=peer_secret_file,
         log_level=log_level,
         log_format=log_format,
     )
@@ -183,6 +196,8 @@ def provisioner(
     ec2_endpoint_url: Ec2Url = None,
     metrics_host: MetricsHost = None,
     metrics_port: MetricsPort = None,
+    peers: PeerRegions = None,
+    peer_secret_file: PeerSecret = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
 ) -> None:
@@ -201,6 +216,8 @@ def provisioner(
         ec2_endpoint_url=ec2_endpoint_url,
         metrics_host=metrics_host,
         metrics_port=metrics_port,
+        peers=peers,
+        peer_secret_file=peer_secret_file,
         log_level=log_level,
         log_format=log_format,
     )

@@ -30,6 +30,7 @@ from cachefleet.api.metrics_app import MetricsApp
 from cachefleet.engine.catalog import Catalog
 from cachefleet.engine.discovery import discover
 from cachefleet.engine.names.server import serve_names
+from cachefleet.peers import open_peers
 from cachefleet.progress import SAVING, STARTING, Reporter, no_report
 from cachefleet.provisioner.clock import Clock, SystemClock
 from cachefleet.provisioner.delivery.service import LogDelivery
@@ -51,9 +52,11 @@ from cachefleet.provisioner.health.visits import NodeVisits
 from cachefleet.provisioner.maintenance.certificates import CertificateWatch
 from cachefleet.provisioner.maintenance.names import NameDirectory
 from cachefleet.provisioner.maintenance.notifier import Notifier, publisher_of
+from cachefleet.provisioner.maintenance.peers import PeerWatch
 from cachefleet.provisioner.maintenance.scheduler import Maintenance
 from cachefleet.provisioner.maintenance.serverless import ServerlessGrowth
 from cachefleet.provisioner.maintenance.updates import UpdateWatch
+from cachefleet.provisioner.peering.client import Peers
 from cachefleet.provisioner.reconciler.ec2 import Ec2Rules
 from cachefleet.provisioner.reconciler.endpoints import GATEWAY_UID, Endpoints
 from cachefleet.provisioner.reconciler.feeds import FEED_UID, Feeds
@@ -190,9 +193,10 @@ async def run_everything(
             listening(settings.host, settings.port) as listener,
         ):
             stopping = _stop_on_signal()
-            running = _running_provisioner(settings, store, clock, stopping, report, is_last)
+            peers = open_peers(settings, clock)
+            running = _running_provisioner(settings, store, clock, stopping, report, is_last, peers)
             async with running as ports:
-                await _serve_api(settings, store, clock, listener, stopping, on_ready, ports)
+                await _serve_api(settings, store, clock, listener, stopping, on_ready, peers, ports)
 
 
 async def run_provisioner(
@@ -206,7 +210,8 @@ async def run_provisioner(
     with hold_data_dir(settings) as is_last:
         async with open_store(settings, clock) as store, _metrics_listener(settings) as listener:
             stopping = _stop_on_signal()
-            running = _running_provisioner(settings, store, clock, stopping, report, is_last)
+            peers = open_peers(settings, clock)
+            running = _running_provisioner(settings, store, clock, stopping, report, is_last, peers)
             async with running as ports, contextlib.AsyncExitStack() as stack:
                 port = 0
                 if listener is not None:
@@ -236,7 +241,8 @@ async def run_api(settings: Settings, *, on_ready: ReadyCallback) -> None:
         open_store(settings, clock) as store,
         listening(settings.host, settings.port) as listener,
     ):
-        await _serve_api(settings, store, clock, listener, _stop_on_signal(), on_ready)
+        peers = open_peers(settings, clock)
+        await _serve_api(settings, store, clock, listener, _stop_on_signal(), on_ready, peers)
 
 
 @contextlib.asynccontextmanager
@@ -247,9 +253,13 @@ async def _running_provisioner(
     stopping: asyncio.Event,
     report: Reporter,
     is_last: Callable[[], bool],
+    peers: Peers,
 ) -> AsyncIterator[Ports]:
     fleet, endpoints = await _make_fleet(settings, store, clock)
     fleet.feeds = feeds = Feeds(fleet)
+    fleet.peers = peer_watch = PeerWatch(fleet, peers)
+    if peers.regions:
+        await peer_watch.first_look()
 
     async def after_work() -> None:
         await endpoints.sync()
@@ -287,6 +297,7 @@ async def _running_provisioner(
             else []
         ),
         asyncio.create_task(keeper.run()),
+        asyncio.create_task(peer_watch.run()),
         asyncio.create_task(sampler.run()),
         asyncio.create_task(cloudwatch.run()),
         asyncio.create_task(ReaderWatch(fleet, provisioner, endpoints).run()),
@@ -329,6 +340,7 @@ async def _running_provisioner(
             if isinstance(outcome, Exception):
                 log.error("task_broke", error=repr(outcome), exc_info=outcome)
         await keeper.let_go()
+        peers.close()
         # Whoever shares the fleet with us goes on with it: nodes end with the last of us.
         if is_last():
             await keeper.lift_all()
@@ -484,6 +496,7 @@ async def _serve_api(
     listener: socket.socket,
     stopping: asyncio.Event,
     on_ready: ReadyCallback,
+    peers: Peers,
     ports: Ports | None = None,
 ) -> None:
     app = create_app(
@@ -492,6 +505,7 @@ async def _serve_api(
         catalog=Catalog.load(),
         clock=clock,
         ports=ports,
+        peers=peers,
         credentials=StoredCredentials(store, _master_key(settings), clock=clock)
         if settings.auth == "enforce"
         else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -28,6 +29,29 @@ from cachefleet.provisioner.state.master_key import FILE_NAME
 SETTINGS_FILE = "cachefleet.toml"
 DATABASE_FILE = "cachefleet.db"
 POOL_ADDRESSES_MIN = 4  # the two ends of the network are never given
+
+
+PEERS_MAX = 8
+_PEER = re.compile(r"(?P<region>[a-z0-9-]{1,32})=(?P<url>https?://[^\s/?#@]{1,255})/?", re.ASCII)
+
+
+def parse_peers(text: str) -> dict[str, str]:
+    """Return endpoints by region, of ``eu-west-1=http://127.0.0.1:9379,...``.
+
+    Raises:
+        ValueError: it is not of that form, a region is named twice, or there are too many.
+    """
+    found: dict[str, str] = {}
+    for part in filter(None, (one.strip() for one in text.split(","))):
+        peer = _PEER.fullmatch(part)
+        if peer is None:
+            raise ValueError(f"a peer is REGION=http://HOST:PORT, not {part}")
+        if peer["region"] in found:
+            raise ValueError(f"{peer['region']} has one peer")
+        found[peer["region"]] = peer["url"]
+    if len(found) > PEERS_MAX:
+        raise ValueError(f"there are {PEERS_MAX} peers at most")
+    return found
 
 
 class Settings(BaseSettings):
@@ -74,6 +98,7 @@ class Settings(BaseSettings):
     snapshot_store: str | None = None
     s3_endpoint_url: str | None = None
     kms_endpoint_url: str | None = None
+    secretsmanager_endpoint_url: str | None = None
     memory_dir: Path | None = None
     cloudwatch_endpoint_url: (
         Annotated[str, Field(pattern=r"^https?://\S+$", max_length=2048)] | None
@@ -86,6 +111,8 @@ class Settings(BaseSettings):
     )
     failover_timeout_s: Annotated[float, Field(ge=0.1, le=600)] = 1.0
     log_endpoint: str = "folder"
+    peers: Annotated[str, Field(max_length=4096)] = ""
+    peer_secret_file: Path | None = None
     service_update_days: Annotated[int, Field(ge=0, le=3650)] | None = None
 
     @classmethod
@@ -126,6 +153,12 @@ class Settings(BaseSettings):
             raise ValueError("a log endpoint is folder, aws, or a URL")
         return value
 
+    @field_validator("peers")
+    @classmethod
+    def _are_peers(cls, value: str) -> str:
+        parse_peers(value)
+        return value
+
     @field_validator("endpoint_network")
     @classmethod
     def _is_loopback(cls, value: str) -> str:
@@ -135,6 +168,19 @@ class Settings(BaseSettings):
         if network.num_addresses < POOL_ADDRESSES_MIN:
             raise ValueError(f"the endpoint network needs {POOL_ADDRESSES_MIN} addresses or more")
         return value
+
+    @model_validator(mode="after")
+    def _peering(self) -> Settings:
+        if self.default_region in self.peer_regions:
+            raise ValueError(f"peers: {self.default_region} is the region of this cachefleet")
+        if self.peers and self.peer_secret_file is None:
+            raise ValueError("peers: they are spoken to under a secret; give peer_secret_file")
+        return self
+
+    @property
+    def peer_regions(self) -> dict[str, str]:
+        """Return where the cachefleets are that have other regions, by region."""
+        return parse_peers(self.peers)
 
     @model_validator(mode="after")
     def _places(self) -> Settings:
@@ -179,6 +225,7 @@ class Settings(BaseSettings):
             snapshot_store=self.snapshot_store,
             s3_endpoint_url=self.s3_endpoint_url,
             kms_endpoint_url=self.kms_endpoint_url,
+            secretsmanager_endpoint_url=self.secretsmanager_endpoint_url,
             region=self.default_region,
             memory_dir=self.memory_dir,
             allow_faults=self.allow_faults or self.ephemeral,

@@ -194,6 +194,22 @@ async def test_a_dead_backend_is_not_asked_for_every_client(worker: Worker) -> N
         assert 1 <= status.backends[0].failures_total < 10
 
 
+async def test_a_route_under_another_name_keeps_its_clients(worker: Worker) -> None:
+    listen = free_address()
+    async with backend(named("a")) as a, backend(named("b")) as b:
+        await worker.apply(tcp("of-a-group", listen, a))
+        async with connected(listen) as streams:
+            assert await streams[0].readline() == b"a\n"
+            await worker.apply(tcp("alone", listen, a))
+            assert await echoes(streams)
+            told = await worker.control.status()
+            assert [(one.name, one.connections) for one in told.routes] == [("alone", 1)]
+            # Another subject's, and another engine: only the address is the same.
+            await worker.apply(tcp("another", listen, b))
+            assert await read_to_end(streams[0]) == b""
+        assert await name_behind(listen) == "b"
+
+
 async def test_a_removed_route_is_closed_with_its_connections(worker: Worker) -> None:
     listen = free_address()
     async with backend(named("a")) as a:

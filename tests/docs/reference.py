@@ -61,6 +61,9 @@ OPTIONS: Mapping[str, str] = {
     "rule of their VPC security groups says so; see security.md.",
     "ec2_endpoint_url": "Where the rules of VPC security groups are read, in addition to those "
     "defined through `/v1`.",
+    "peers": "The cachefleets that have other regions, as `REGION=http://HOST:PORT`, by commas. "
+    "Requests for those regions are handed to them; see global-datastores.md.",
+    "peer_secret_file": "The file with the secret that they have in common: 16 bytes or more.",
     "log_format": "How log lines are written.",
     "log_level": "The least that is logged.",
     "valkey_server": "A `valkey-server` to use before those that are found.",
@@ -76,6 +79,8 @@ OPTIONS: Mapping[str, str] = {
     "s3_endpoint_url": "Where S3 is, for exports, seeds and an `s3://` store. AWS itself unless "
     "given. Credentials come from where AWS's tools look for them.",
     "kms_endpoint_url": "Where KMS is, for `KmsKeyId`. AWS itself unless given.",
+    "secretsmanager_endpoint_url": "Where Secrets Manager is, for the password of a migration's "
+    "source. AWS itself unless given.",
     "memory_dir": "A memory-backed directory for the nodes of groups that are encrypted at rest. "
     "`/dev/shm` unless given.",
     "cloudwatch_endpoint_url": "Where metrics are put (`PutMetricData`), once a minute; without "

@@ -7,6 +7,7 @@ has done, and ``text sample`` is shown only.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shlex
@@ -15,12 +16,15 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.ports import own_network
 from tests.support.server import Server, clean_environment
 
 ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^```(\S+)(?: (\S+))?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 URL = "http://127.0.0.1:8379"  # where pages say that the server is
 NETWORK = "127.100.0."  # and what they say that addresses begin with
+# Where pages start servers of their own; each run has others.
+OWN_NETWORKS = ("127.104.1.", "127.104.2.", "127.105.1.", "127.105.2.")
 TIMEOUT_S = 570.0  # the longest page has some fifty commands of the aws-cli, a second each
 
 
@@ -96,10 +100,22 @@ def _is_run(block: Block) -> bool:
 
 
 def _scripted(block: Block, server: Server, folder: Path) -> str:
-    text = block.text.replace(URL, server.url)
+    text = _moved(block.text).replace(URL, server.url)
     if block.language == "python":
         text = f"python - <<'END_OF_BLOCK'\n{text}END_OF_BLOCK\n"
     return f"{{\n{text}}} > {shlex.quote(str(_output(block, folder)))} 2>&1"
+
+
+@functools.cache
+def _moves() -> dict[str, str]:
+    return {network: own_network().removesuffix("0/24") for network in OWN_NETWORKS}
+
+
+def _moved(text: str) -> str:
+    """Return *text* with networks in it that nobody else uses."""
+    for network, own in _moves().items():
+        text = text.replace(network, own)
+    return text
 
 
 def _output(block: Block, folder: Path) -> Path:

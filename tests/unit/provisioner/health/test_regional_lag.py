@@ -29,6 +29,7 @@ def sample(
     )
 
 
+HEARD, SILENT = {"master_last_io_seconds_ago": "9"}, {"master_last_io_seconds_ago": "14"}
 DOWN = {"master_link_down_since_seconds": "7"}
 
 
@@ -40,6 +41,8 @@ DOWN = {"master_link_down_since_seconds": "7"}
         pytest.param({"n": None}, sample(lag_s=1.0), 1.0, id="its-primary-says"),
         pytest.param({"n": None}, sample(DOWN, lag_s=None), 7.0, id="it-has-lost-its-primary"),
         pytest.param({"n": None}, sample(), None, id="nobody-says"),
+        pytest.param({"n": None}, sample(HEARD), 0.0, id="it-hears-from-another-cachefleet"),
+        pytest.param({"n": None}, sample(SILENT), 14.0, id="it-hears-nothing-any-more"),
     ],
 )
 def test_who_says_how_far_behind_it_is(

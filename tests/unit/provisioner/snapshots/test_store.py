@@ -7,6 +7,7 @@ import errno
 import hashlib
 import io
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, BinaryIO
 import pytest
 
 from cachefleet.engine.rdb.reader import NotAnRdb
+from cachefleet.provisioner.snapshots.following import PAGE_BYTES
 from cachefleet.provisioner.snapshots.manifest import (
     BadManifest,
     Manifest,
@@ -155,6 +157,7 @@ class _Full:
     def __init__(self, inner: ShardWriter) -> None:
         self._inner = inner
         self._left = 5_000
+        self.frontier = inner.frontier
 
     def write(self, data: bytes | memoryview) -> None:
         self._left -= len(data)
@@ -176,6 +179,97 @@ def test_a_full_disk_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space") as error:
         written(FullDisk(tmp_path), pull)
     assert error.value.errno == errno.ENOSPC
+    assert list(tmp_path.rglob("*.rdb")) == []
+
+
+class Watched(FolderStore):
+    """Tells when a file is opened to be read back."""
+
+    def __init__(self, root: Path, *, flush_every_bytes: int) -> None:
+        super().__init__(root, flush_every_bytes=flush_every_bytes)
+        self.opened = threading.Event()
+
+    @contextlib.contextmanager
+    def open_written(self, uid: str, name: str) -> Iterator[BinaryIO]:
+        with super().open_written(uid, name) as file:
+            self.opened.set()
+            yield file
+
+
+LARGE = rdb(*(pair(b"key%d" % number, b"v" * 9000) for number in range(300)))
+BEFORE_THE_END = 2_200_000  # more than two chunks of a sealed file
+DEADLINE_S = 20.0
+
+
+@pytest.mark.parametrize("key", [None, KEY], ids=["clear", "sealed"])
+def test_a_large_file_is_read_back_while_it_is_written(tmp_path: Path, key: DataKey | None) -> None:
+    store = Watched(tmp_path, flush_every_bytes=PAGE_BYTES)
+    before = threading.active_count()
+
+    def pull_slowly(take: Take) -> None:
+        for start in range(0, BEFORE_THE_END, 10_000):
+            take(LARGE[start : start + 10_000])
+        assert store.opened.wait(DEADLINE_S)
+        take(LARGE[BEFORE_THE_END:])
+
+    shard = written(store, pull_slowly, key)
+    assert (shard.size_bytes, shard.sha256) == (len(LARGE), hashlib.sha256(LARGE).hexdigest())
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("key", [None, KEY], ids=["clear", "sealed"])
+def test_what_changes_on_the_disk_meanwhile_is_found_out(
+    tmp_path: Path, key: DataKey | None
+) -> None:
+    store = Watched(tmp_path, flush_every_bytes=PAGE_BYTES)
+
+    assert len(LARGE) % PAGE_BYTES > 100
+
+    def pull_and_damage(take: Take) -> None:
+        take(LARGE)
+        [path] = tmp_path.rglob("*.rdb")
+        with path.open("r+b") as file:
+            file.seek(-100, os.SEEK_END)  # on the page that is not full yet
+            file.write(b"not what was written")
+
+    with pytest.raises((NotReadBack, Tampered)):
+        written(store, pull_and_damage, key)
+
+
+def test_a_copy_that_breaks_off_ends_who_reads_it_back(tmp_path: Path) -> None:
+    store = Watched(tmp_path, flush_every_bytes=PAGE_BYTES)
+    before = threading.active_count()
+
+    def pull_half(take: Take) -> None:
+        take(LARGE[:BEFORE_THE_END])
+        assert store.opened.wait(DEADLINE_S)
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        written(store, pull_half)
+    assert threading.active_count() == before
+    assert list(tmp_path.rglob("*.rdb")) == []
+
+
+def test_what_the_disk_refused_once_is_not_overlooked(tmp_path: Path) -> None:
+    refusals = [OSError(errno.EIO, "the disk is bad")]
+    asked = threading.Event()
+
+    def refuse_once(_: int) -> None:
+        asked.set()
+        if refusals:
+            raise refusals.pop()
+
+    store = FolderStore(tmp_path, flush_every_bytes=PAGE_BYTES, sync=refuse_once)
+
+    def pull_on(take: Take) -> None:
+        for start in range(0, len(LARGE), PAGE_BYTES):
+            take(LARGE[start : start + PAGE_BYTES])
+            if not start:
+                assert asked.wait(DEADLINE_S)
+
+    with pytest.raises(OSError, match="the disk is bad"):
+        written(store, pull_on)
     assert list(tmp_path.rglob("*.rdb")) == []
 
 

@@ -1,0 +1,1 @@
+"""How cachefleets that are each other's regions speak to each other: sealed documents over HTTP."""

@@ -1,0 +1,389 @@
+"""Global datastores that have members in other cachefleets, in our own records.
+
+Everybody has a copy of the record. Ours is brought up to date here (:func:`adopt`), and our own
+groups are made to be what it says (:func:`obey`): in one transaction, so that no crash leaves a
+group that leads under a record in which it does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import structlog
+from sqlalchemy import delete, select
+
+from cachefleet.engine.types import NodeRole
+from cachefleet.provisioner.state import global_groups, lifecycle, parameter_groups
+from cachefleet.provisioner.state.global_groups import PRIMARY, SECONDARY
+from cachefleet.provisioner.state.global_tables import GlobalGroup, GlobalMember
+from cachefleet.provisioner.state.ids import new_uid
+from cachefleet.provisioner.state.operations import (
+    OperationKind,
+    OperationState,
+    finish,
+    open_operations,
+)
+from cachefleet.provisioner.state.peer_records import (
+    Asked,
+    Card,
+    CardShard,
+    Lead,
+    PeeredMember,
+    PeeredRecord,
+    Told,
+)
+from cachefleet.provisioner.state.store import Transaction
+from cachefleet.provisioner.state.tables import (
+    CacheNode,
+    Fleet,
+    Operation,
+    ReplicationGroup,
+    Subject,
+)
+
+log = structlog.get_logger(__name__)
+
+SOURCE = "replication-group"
+HANDING = "handing"  # of what is pending: the lead is on its way to another cachefleet
+DONE = "done"
+
+
+async def own_fleet(tx: Transaction) -> str:
+    """Return the id of our own cachefleet; empty where no provisioner ever ran on these records."""
+    return (await tx.session.scalars(select(Fleet.fleet_id))).one_or_none() or ""
+
+
+def is_peered(row: GlobalGroup) -> bool:
+    """Tell whether another cachefleet has a member."""
+    return any(member.fleet is not None for member in row.members)
+
+
+def is_led_here(row: GlobalGroup) -> bool:
+    """Tell whether a region of ours leads, so that the record is ours to write."""
+    return global_groups.primary_of(row).fleet is None
+
+
+# -- what is told ----------------------------------------------------------------------------------
+
+
+def record_of(row: GlobalGroup, own: str) -> PeeredRecord:
+    """Return our copy of the record."""
+    return PeeredRecord(
+        epoch=row.epoch,
+        description=row.description,
+        status=row.status,
+        handing=bool(row.pending.get(HANDING)),
+        members=tuple(
+            PeeredMember(
+                region=member.region,
+                group_name=member.group_name,
+                role="PRIMARY" if member.role == PRIMARY else "SECONDARY",
+                status=member.status,
+                fleet=member.fleet or own,
+                asked=None if member.asked is None else Asked.model_validate(member.asked),
+                card=None
+                if member.fleet is None or member.card is None
+                else Card.model_validate(member.card),
+            )
+            for member in row.members
+        ),
+    )
+
+
+async def told_of(tx: Transaction, name: str) -> Told:
+    """Return what we say of a global datastore of the transaction's account."""
+    own = await own_fleet(tx)
+    row = await global_groups.find(tx, name)
+    if row is None:
+        return Told(fleet=own)
+    groups = await global_groups.groups_of(tx, row)
+    cards = {
+        member.region: await card_of(tx, groups[member.group_uid], member)
+        for member in row.members
+        if member.fleet is None and member.group_uid in groups
+    }
+    return Told(fleet=own, record=record_of(row, own), cards=cards)
+
+
+async def card_of(tx: Transaction, group: ReplicationGroup, member: GlobalMember) -> Card:
+    """Return what we say of a group of ours."""
+    head = _head(group)
+    return Card(
+        status=group.status,
+        role=group.global_role,
+        automatic_failover=group.automatic_failover,
+        node_type=group.node_type,
+        engine=group.engine,
+        engine_version=group.engine_version,
+        cluster_enabled=group.cluster_enabled,
+        auth_token_enabled=group.auth_token_enabled,
+        transit_encryption_enabled=group.transit_encryption_enabled,
+        at_rest_encryption_enabled=group.at_rest_encryption_enabled,
+        node_groups=_shards(group),
+        endpoint=await global_groups.lead_address(tx, group),
+        head=None if head is None else head.host,
+        done=str((member.card or {}).get(DONE, "")),
+    )
+
+
+async def lead_of(tx: Transaction, catalog: Any, group: ReplicationGroup) -> Lead:
+    """Return what a new secondary takes over from *group*, which leads."""
+    inside = tx.within(group.scope)
+    parameters = await parameter_groups.get(inside, catalog, group.parameter_group_name)
+    return Lead(
+        engine=group.engine,
+        engine_version=group.engine_version,
+        node_type=group.node_type,
+        port=group.port,
+        automatic_failover=group.automatic_failover,
+        cluster_enabled=group.cluster_enabled,
+        at_rest_encryption_enabled=group.at_rest_encryption_enabled,
+        transit_encryption_enabled=group.transit_encryption_enabled,
+        transit_encryption_mode=group.transit_encryption_mode,
+        auth_token_sha256s=tuple(group.auth_token_sha256s),
+        replication_secret=group.replication_secret,
+        node_groups=_shards(group),
+        endpoint=await global_groups.lead_address(tx, group),
+        family=parameters.family,
+        parameters=dict(parameters.values),
+    )
+
+
+def _shards(group: ReplicationGroup) -> tuple[CardShard, ...]:
+    return tuple(
+        CardShard(
+            node_group_id=shard.node_group_id,
+            slots=shard.slots or "",
+            replicas=max(0, len(shard.nodes) - 1),
+        )
+        for shard in group.node_groups
+    )
+
+
+def _head(group: ReplicationGroup) -> CacheNode | None:
+    nodes = (node for shard in group.node_groups for node in shard.nodes)
+    return next((node for node in nodes if node.role == NodeRole.PRIMARY), None)
+
+
+# -- what is made of it ----------------------------------------------------------------------------
+
+
+async def adopt(tx: Transaction, row: GlobalGroup, record: PeeredRecord, own: str) -> None:
+    """Write *record* down as our copy, and make our groups what it says."""
+    led = is_led_here(row)
+    row.epoch, row.description, row.status = record.epoch, record.description, record.status
+    rows = {member.region: member for member in row.members}
+    for told in record.members:
+        member = rows.pop(told.region, None)
+        if member is None:
+            if told.fleet == own:
+                continue  # it is not ours any more, whoever believes it is
+            member = new_member(row, told)
+        member.role, member.status = told.role, told.status
+        asked = None if told.asked is None else told.asked.model_dump()
+        if member.asked != asked:
+            member.asked = asked
+        if member.fleet is not None:
+            card = None if told.card is None else told.card.model_dump(mode="json")
+            if member.card != card:
+                member.card = card
+    for gone in rows.values():
+        row.members.remove(gone)
+    if led and not is_led_here(row):
+        row.pending = {}
+        log.warning("global_group_deposed", name=row.name, epoch=row.epoch)
+    await obey(tx, row)
+
+
+def begin_copy(row: GlobalGroup, told: Told) -> None:
+    """Write down what the cachefleet that leads says, where we are about to have a member."""
+    assert told.record is not None, "who lets in has a record"
+    known = {member.region for member in row.members}
+    for one in told.record.members:
+        if one.region not in known and one.fleet == told.fleet:
+            member = new_member(row, one)
+            card = told.cards.get(one.region)
+            member.card = None if card is None else card.model_dump(mode="json")
+        elif one.region not in known and one.card is not None:
+            new_member(row, one)  # of a third one; it is asked itself from now on
+    if not known:
+        row.epoch, row.description = told.record.epoch, told.record.description
+        row.status = told.record.status
+
+
+def new_member(row: GlobalGroup, told: PeeredMember) -> GlobalMember:
+    """Add a member that another cachefleet has."""
+    member = GlobalMember(
+        uid=new_uid(),
+        account=row.account,
+        global_uid=row.uid,
+        group_uid=new_uid(),  # of nothing here; it tells members apart
+        group_name=told.group_name,
+        region=told.region,
+        role=told.role,
+        status=told.status,
+        fleet=told.fleet,
+    )
+    row.members.append(member)
+    return member
+
+
+async def obey(tx: Transaction, row: GlobalGroup) -> None:
+    """Make our groups what the record says: who leads, who follows whom, who belongs to it."""
+    groups = await _groups_named(tx, row)
+    leader = global_groups.primary_of(row)
+    mine = {m.group_uid: m for m in row.members if m.fleet is None}
+    endpoint = await _endpoint_of(tx, leader, groups)
+    for uid, group in groups.items():
+        member = mine.get(uid)
+        asked = None if member is None or member.asked is None else Asked(**member.asked)
+        if member is None or (asked is not None and asked.leave):
+            let_go(tx, group)
+            if member is not None:
+                row.members.remove(member)
+            continue
+        _take_role(tx, row, member, group, endpoint)
+        _take_changes(tx, member, group, asked)
+    if not any(member.fleet is None for member in row.members):
+        await forget(tx, row)
+    elif is_led_here(row):
+        file_settling(tx, row)
+
+
+def let_go(tx: Transaction, group: ReplicationGroup) -> None:
+    """Make a group one that belongs to nothing: it keeps its data, and leads."""
+    global_groups.lead(group)
+    group.global_name = group.global_role = None
+    _settle(tx, group)
+    _say(tx, group, f"Replication group {group.name} left its global datastore and takes writes")
+
+
+async def forget(tx: Transaction, row: GlobalGroup) -> None:
+    """Remove our copy of the record, with whatever was to be done to it."""
+    for operation in await open_operations(tx, row.uid):
+        await finish(tx, operation.id, OperationState.DONE, "it is gone")
+    await tx.session.delete(row)
+    await tx.session.flush()
+    await tx.session.execute(delete(Subject).where(Subject.uid == row.uid))
+
+
+async def dissolve(tx: Transaction, row: GlobalGroup) -> None:
+    """Let all of our groups go: the cachefleet that led has no such global datastore any more."""
+    for group in (await _groups_named(tx, row)).values():
+        let_go(tx, group)
+    await forget(tx, row)
+
+
+def take_over(tx: Transaction, row: GlobalGroup, member: GlobalMember) -> None:
+    """Have *member*, of ours, lead from now on; the caller has the groups obey."""
+    row.epoch += 1
+    for one in row.members:
+        one.role = PRIMARY if one is member else SECONDARY
+        one.asked = None
+    row.status, row.pending = global_groups.MODIFYING, {}
+
+
+def file_settling(tx: Transaction, row: GlobalGroup, token: str = "") -> None:
+    """Have the global datastore's record settled; once is enough."""
+    operation: Operation = tx.enqueue(OperationKind.SETTLE_GLOBAL, subject_uid=row.uid, token=token)
+    operation.account, operation.region = row.account, row.region
+
+
+async def _groups_named(tx: Transaction, row: GlobalGroup) -> dict[str, ReplicationGroup]:
+    """Return our groups that are members, or believe they are."""
+    query = select(ReplicationGroup).where(
+        ReplicationGroup.account == row.account, ReplicationGroup.global_name == row.name
+    )
+    rows = (await tx.session.scalars(query.with_for_update())).unique().all()
+    return {group.uid: group for group in rows}
+
+
+async def _endpoint_of(
+    tx: Transaction, leader: GlobalMember, groups: Mapping[str, ReplicationGroup]
+) -> tuple[str, int] | None:
+    if leader.fleet is None:
+        group = groups.get(leader.group_uid)
+        return None if group is None else await global_groups.lead_address(tx, group)
+    return None if leader.card is None else Card.model_validate(leader.card).endpoint
+
+
+def _take_role(
+    tx: Transaction,
+    row: GlobalGroup,
+    member: GlobalMember,
+    group: ReplicationGroup,
+    endpoint: tuple[str, int] | None,
+) -> None:
+    if group.status == lifecycle.DELETING:
+        return
+    follows = [shard.upstream for shard in group.node_groups if shard.upstream is not None]
+    if member.role == PRIMARY:
+        if group.global_role != PRIMARY or follows:
+            global_groups.lead(group)
+            group.global_role = PRIMARY
+            _settle(tx, group)
+            _say(tx, group, f"Replication group {group.name} leads {row.name} (epoch {row.epoch})")
+        return
+    if endpoint is None:
+        return  # its cachefleet has yet to say where it is followed
+    told = [(one["host"], one["port"]) for one in follows]
+    if group.global_role == SECONDARY and told == [endpoint] * len(group.node_groups):
+        return
+    if group.global_role == PRIMARY:
+        _say(tx, group, f"Replication group {group.name} is no longer the primary of {row.name}")
+    global_groups.follow(group, endpoint)
+    group.global_role = SECONDARY
+    _settle(tx, group)
+
+
+def _take_changes(
+    tx: Transaction, member: GlobalMember, group: ReplicationGroup, asked: Asked | None
+) -> None:
+    """Begin what another cachefleet asks of a member of ours, once."""
+    if asked is None or (member.card or {}).get(DONE) == asked.token:
+        return
+    if group.status != lifecycle.AVAILABLE:
+        return  # looked at again with the next answer
+    group.pending = {**group.pending, **asked.changes}
+    global_groups.mark_modifying(group)
+    _file(tx, OperationKind.MODIFY, group)
+    member.card = {DONE: asked.token}
+
+
+def has_unbegun(row: GlobalGroup) -> bool:
+    """Tell whether something is asked of a member of ours that could not begin yet."""
+    return any(
+        m.fleet is None and m.asked is not None and (m.card or {}).get(DONE) != m.asked["token"]
+        for m in row.members
+    )
+
+
+def _settle(tx: Transaction, group: ReplicationGroup) -> None:
+    global_groups.mark_modifying(group)
+    _file(tx, OperationKind.SETTLE, group)
+
+
+def _file(tx: Transaction, kind: OperationKind, group: ReplicationGroup) -> None:
+    operation = tx.enqueue(kind, subject_uid=group.uid)
+    operation.account, operation.region = group.account, group.region
+
+
+def _say(tx: Transaction, group: ReplicationGroup, message: str) -> None:
+    tx.within(group.scope).emit(SOURCE, group.name, message)
+
+
+def joined_row(name: str, account: str, created_at: datetime) -> GlobalGroup:
+    """Return a copy of a record that we get to have, still without members."""
+    return GlobalGroup(
+        uid=new_uid(),
+        account=account,
+        region=global_groups.NOWHERE,
+        name=name,
+        description="",
+        status=global_groups.MODIFYING,
+        pending={},
+        created_at=created_at,
+        epoch=0,
+    )

@@ -1,0 +1,211 @@
+"""Two cachefleets as two regions: they follow each other, hand over, and survive each other."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from botocore.exceptions import ClientError
+
+from tests.faults.caches import connected
+from tests.support.peers import HERE, THERE, Peered, destroy, two_fleets
+from tests.support.server import Server, available_group, command, group_gone, group_of
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.engine
+
+AWAY = (redis.RedisError, OSError)
+KEYS = 500
+
+Address = tuple[str, int]
+Two = tuple[Server, Server]
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
+    with two_fleets(tmp_path_factory.mktemp("peers")) as servers:
+        yield servers
+
+
+class Counter(threading.Thread):
+    """Writes one key after another wherever it is taken; notes what was, and what is known to have
+    reached a replica as well.
+    """
+
+    def __init__(self, *addresses: Address) -> None:
+        super().__init__(daemon=True)
+        self._addresses = addresses
+        self._stopping = threading.Event()
+        self.taken: list[int] = []
+        self.replicated: list[int] = []
+
+    def run(self) -> None:
+        number = 0
+        while not self._stopping.is_set():
+            for address in self._addresses:
+                try:
+                    with connected(address) as link:
+                        while not self._stopping.is_set():
+                            number += 1
+                            link.set(f"n:{number}", number)
+                            self.taken.append(number)
+                            if number % 20 == 0 and int(str(link.wait(1, 1000))) >= 1:
+                                self.replicated = list(self.taken)
+                except AWAY:
+                    continue
+
+    def stop(self) -> list[int]:
+        self._stopping.set()
+        self.join(20)
+        assert not self.is_alive()
+        return self.taken
+
+
+def missing(address: Address, numbers: list[int]) -> list[int]:
+    with connected(address) as link:
+        found = link.mget([f"n:{number}" for number in numbers])
+    return [n for n, value in zip(numbers, found, strict=True) if value != str(n)]
+
+
+def refuses_writes(address: Address) -> None:
+    with connected(address) as link, pytest.raises(redis.ReadOnlyError):
+        link.set("refused", "1")
+
+
+def value(address: Address, key: str) -> object:
+    with connected(address) as link:
+        return link.get(key)
+
+
+def test_a_mistake_in_the_settings_is_one_line(tmp_path: Path) -> None:
+    words = ("--data-dir", str(tmp_path / "data"), "--port", "0", "--peers", "eu-west-1")
+    ended = command("serve", *words)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("cachefleet: --peers: a peer is REGION=http://HOST:PORT")
+    assert ended.stderr.count("\n") == 1
+
+
+def test_another_cachefleet_is_a_region(two: Two) -> None:
+    pair = Peered(*two, "life")
+    near = pair.address(HERE)
+    with connected(near) as link:
+        link.mset({f"k:{n}": n for n in range(KEYS)})
+    pair.join()
+    far = pair.address(THERE)
+    assert value(far, f"k:{KEYS - 1}") == str(KEYS - 1)
+    with connected(near) as link:
+        link.set("later", "1")
+    wait_until(lambda: value(far, "later"), what="a write arrives")
+    refuses_writes(far)
+    # Both tell the same.
+    shown, told = pair.shown(HERE), pair.shown(THERE)
+    assert shown == told
+    assert [one["Status"] for one in shown["Members"]] == ["associated", "associated"]
+    assert group_of(pair.client(THERE), pair.names[THERE])["GlobalReplicationGroupInfo"] == {
+        "GlobalReplicationGroupId": pair.name,
+        "GlobalReplicationGroupMemberRole": "SECONDARY",
+    }
+    # The lead is handed over while somebody writes, asked for on the other side; nothing is lost.
+    counter = Counter(near, far)
+    counter.start()
+    wait_until(lambda: len(counter.taken) > 100, what="it writes")
+    pair.fail_over(THERE, asked_in=THERE)
+    pair.led_from(THERE)
+    before = len(counter.taken)
+    wait_until(lambda: len(counter.taken) > before + 100, what="it writes on")
+    taken = counter.stop()
+    assert missing(far, taken) == []
+    wait_until(lambda: missing(near, taken), lambda lost: lost == [], what="the old region follows")
+    refuses_writes(near)
+    # A change of all, asked for where nobody leads; and back.
+    pair.client(HERE).modify_global_replication_group(
+        GlobalReplicationGroupId=pair.name, ApplyImmediately=True, CacheNodeType="cache.r7g.xlarge"
+    )
+    for region in (HERE, THERE):
+        pair.becomes("available", region)
+        wait_until(
+            lambda region=region: group_of(pair.client(region), pair.names[region]),  # type: ignore[misc]
+            lambda group: (
+                (group["CacheNodeType"], group["Status"]) == ("cache.r7g.xlarge", "available")
+            ),
+            what=f"{region} is changed",
+        )
+    pair.fail_over(HERE, asked_in=HERE)
+    pair.led_from(HERE)
+    # Out, and away: what leaves keeps its data and takes writes.
+    pair.client(THERE).disassociate_global_replication_group(
+        GlobalReplicationGroupId=pair.name,
+        ReplicationGroupId=pair.names[THERE],
+        ReplicationGroupRegion=THERE,
+    )
+    pair.becomes("primary-only", HERE)
+    assert (
+        available_group(pair.client(THERE), pair.names[THERE])["GlobalReplicationGroupInfo"] == {}
+    )
+    with connected(far) as link:
+        assert link.set("own", "1")
+        assert link.get("later") == "1"
+    with pytest.raises(ClientError, match="GlobalReplicationGroupNotFoundFault"):
+        pair.shown(THERE)
+    pair.client(HERE).delete_global_replication_group(
+        GlobalReplicationGroupId=pair.name, RetainPrimaryReplicationGroup=False
+    )
+    group_gone(pair.client(HERE), pair.names[HERE])
+
+
+def test_requests_for_its_regions_are_answered_by_the_other_one(two: Two) -> None:
+    near, far = two
+    here = near.client("000000000077", THERE)
+    here.create_cache_subnet_group(
+        CacheSubnetGroupName="over-there", CacheSubnetGroupDescription="x", SubnetIds=["subnet-1"]
+    )
+    there = far.client("000000000077", THERE)
+    for client in (here, there):
+        [found] = client.describe_cache_subnet_groups(CacheSubnetGroupName="over-there")[
+            "CacheSubnetGroups"
+        ]
+        assert found["ARN"].split(":")[3] == THERE
+    with pytest.raises(ClientError, match="CacheSubnetGroupNotFoundFault"):
+        near.client("000000000077", HERE).describe_cache_subnet_groups(
+            CacheSubnetGroupName="over-there"
+        )
+
+
+def test_a_region_survives_the_loss_of_the_other_cachefleet(two: Two) -> None:
+    near_server, _ = two
+    pair = Peered(*two, "lost")
+    pair.join()
+    near, far = pair.address(HERE), pair.address(THERE)
+    counter = Counter(near)
+    counter.start()
+    wait_until(lambda: len(counter.replicated) > 100, what="it writes, and that arrives")
+    destroy(near_server)
+    counter.stop()
+    # Nothing happens by itself, and what needs the other one says so.
+    refuses_writes(far)
+    with pytest.raises(ClientError, match="does not answer") as refusal:
+        pair.client(THERE).modify_global_replication_group(
+            GlobalReplicationGroupId=pair.name,
+            ApplyImmediately=True,
+            CacheNodeType="cache.r7g.xlarge",
+        )
+    assert refusal.value.response["Error"]["Code"] == "InvalidGlobalReplicationGroupState"
+    pair.fail_over(THERE, asked_in=THERE)
+    pair.led_from(THERE, told_in=(THERE,))
+    with connected(far) as link:
+        assert link.set("after", "1")
+    assert missing(far, counter.replicated) == [], "what had arrived is lost"
+    # It comes back, learns that it leads no more before it takes a write, and follows.
+    near_server.start()
+    pair.led_from(THERE)
+    wait_until(lambda: value(near, "after"), what="the deposed region follows", passing=AWAY)
+    refuses_writes(near)
+    assert "region_deposed" in near_server.log
+    assert missing(near, counter.replicated) == []
+    pair.fail_over(HERE, asked_in=HERE)
+    pair.led_from(HERE)
+    with connected(near) as link:
+        assert link.set("again", "1")

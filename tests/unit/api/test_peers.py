@@ -1,0 +1,455 @@
+"""Two front-ends as each other's regions: what is asked of whom, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from cachefleet.api.app import create_app
+from cachefleet.api.auth.identity import StaticCredentials
+from cachefleet.provisioner.maintenance import peers as watching
+from cachefleet.provisioner.peering.client import (
+    PeerAway,
+    PeerRefused,
+    Peers,
+    PeerStrange,
+)
+from cachefleet.provisioner.state import global_groups
+from cachefleet.provisioner.state.tables import (
+    Event,
+    Operation,
+    ReplicationGroup,
+)
+from tests.builders import groups as build
+from tests.support.api import Refused
+from tests.support.wired import (
+    DOOR,
+    HERE,
+    NAME,
+    OF,
+    THERE,
+    Side,
+    WiredPeers,
+    joined,
+    joining,
+    leading,
+    rest,
+    sealed,
+    two_sides,
+)
+from tests.unit.api.driver import quiet_settings, send
+
+pytestmark = pytest.mark.anyio
+
+STATE = "InvalidGlobalReplicationGroupState"
+TOWARDS_FAR = {"PrimaryRegion": THERE, "PrimaryReplicationGroupId": "far"}
+Two = tuple[Side, Side]
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def sides(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Two]:
+    async with two_sides(tmp_path_factory.mktemp("sides")) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def two(sides: Two) -> Two:
+    """Give the two as if they were new: applications take longer to make than tests to run."""
+    for side in sides:
+        await side.begin_anew()
+    sides[0].peers.apps[THERE], sides[1].peers.apps[HERE] = sides[1].api.app, sides[0].api.app
+    return sides
+
+
+async def group_of(side: Side, name: str) -> ReplicationGroup:
+    async with side.api.store.read(side.scope) as tx:
+        return await tx.get(ReplicationGroup, name)
+
+
+async def roles(side: Side) -> dict[str, str]:
+    answer = await side.api("DescribeGlobalReplicationGroups", ShowMemberInfo=True, **OF)
+    [row] = answer["GlobalReplicationGroups"]
+    return {one["ReplicationGroupRegion"]: one["Role"] for one in row["Members"]}
+
+
+def upstreams(group: ReplicationGroup) -> list[Any]:
+    return [shard.upstream and shard.upstream["host"] for shard in group.node_groups]
+
+
+async def test_a_group_joins_another_cachefleets(two: Two) -> None:
+    near, far = two
+    await joined(near, far)
+    there = await group_of(far, "far")
+    here = await group_of(near, "near")
+    assert (there.global_name, there.global_role) == (NAME, "SECONDARY")
+    assert (there.node_type, there.engine_version) == (here.node_type, here.engine_version)
+    assert upstreams(there) == ["127.0.1.1"]
+    assert there.replication_secret == here.replication_secret
+    assert there.parameter_group_name == "global-datastore-far"
+    assert await roles(near) == await roles(far) == {HERE: "PRIMARY", THERE: "SECONDARY"}
+    answers = [
+        await side.api("DescribeGlobalReplicationGroups", ShowMemberInfo=True, **OF) for side in two
+    ]
+    assert answers[0] == answers[1]
+    assert here.replication_secret not in json.dumps(answers, default=str)
+
+
+async def test_what_cannot_join_is_let_in_nowhere(two: Two) -> None:
+    near, far = two
+    await leading(near)
+    with pytest.raises(Refused, match="InvalidParameterValue"):
+        await far.api("CreateReplicationGroup", **joining(Port=1))
+    assert await roles(near) == {HERE: "PRIMARY"}
+    async with far.api.store.begin(far.scope) as tx:
+        await build.replication_group(tx, "taken")
+    with pytest.raises(Refused, match="ReplicationGroupAlreadyExists"):
+        await far.api("CreateReplicationGroup", **joining("taken"))
+    assert await roles(near) == {HERE: "PRIMARY"}
+    await rest(near)
+    with pytest.raises(Refused, match="GlobalReplicationGroupNotFoundFault"):
+        await far.api("CreateReplicationGroup", **joining(GlobalReplicationGroupId="ldgnf-other"))
+    await rest(near)
+    await far.api("CreateReplicationGroup", **joining())
+    with pytest.raises(Refused, match=STATE):  # one joins, another one waits
+        await far.api("CreateReplicationGroup", **joining("later"))
+
+
+async def test_who_was_let_in_and_does_not_come_is_forgotten(two: Two) -> None:
+    near, far = two
+    await leading(near)
+    body = {"account": "000000000000", "name": NAME, "region": THERE, "group_name": "lost"}
+    who = {**body, "fleet": f"fleet-{THERE}"}
+    await far.peers.ask(HERE, "join", {**who, "only_ask": True})
+    assert await roles(near) == {HERE: "PRIMARY"}
+    for _ in range(2):
+        await far.peers.ask(HERE, "join", {**who, "only_ask": False})
+    assert await roles(near) == {HERE: "PRIMARY", THERE: "SECONDARY"}
+    await far.peers.ask(HERE, "leave", {**body, "fleet": f"fleet-{THERE}"})
+    assert await roles(near) == {HERE: "PRIMARY"}
+
+
+async def test_a_region_that_is_no_peer_is_not_let_in(two: Two) -> None:
+    near, far = two
+    await leading(near)
+    body = {"account": "000000000000", "name": NAME, "region": "ap-south-1", "group_name": "new"}
+    with pytest.raises(PeerRefused, match="ap-south-1 is no peer of the primary's cachefleet"):
+        await far.peers.ask(HERE, "join", {**body, "fleet": "other", "only_ask": False})
+    assert await roles(near) == {HERE: "PRIMARY"}
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "sentence"),
+    [
+        ("cluster_mode", "enabled", "in cluster mode has all of its members in one cachefleet"),
+        ("transit_encryption_enabled", True, "encryption in transit has all of its members"),
+    ],
+)
+async def test_what_is_not_built_is_said(two: Two, column: str, value: Any, sentence: str) -> None:
+    near, far = two
+    await leading(near)
+    async with near.api.store.begin(near.scope) as tx:
+        setattr(await tx.get(ReplicationGroup, "near"), column, value)
+    with pytest.raises(Refused, match=sentence) as refusal:
+        await far.api("CreateReplicationGroup", **joining())
+    assert (refusal.value.code, refusal.value.status) == ("NotImplemented", 501)
+
+
+async def test_a_change_is_asked_of_whoever_leads(two: Two) -> None:
+    near, far = two
+    await joined(near, far)
+    answer = await far.api(
+        "ModifyGlobalReplicationGroup",
+        ApplyImmediately=True,
+        GlobalReplicationGroupDescription="told far away",
+        **OF,
+    )
+    assert answer["GlobalReplicationGroup"]["Status"] == "modifying"
+    async with near.api.store.read(near.scope) as tx:
+        assert (await global_groups.get(tx, NAME)).description == "told far away"
+    # While it is busy it says no, and that is what is answered.
+    with pytest.raises(Refused, match=STATE):
+        await far.api("FailoverGlobalReplicationGroup", **TOWARDS_FAR, **OF)
+
+
+CALLS: list[tuple[str, dict[str, Any]]] = [
+    (
+        "ModifyGlobalReplicationGroup",
+        {"ApplyImmediately": True, "CacheNodeType": "cache.r7g.xlarge"},
+    ),
+    ("DeleteGlobalReplicationGroup", {"RetainPrimaryReplicationGroup": True}),
+    ("RebalanceSlotsInGlobalReplicationGroup", {"ApplyImmediately": True}),
+    (
+        "DisassociateGlobalReplicationGroup",
+        {"ReplicationGroupId": "far", "ReplicationGroupRegion": THERE},
+    ),
+    (
+        "FailoverGlobalReplicationGroup",
+        {"PrimaryRegion": "ap-south-1", "PrimaryReplicationGroupId": "else"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("operation", "params"), CALLS)
+async def test_what_needs_one_that_is_away_changes_nothing(
+    two: Two, operation: str, params: dict[str, Any]
+) -> None:
+    near, far = two
+    await joined(near, far)
+    far.peers.apps.clear()
+    before = await recorded(far)
+    with pytest.raises(Refused, match="does not answer") as refusal:
+        await far.api(operation, **params, **OF)
+    assert refusal.value.code == STATE
+    assert await recorded(far) == before
+
+
+@pytest.mark.parametrize(
+    ("operation", "params"), [CALLS[0], ("FailoverGlobalReplicationGroup", TOWARDS_FAR)]
+)
+async def test_whoever_leads_needs_the_others_too(
+    two: Two, operation: str, params: dict[str, Any]
+) -> None:
+    near, far = two
+    await joined(near, far)
+    near.peers.apps.clear()
+    before = await recorded(near)
+    with pytest.raises(Refused, match=r"is needed for this.*does not answer"):
+        await near.api(operation, **params, **OF)
+    assert await recorded(near) == before
+
+
+async def recorded(side: Side) -> Any:
+    async with side.api.store.read(side.scope) as tx:
+        row = await global_groups.get(tx, NAME)
+        operations = (await tx.session.scalars(select(Operation.id))).all()
+        return row.status, row.epoch, dict(row.pending), [m.role for m in row.members], operations
+
+
+async def test_a_survivor_takes_over_and_the_other_one_follows(two: Two) -> None:
+    near, far = two
+    await joined(near, far)
+    far.peers.apps.clear()
+    answer = await far.api("FailoverGlobalReplicationGroup", **TOWARDS_FAR, **OF)
+    assert answer["GlobalReplicationGroup"]["Status"] == "modifying"
+    there = await group_of(far, "far")
+    assert (there.global_role, upstreams(there)) == ("PRIMARY", [None])
+    async with far.api.store.read(far.scope) as tx:
+        said = (await tx.session.scalars(select(Event.message))).all()
+    assert any("may take writes until it is heard again" in message for message in said)
+    # Asked again, as by a client that missed the answer, it is refused: it leads already.
+    await rest(far)
+    with pytest.raises(Refused, match="is the primary already"):
+        await far.api("FailoverGlobalReplicationGroup", **TOWARDS_FAR, **OF)
+    # The other one is back, and looks before it does anything else.
+    await near.watch.first_look()
+    here = await group_of(near, "near")
+    assert (here.global_role, upstreams(here)) == ("SECONDARY", ["127.0.2.1"])
+    assert await roles(near) == {HERE: "SECONDARY", THERE: "PRIMARY"}
+    await near.watch.first_look()  # and again: nothing more happens
+    async with near.api.store.read(near.scope) as tx:
+        assert (await global_groups.get(tx, NAME)).epoch == 1
+
+
+async def test_somebody_strange_is_no_reason_to_take_over(two: Two) -> None:
+    near, far = two
+    await joined(near, far)
+    far.peers.answers = [(200, b"<html>")] * 2
+    with pytest.raises(Refused, match="no cachefleet with the same peer secret"):
+        await far.api("FailoverGlobalReplicationGroup", **TOWARDS_FAR, **OF)
+    assert await roles(far) == {HERE: "PRIMARY", THERE: "SECONDARY"}
+
+
+async def test_a_record_that_is_no_more_lets_its_groups_go(two: Two) -> None:
+    near, far = two
+    await joined(near, far)
+    async with near.api.store.begin(near.scope) as tx:
+        await tx.session.delete(await global_groups.get(tx, NAME))
+    await far.watch.look()
+    there = await group_of(far, "far")
+    assert (there.global_name, there.global_role, upstreams(there)) == (None, None, [None])
+
+
+async def test_another_cachefleet_at_the_same_place_is_not_believed(two: Two) -> None:
+    near, far = two
+    await joined(near, far)
+    async with far.api.store.begin(far.scope) as tx:
+        for member in (await global_groups.get(tx, NAME)).members:
+            if member.fleet is not None:
+                member.fleet = "fleet-of-before"
+    async with near.api.store.begin(near.scope) as tx:
+        await tx.session.delete(await global_groups.get(tx, NAME))
+    for _ in range(3):
+        await far.watch.look()
+        far.api.clock.advance(watching.RARELY_S)
+    assert (await group_of(far, "far")).global_role == "SECONDARY"
+    assert far.watch.is_away("fleet-of-before")
+
+
+async def test_who_is_not_heard_is_away(two: Two) -> None:
+    near, far = two
+    await joined(near, far)
+    # Nothing is said of one that was not asked yet, however long we run.
+    near.api.clock.advance(1000)
+    assert not near.watch.is_away("fleet-of-a-new-region")
+    near.api.clock.advance(1000)
+    assert not near.watch.is_away("fleet-of-a-new-region")
+    await near.watch.look()
+    assert not near.watch.is_away(f"fleet-{THERE}")
+    near.peers.apps.clear()
+    for _ in range(20):
+        near.api.clock.advance(watching.RARELY_S)
+        await near.watch.look()
+    assert near.watch.is_away(f"fleet-{THERE}")
+    near.peers.apps[THERE] = far.api.app
+    near.api.clock.advance(watching.RARELY_S)
+    await near.watch.look()
+    assert not near.watch.is_away(f"fleet-{THERE}")
+
+
+async def test_a_region_of_another_cachefleet_is_asked_there(two: Two) -> None:
+    near, far = two
+    async with far.api.store.begin(far.scope) as tx:
+        await build.replication_group(tx, "only-there")
+    status, found = await got(near, "/v1/replication-groups")
+    assert (status, [one["ReplicationGroupId"] for one in found["ReplicationGroups"]]) == (
+        200,
+        ["only-there"],
+    )
+    status, refusal = await got(near, "/v1/replication-groups/no")
+    assert (status, refusal["code"]) == (404, "ReplicationGroupNotFoundFault")
+    near.peers.apps.clear()
+    status, refusal = await got(near, "/v1/replication-groups")
+    assert (status, refusal["code"]) == (503, "ServiceUnavailable")
+    assert "eu-west-1 is another cachefleet's" in refusal["message"]
+
+
+async def got(side: Side, path: str) -> tuple[int, Any]:
+    answer = await send(side.api.app, method="GET", path=path, query=f"region={THERE}")
+    return answer.status, json.loads(answer.body)
+
+
+async def test_two_that_send_each_other_in_circles_are_told(two: Two) -> None:
+    _, far = two
+    call = {"account": "000000000000", "region": THERE, "operation": "DescribeEvents"}
+    with pytest.raises(PeerRefused, match="say of each other that they have the region"):
+        await far.peers.ask(HERE, "call", {**call, "params": {}, "request_id": "r"})
+
+
+# -- the door --------------------------------------------------------------------------------------
+
+
+async def answer_of(side: Side, body: bytes) -> tuple[int, str]:
+    found = await send(
+        side.api.app, path=DOOR, headers={"content-type": "application/json"}, body=body
+    )
+    return found.status, found.body.decode()
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        pytest.param(b'{"sealed": "nothing"}', 403, id="not-sealed"),
+        pytest.param(b"{}", 400, id="nothing"),
+        pytest.param(b"[", 400, id="no-json"),
+    ],
+)
+async def test_whoever_has_not_the_secret_is_refused(two: Two, body: bytes, status: int) -> None:
+    assert (await answer_of(two[0], body))[0] == status
+
+
+async def test_another_secret_is_refused_on_both_sides(two: Two) -> None:
+    near, far = two
+    other = WiredPeers(THERE, near.api.clock, secret=b"another one, long enough")
+    body = {"account": "0" * 12, "name": "n"}
+    assert (await answer_of(far, sealed(other, id="q", kind="look", body=body)))[0] == 403
+    other.apps[THERE] = far.api.app
+    with pytest.raises(PeerStrange, match="no cachefleet with the same peer secret"):
+        await other.ask(THERE, "look", body)
+
+
+async def test_a_question_that_is_said_again_is_refused(two: Two) -> None:
+    near, far = two
+    text = sealed(near.peers, id="q", kind="poke", body={})
+    assert (await answer_of(far, text))[0] == 200
+    assert (await answer_of(far, text))[0] == 403
+
+
+async def test_an_answer_to_another_question_is_not_taken(two: Two) -> None:
+    near, far = two
+    _, kept = await answer_of(far, sealed(near.peers, id="q", kind="poke", body={}))
+    near.peers.answers = [(200, kept.encode())]
+    with pytest.raises(PeerStrange, match="to another question"):
+        await near.peers.ask(THERE, "poke", {})
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("look", {}),
+        ("look", {"account": "x", "name": "n"}),
+        ("join", {"account": "0" * 12, "name": "n"}),
+        ("call", {"account": "0" * 12, "region": HERE}),
+        ("nonsense", {}),
+    ],
+)
+async def test_questions_that_are_not_understood(two: Two, kind: str, body: dict[str, Any]) -> None:
+    near, _ = two
+    with pytest.raises(PeerRefused) as refusal:
+        await near.peers.ask(THERE, kind, body)
+    assert refusal.value.name in ("MalformedRequest", "InvalidAction")
+
+
+async def test_without_peers_there_is_no_door(two: Two) -> None:
+    near, _ = two
+    app = create_app(
+        store=near.api.store,
+        settings=quiet_settings(),
+        catalog=near.api.catalog,
+        clock=near.api.clock,
+    )
+    found = await send(
+        app, path=DOOR, headers={"content-type": "application/json"}, body=b'{"sealed": "x"}'
+    )
+    assert found.status == 404
+
+
+async def test_the_seal_is_enough_where_signatures_are_verified(two: Two) -> None:
+    near, _ = two
+    app = create_app(
+        store=near.api.store,
+        settings=quiet_settings(auth="enforce"),
+        catalog=near.api.catalog,
+        clock=near.api.clock,
+        credentials=StaticCredentials(),
+        peers=near.peers,
+    )
+    headers = {"content-type": "application/json"}
+    text = sealed(near.peers, id="q", kind="poke", body={})
+    assert (await send(app, path=DOOR, headers=headers, body=text)).status == 200
+    assert (await send(app, path=DOOR, headers=headers, body=b'{"sealed": "x"}')).status == 403
+    assert (await send(app, path="/v1/replication-groups", method="GET")).status == 403
+
+
+async def test_a_region_without_a_peer_is_strange() -> None:
+    with pytest.raises(PeerStrange, match="no cachefleet is known to have the region"):
+        await Peers().ask("eu-west-1", "look", {})
+
+
+async def test_nobody_listens(two: Two) -> None:
+    lonely = Peers(
+        {THERE: "http://127.0.0.1:9"}, secret=b"of enough length", clock=two[0].api.clock
+    )
+    try:
+        with pytest.raises(PeerAway, match="does not answer"):
+            await lonely.ask(THERE, "poke", {})
+    finally:
+        lonely.close()
