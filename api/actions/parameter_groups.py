@@ -203,17 +203,16 @@ async def delete_cache_parameter_group(ctx: RequestContext, params: Params) -> R
         "CacheParameterGroupName", params["CacheParameterGroupName"], chars_max=NAME_CHARS_MAX
     )
     async with ctx.begin() as tx:
-        row = await tx.find(ParameterGroup, name, lock=True)
+        row = await tx.hold(ParameterGroup, name)
         if row is None:
             raise _not_found(f"CacheParameterGroupnot found: {name}")
-        used = await parameter_groups.find_users(tx, row.name)
-        if used or await parameter_groups.is_awaited(tx, row.name):
+        if await parameter_groups.is_wanted(tx, row.name):
             raise Fault(
                 "InvalidCacheParameterGroupStateFault",
                 "One or more cache clusters are still members of this parameter group "
                 f"{row.name}, so the group cannot be deleted.",
             )
-        await tx.session.delete(row)
+        await tx.remove(row)
         await tags.forget(tx, ParameterGroup.arn_kind, row.name)
         events.record(tx, ctx.catalog, GROUP_EVENT, row.name, group=row.name, what="deleted")
     return None

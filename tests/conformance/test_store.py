@@ -20,7 +20,7 @@ from cachefleet.provisioner.state.tables import (
     SubnetGroup,
     Tag,
 )
-from tests.builders.groups import cache_settings, subnet_group
+from tests.builders.groups import cache_settings, replication_group, subnet_group
 from tests.unit.api.driver import START, SteppedClock
 
 HERE = Scope("000000000000", "us-east-1")
@@ -263,11 +263,12 @@ async def test_reading_refuses_to_write(store: Store) -> None:
     with pytest.raises(AssertionError, match="given rows"):
         async with store.read(HERE) as tx:
             tx.session.add(row(tx, "a"))
-    await insert(store, "b")
+    async with store.begin(HERE) as tx:
+        await replication_group(tx, "b")
     with pytest.raises(AssertionError, match="changed rows"):
         async with store.read(HERE) as tx:
-            (await tx.get(SubnetGroup, "b")).description = "changed"
-    assert await names(store) == ["b"]
+            (await tx.get(ReplicationGroup, "b")).description = "changed"
+    assert await names(store) == []
 
 
 async def test_a_reader_sees_one_state_beside_a_writer(store: Store) -> None:
