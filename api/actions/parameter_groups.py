@@ -64,13 +64,7 @@ async def create_cache_parameter_group(ctx: RequestContext, params: Params) -> R
             description=description,
             values={},
         )
-        await tx.insert(row)
-        groups_max = ctx.catalog.quota(GROUPS_QUOTA)
-        if await tx.count(ParameterGroup) > groups_max:
-            raise Fault(
-                "CacheParameterGroupQuotaExceededFault",
-                f"A region can have {groups_max} cache parameter groups.",
-            )
+        await tx.insert(row, at_most=ctx.catalog.quota(GROUPS_QUOTA))
         await tags.put(tx, ParameterGroup.arn_kind, name, wanted_tags)
         events.record(tx, ctx.catalog, GROUP_EVENT, name, group=name, what="created")
         group = parameter_groups.of_row(row)

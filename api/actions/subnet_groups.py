@@ -53,13 +53,7 @@ async def create_cache_subnet_group(ctx: RequestContext, params: Params) -> Resu
             vpc_id=subnets.vpc_of(ctx.scope),
             subnets=await subnets.place_in_scope(tx, ids),
         )
-        await tx.insert(group)
-        groups_max = ctx.catalog.quota(GROUPS_QUOTA)
-        if await tx.count(SubnetGroup) > groups_max:
-            raise Fault(
-                "CacheSubnetGroupQuotaExceededFault",
-                f"A region can have {groups_max} cache subnet groups.",
-            )
+        await tx.insert(group, at_most=ctx.catalog.quota(GROUPS_QUOTA))
         await tags.put(tx, SubnetGroup.arn_kind, name, wanted_tags)
         events.record(tx, ctx.catalog, EVENT, name, group=name, what="created")
         return {"CacheSubnetGroup": subnet_group_view(group)}

@@ -51,10 +51,7 @@ async def create_user_group(ctx: RequestContext, params: Params) -> Result:
         view = user_group_view(group, members=members, cache_ids=[])
         # No cache uses it yet: there is nothing to wait for.
         lifecycle.fire(group, lifecycle.Event.PROVISIONED)
-        await tx.insert(group)
-        groups_max = ctx.catalog.quota(QUOTA)
-        if await tx.count(UserGroup) > groups_max:
-            raise Fault("UserGroupQuotaExceededFault", f"A region can have {groups_max} groups.")
+        await tx.insert(group, at_most=ctx.catalog.quota(QUOTA))
         await tags.put(tx, UserGroup.arn_kind, group_id, wanted_tags)
         events.record(tx, ctx.catalog, EVENT, group_id, user_group=group_id, what="created")
         return view

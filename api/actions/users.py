@@ -80,10 +80,7 @@ async def create_user(ctx: RequestContext, params: Params) -> Result:
             authentication_type=authentication.type,
             password_sha256s=list(authentication.password_sha256s),
         )
-        await tx.insert(user)
-        users_max = ctx.catalog.quota(QUOTA)
-        if await tx.count(User) > users_max:
-            raise Fault("UserQuotaExceededFault", f"A region can have {users_max} users.")
+        await tx.insert(user, at_most=ctx.catalog.quota(QUOTA))
         await tags.put(tx, User.arn_kind, user_id, wanted_tags)
         events.record(tx, ctx.catalog, EVENT, user_id, user=user_id, what="created")
         return user_view(user, group_ids=[])

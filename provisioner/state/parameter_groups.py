@@ -16,6 +16,7 @@ from sqlalchemy import Select, String, bindparam, cast, or_, select, union_all
 from cachefleet.engine.catalog import Catalog, DefaultGroup, ParameterFamily
 from cachefleet.provisioner.state import records
 from cachefleet.provisioner.state.errors import NotFound
+from cachefleet.provisioner.state.prepared import Prepared
 from cachefleet.provisioner.state.store import Transaction
 from cachefleet.provisioner.state.tables import (
     CacheCluster,
@@ -43,7 +44,7 @@ def _naming(table: type[ReplicationGroup] | type[CacheCluster]) -> Select[Any]:
     )
 
 
-_NAMING = union_all(_naming(ReplicationGroup), _naming(CacheCluster))
+_NAMING = Prepared(union_all(_naming(ReplicationGroup), _naming(CacheCluster)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,11 +134,10 @@ class Users:
 
 async def is_wanted(tx: Transaction, name: str) -> bool:
     """Say whether a cache uses the custom group *name*, or is to; it should be held."""
-    await tx.flush()
-    words = records.words(tx.scope, of_name=name, like=f"%{json.dumps(name)}%")
+    found = await tx.rows(_NAMING, of_name=name, like=f"%{json.dumps(name)}%")
     return any(
         name in (used, pending.get(PENDING_GROUP), pending.get(PENDING_MODE_GROUP))
-        for used, pending in await tx.connection.execute(_NAMING, words)
+        for used, pending in found
     )
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import inspect, select
+from sqlalchemy import func, inspect, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import (
@@ -35,13 +35,14 @@ from sqlalchemy.orm.attributes import set_committed_value
 from cachefleet.provisioner.clock import Clock
 from cachefleet.provisioner.state import (
     all_tables,  # noqa: F401  so that the schema is whole
+    prepared,
     records,
     revisions,
     sqlite,
     touched,
 )
 from cachefleet.provisioner.state.changes import RECORDER, Recorder, WatchedSession
-from cachefleet.provisioner.state.errors import AlreadyExists, NotFound, Stale
+from cachefleet.provisioner.state.errors import AlreadyExists, NotFound, QuotaExceeded, Stale
 from cachefleet.provisioner.state.ids import new_uid, request_token
 from cachefleet.provisioner.state.notifications import (
     TABLES,
@@ -49,6 +50,7 @@ from cachefleet.provisioner.state.notifications import (
     file_notices,
     topic_at_hand,
 )
+from cachefleet.provisioner.state.prepared import Prepared, Row
 from cachefleet.provisioner.state.revisions import Revisions
 from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.tables import Named, Operation, Subject
@@ -68,6 +70,7 @@ class _Unit:
     touched: Touched = field(default_factory=Touched)
     recorder: Recorder = field(default_factory=Recorder)
     events: list[dict[str, Any]] = field(default_factory=list)
+    quotas: dict[type[Named], int] = field(default_factory=dict)
     _session: AsyncSession | None = None
 
     @property
@@ -161,20 +164,37 @@ class Transaction:
         assert table.by_value, table
         return await self._value(table, records.statements(table).hold, name)
 
-    async def _value(self, table: type[N], query: Any, name: str) -> N | None:
-        await self.flush()
-        parameters = records.words(self.scope, of_name=name.lower())
-        found = await records.values(self.connection, table, query, parameters)
+    async def _value(self, table: type[N], query: Prepared, name: str) -> N | None:
+        found = await self.values(table, query, of_name=name.lower())
         return found[0] if found else None
+
+    async def values(
+        self, table: type[N], query: Prepared, *, scope: Scope | None = None, **more: object
+    ) -> list[N]:
+        """Return what a query of whole rows finds in this scope, as values."""
+        return records.as_values(table, await self.rows(query, scope=scope, **more))
+
+    async def rows(
+        self, query: Prepared, *, scope: Scope | None = None, **more: object
+    ) -> Sequence[Row]:
+        """Return what a query finds in this scope or the one given."""
+        await self.flush()
+        return await prepared.rows(
+            self.connection, query, records.words(scope or self.scope, **more)
+        )
+
+    async def run(self, change: Prepared, **more: object) -> int:
+        """Carry out a change in this scope; return how many rows it concerned."""
+        await self.flush()
+        return await prepared.run(self.connection, change, records.words(self.scope, **more))
 
     async def page(
         self, table: type[N], *criteria: Any, after: str | None = None, limit: int
     ) -> Sequence[N]:
         """Return up to *limit* resources of this scope in order of name, from behind *after*."""
-        if table.by_value and not self._unit.writes:
-            query = records.statements(table).page.where(*criteria)
-            parameters = records.words(self.scope, behind=after or "", at_most=limit)
-            return await records.values(self.connection, table, query, parameters)
+        if table.by_value and not self._unit.writes and not criteria:
+            query = records.statements(table).page
+            return await self.values(table, query, behind=after or "", at_most=limit)
         rows = select(table).where(
             table.account == self.scope.account, table.region == self.scope.region, *criteria
         )
@@ -184,24 +204,33 @@ class Transaction:
 
     async def count(self, table: type[Named], *criteria: Any) -> int:
         """Return how many resources of this scope meet *criteria*."""
-        await self.flush()
-        query = records.statements(table).count
-        if criteria:
-            query = query.where(*criteria)
-        return int(await self.connection.scalar(query, records.words(self.scope)) or 0)
+        if not criteria:
+            return int((await self.rows(records.statements(table).count))[0][0])
+        query = (
+            select(func.count())
+            .select_from(table)
+            .where(table.account == self.scope.account, table.region == self.scope.region)
+            .where(*criteria)
+        )
+        return int(await self.session.scalar(query) or 0)
 
-    async def insert(self, row: Named) -> None:
+    async def insert(self, row: Named, *, at_most: int | None = None) -> None:
         """Write a new resource now. Later changes of one that is ``by_value`` are not written.
 
         Raises:
             AlreadyExists: its name is taken in this scope. The transaction can go on.
+            QuotaExceeded: the scope has *at_most* resources of this kind already.
         """
         if row.by_value:
             await self.flush()
-            if not await records.write(self.connection, row):
-                raise AlreadyExists(row.resource, row.name)
+            await records.write(
+                self.connection, row, at_most=records.NO_QUOTA if at_most is None else at_most
+            )
+            if at_most is not None:
+                self._unit.quotas[type(row)] = at_most
             self._unit.recorder.note_made(row)
             return
+        assert at_most is None, "the quota of such a kind is its caller's to count"
         try:
             async with self.session.begin_nested():
                 self.session.add(row)
@@ -214,8 +243,7 @@ class Transaction:
 
     async def remove(self, value: Named) -> None:
         """Remove a resource that is held (:meth:`hold`)."""
-        statement = records.statements(type(value)).remove
-        await self.connection.execute(statement, {"of_uid": value.uid})
+        await self.run(records.statements(type(value)).remove, of_uid=value.uid)
         self._unit.recorder.note_removed(value)
 
     def emit(
@@ -351,16 +379,24 @@ class Store:
         """Write what goes with the changes, and commit."""
         connection = unit.connection
         if unit.events:
-            await connection.execute(records.WRITE_EVENTS, unit.events)
+            await prepared.run_all(connection, records.WRITE_EVENT, unit.events)
         if unit.touched.written:
             if self._counted is None:
                 await revisions.write(connection, transaction.scope.home, unit.touched.written)
+                await self._require_quotas(unit, transaction)
             entries = await unit.recorder.entries(
                 connection, unit.events, transaction.scope, transaction.now
             )
             if entries:
-                await connection.execute(records.WRITE_CHANGES, entries)
+                await prepared.run_all(connection, records.WRITE_CHANGE, entries)
         await connection.commit()
+
+    async def _require_quotas(self, unit: _Unit, transaction: Transaction) -> None:
+        """Count again, now that the revision keeps all others of this scope from committing: two
+        that wrote at once have not seen each other's rows."""
+        for table, at_most in unit.quotas.items():
+            if await transaction.count(table) > at_most:
+                raise QuotaExceeded(table.resource, "", at_most)
 
     @contextlib.asynccontextmanager
     async def read(self, scope: Scope) -> AsyncIterator[Transaction]:

@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, String, bindparam, cast, exists, or_, sele
 
 from cachefleet.provisioner.state import records
 from cachefleet.provisioner.state.errors import NotFound
+from cachefleet.provisioner.state.prepared import Prepared
 from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.store import Transaction
 from cachefleet.provisioner.state.tables import CacheCluster, ReplicationGroup, SubnetGroup
@@ -27,10 +28,12 @@ ID_DIGITS = 17  # as long as the ids that EC2 gives today
 ID_CHARS_MAX = 64
 
 _columns = records.columns_of(SubnetGroup)
-_NAMING = select(_columns.subnets).where(
-    _columns.account == bindparam("of_account"),
-    _columns.region == bindparam("of_region"),
-    cast(_columns.subnets, String).like(bindparam("like")),
+_NAMING = Prepared(
+    select(_columns.subnets).where(
+        _columns.account == bindparam("of_account"),
+        _columns.region == bindparam("of_region"),
+        cast(_columns.subnets, String).like(bindparam("like")),
+    )
 )
 
 
@@ -43,7 +46,7 @@ def _inside(table: type[CacheCluster] | type[ReplicationGroup]) -> ColumnElement
     )
 
 
-_IS_USED = select(or_(_inside(CacheCluster), _inside(ReplicationGroup)))
+_IS_USED = Prepared(select(or_(_inside(CacheCluster), _inside(ReplicationGroup))))
 _SUBNET_ID = re.compile(r"subnet-[0-9A-Za-z-]+", re.ASCII)
 
 
@@ -103,10 +106,8 @@ async def place_in_scope(tx: Transaction, ids: Iterable[str]) -> list[dict[str, 
     """Return *ids* placed (see :func:`place`) as the groups of this scope know them."""
     known = {one["id"]: one["az"] for one in default_group(tx.scope).subnets}
     wanted = list(ids)
-    await tx.flush()
     for one in wanted:  # a few
-        words = records.words(tx.scope, like=f'%"{one}"%')
-        for subnets in await tx.connection.scalars(_NAMING, words):
+        for (subnets,) in await tx.rows(_NAMING, like=f'%"{one}"%'):
             known.update({subnet["id"]: subnet["az"] for subnet in subnets})
             if one in known:
                 break  # whichever group has it, the zone is the same
@@ -115,9 +116,7 @@ async def place_in_scope(tx: Transaction, ids: Iterable[str]) -> list[dict[str, 
 
 async def is_used(tx: Transaction, group: SubnetGroup) -> bool:
     """Say whether any cache is in a group, which should be held."""
-    await tx.flush()
-    words = records.words(tx.scope, of_name=group.name)
-    return bool(await tx.connection.scalar(_IS_USED, words))
+    return bool((await tx.rows(_IS_USED, of_name=group.name))[0][0])
 
 
 async def get(tx: Transaction, name: str, *, lock: bool = False) -> SubnetGroup:

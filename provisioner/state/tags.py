@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, bindparam, delete, select
 
 from cachefleet.provisioner.state import records
 from cachefleet.provisioner.state.errors import InvalidValue, NotFound, TagQuotaExceeded
+from cachefleet.provisioner.state.prepared import Prepared
 from cachefleet.provisioner.state.store import Transaction
 from cachefleet.provisioner.state.tables import Tag
 
@@ -22,11 +23,13 @@ VALUE_CHARS_MAX = 256
 RESERVED_PREFIX = "aws:"
 
 _columns = records.columns_of(Tag)
-_FORGET = delete(records.table_of(Tag)).where(
-    _columns.account == bindparam("of_account"),
-    _columns.region == bindparam("of_region"),
-    _columns.arn_kind == bindparam("of_kind"),
-    _columns.resource_name == bindparam("of_name"),
+_FORGET = Prepared(
+    delete(records.table_of(Tag)).where(
+        _columns.account == bindparam("of_account"),
+        _columns.region == bindparam("of_region"),
+        _columns.arn_kind == bindparam("of_kind"),
+        _columns.resource_name == bindparam("of_name"),
+    )
 )
 
 
@@ -111,9 +114,7 @@ async def discard(tx: Transaction, arn_kind: str, name: str, keys: Collection[st
 
 async def forget(tx: Transaction, arn_kind: str, name: str) -> None:
     """Take all tags from a resource, for when it goes."""
-    await tx.flush()
-    words = records.words(tx.scope, of_kind=arn_kind, of_name=name.lower())
-    await tx.connection.execute(_FORGET, words)
+    await tx.run(_FORGET, of_kind=arn_kind, of_name=name.lower())
 
 
 async def listed(tx: Transaction, arn_kind: str, name: str) -> dict[str, str]:

@@ -61,7 +61,11 @@ def watch(engine: AsyncEngine) -> None:
 
 
 def _note(connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-    tables, writes = tables_of(statement)
+    note(connection, *tables_of(statement))
+
+
+def note(connection: Any, tables: frozenset[str], writes: bool) -> None:
+    """Note what a statement touches that is carried out on a connection."""
     if not tables:
         return
     if not writes:

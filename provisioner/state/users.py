@@ -24,6 +24,7 @@ from cachefleet.provisioner.state.access_tables import User, UserGroup
 from cachefleet.provisioner.state.errors import NotFound
 from cachefleet.provisioner.state.lifecycle import Event
 from cachefleet.provisioner.state.operations import OPEN_STATES, OperationKind
+from cachefleet.provisioner.state.prepared import Prepared
 from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.store import Transaction
 from cachefleet.provisioner.state.tables import Operation, ReplicationGroup, Subject
@@ -40,21 +41,21 @@ Version = tuple[int, int]
 _users = records.columns_of(User)
 _groups = records.columns_of(UserGroup)
 _caches = records.columns_of(ReplicationGroup)
-_EVERYBODY = select(*_users).where(
+_MEMBERS = select(*_users).where(
     _users.account == bindparam("of_account"),
     _users.region == bindparam("of_region"),
+    _users.name.in_(bindparam("ids", expanding=True)),
 )
-_MEMBERS = _EVERYBODY.where(_users.name.in_(bindparam("ids", expanding=True)))
 _HOLD_MEMBERS = _MEMBERS.with_for_update()
-_OF_SCOPE = (
-    _groups.account == bindparam("of_account"),
-    _groups.region == bindparam("of_region"),
+_GROUPS_NAMING = Prepared(
+    select(_groups.user_ids).where(
+        _groups.account == bindparam("of_account"),
+        _groups.region == bindparam("of_region"),
+        # JSON: what merely has the id somewhere in it is sorted out by who asks.
+        cast(_groups.user_ids, String).like(bindparam("like")),
+    )
 )
-_GROUPS = select(*_groups).where(*_OF_SCOPE).order_by(_groups.name)
-_GROUPS_NAMING = select(_groups.user_ids).where(
-    *_OF_SCOPE, cast(_groups.user_ids, String).like(bindparam("like"))
-)
-_ATTACHED = (
+_ATTACHED = Prepared(
     select(_caches.name, _caches.user_group_ids, _caches.serverless_uid)
     .where(
         _caches.account == bindparam("of_account"),
@@ -156,8 +157,7 @@ async def get(tx: Transaction, user_id: str, *, lock: bool = False) -> User:
 
 async def everybody(tx: Transaction) -> list[User]:
     """Return all users of this scope as values, ``default`` among them, in order of id."""
-    await tx.flush()
-    found = await records.values(tx.connection, User, _EVERYBODY, records.words(tx.scope))
+    found = await tx.values(User, records.statements(User).everything)
     return sorted([*found, default_user(tx.scope)], key=lambda user: user.name)
 
 
@@ -168,12 +168,9 @@ async def members(tx: Transaction, ids: Collection[str], *, hold: bool = False) 
     """
     scope = tx.scope.home
     await tx.flush()
-    found = await records.values(
-        tx.connection,
-        User,
-        _HOLD_MEMBERS if hold else _MEMBERS,
-        records.words(scope, ids=sorted(ids)),
-    )
+    query = _HOLD_MEMBERS if hold else _MEMBERS
+    rows = await tx.connection.execute(query, records.words(scope, ids=sorted(ids)))
+    found = records.as_values(User, rows)
     if DEFAULT_USER in ids and not any(user.name == DEFAULT_USER for user in found):
         found.append(default_user(scope))
     return sorted(found, key=lambda user: user.name)
@@ -181,8 +178,8 @@ async def members(tx: Transaction, ids: Collection[str], *, hold: bool = False) 
 
 async def groups(tx: Transaction) -> Sequence[UserGroup]:
     """Return all groups of this scope, as values."""
-    await tx.flush()
-    return await records.values(tx.connection, UserGroup, _GROUPS, records.words(tx.scope.home))
+    scope = tx.scope.home
+    return await tx.values(UserGroup, records.statements(UserGroup).everything, scope=scope)
 
 
 async def groups_with(tx: Transaction, user_id: str) -> list[UserGroup]:
@@ -198,11 +195,8 @@ async def groups_with(tx: Transaction, user_id: str) -> list[UserGroup]:
 
 async def is_grouped(tx: Transaction, user_id: str) -> bool:
     """Say whether a user is in any group."""
-    await tx.flush()
-    # The list is JSON: what merely has the id somewhere in it is sorted out here.
-    words = records.words(tx.scope, like=f"%{json.dumps(user_id)}%")
-    found = await tx.connection.scalars(_GROUPS_NAMING, words)
-    return any(user_id in user_ids for user_ids in found)
+    found = await tx.rows(_GROUPS_NAMING, like=f"%{json.dumps(user_id)}%")
+    return any(user_id in user_ids for (user_ids,) in found)
 
 
 async def attached(tx: Transaction, group_ids: Collection[str]) -> list[ReplicationGroup]:
@@ -225,11 +219,12 @@ async def groups_of(tx: Transaction) -> Mapping[str, list[str]]:
 
 async def attachments(tx: Transaction) -> Attachments:
     """Return what each group of this scope is attached to."""
-    await tx.flush()
-    words = {**records.words(tx.scope.home), "of_shadow": tx.scope.shadow.region}
+    home = tx.scope.home
     caches_of: dict[str, list[str]] = {}
     serverless_of: dict[str, list[str]] = {}
-    for name, group_ids, serverless_uid in await tx.connection.execute(_ATTACHED, words):
+    for name, group_ids, serverless_uid in await tx.rows(
+        _ATTACHED, scope=home, of_shadow=home.shadow.region
+    ):
         kind = caches_of if serverless_uid is None else serverless_of
         for group_id in group_ids:
             kind.setdefault(group_id, []).append(name)
