@@ -55,6 +55,7 @@ from cachefleet.provisioner.state.revisions import Revisions
 from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.tables import Named, Operation, Subject
 from cachefleet.provisioner.state.touched import Touched
+from cachefleet.provisioner.state.turns import Turns
 
 POOL_CONNECTIONS_MAX = 8
 
@@ -332,6 +333,7 @@ class Store:
         self._clock = clock
         self.is_sqlite = engine.dialect.name == "sqlite"
         self._writer = asyncio.Lock() if self.is_sqlite else None
+        self._turns = Turns() if self.is_sqlite else None
         # SQLite is private to this process, so its revisions can be counted here.
         self._counted = revisions.Counted() if self.is_sqlite else None
         self.work_filed = asyncio.Event()
@@ -401,6 +403,7 @@ class Store:
     @contextlib.asynccontextmanager
     async def read(self, scope: Scope) -> AsyncIterator[Transaction]:
         """Give a transaction that sees one state of the records and must not write."""
+        await self._give_way()
         async with self._unit(writes=False) as unit:
             yield Transaction(unit, scope=scope, now=self._clock.now())
             if unit.has_session:
@@ -446,8 +449,13 @@ class Store:
         if self._writer is None:
             yield
             return
+        await self._give_way()
         async with self._writer:
             yield
+
+    async def _give_way(self) -> None:
+        if self._turns is not None:
+            await self._turns.give_way()
 
     @contextlib.asynccontextmanager
     async def _unit(self, *, writes: bool) -> AsyncIterator[_Unit]:
