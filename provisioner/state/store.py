@@ -334,6 +334,7 @@ class Store:
         self.is_sqlite = engine.dialect.name == "sqlite"
         self._writer = asyncio.Lock() if self.is_sqlite else None
         self._turns = Turns() if self.is_sqlite else None
+        self._writing: AsyncConnection | None = None  # SQLite's one writer, kept from turn to turn
         # SQLite is private to this process, so its revisions can be counted here.
         self._counted = revisions.Counted() if self.is_sqlite else None
         self.work_filed = asyncio.Event()
@@ -347,6 +348,9 @@ class Store:
 
     async def aclose(self) -> None:
         """Close all connections."""
+        if self._writing is not None:
+            await self._writing.close()
+            self._writing = None
         await self._engine.dispose()
 
     @contextlib.asynccontextmanager
@@ -459,13 +463,32 @@ class Store:
 
     @contextlib.asynccontextmanager
     async def _unit(self, *, writes: bool) -> AsyncIterator[_Unit]:
-        async with self._engine.connect() as connection:
+        async with self._connected(writes=writes) as connection:
             unit = _Unit(connection, writes)
             _mark(connection, writes=writes, by=unit.touched)
             try:
                 yield unit
             finally:
                 await unit.close()
+
+    @contextlib.asynccontextmanager
+    async def _connected(self, *, writes: bool) -> AsyncIterator[AsyncConnection]:
+        """Give a connection; what is not committed when it is given back has never been."""
+        if not (writes and self.is_sqlite):
+            async with self._engine.connect() as connection:
+                yield connection
+            return
+        # Whoever is here holds the turn. To fetch it anew costs as much as several statements.
+        kept, self._writing = self._writing, None
+        kept = kept or await self._engine.connect()
+        try:
+            yield kept
+            if kept.in_transaction():
+                await kept.rollback()
+            self._writing = kept
+        finally:
+            if self._writing is not kept:
+                await kept.close()
 
 
 def _mark(connection: AsyncConnection, *, writes: bool, by: Touched | None) -> None:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, String, bindparam, cast, exists, or_, select
+from sqlalchemy import ColumnElement, String, bindparam, cast, exists, func, or_, select
 
 from cachefleet.provisioner.state import records
 from cachefleet.provisioner.state.errors import NotFound
@@ -28,12 +28,16 @@ ID_DIGITS = 17  # as long as the ids that EC2 gives today
 ID_CHARS_MAX = 64
 
 _columns = records.columns_of(SubnetGroup)
+_text = cast(_columns.subnets, String)
 _NAMING = Prepared(
-    select(_columns.subnets).where(
+    select(_columns.subnets)
+    .where(
         _columns.account == bindparam("of_account"),
         _columns.region == bindparam("of_region"),
-        cast(_columns.subnets, String).like(bindparam("like")),
+        # Not LIKE, to which both cases of a letter are one with SQLite.
+        func.replace(_text, bindparam("part"), "") != _text,
     )
+    .limit(1)
 )
 
 
@@ -107,10 +111,9 @@ async def place_in_scope(tx: Transaction, ids: Iterable[str]) -> list[dict[str, 
     known = {one["id"]: one["az"] for one in default_group(tx.scope).subnets}
     wanted = list(ids)
     for one in wanted:  # a few
-        for (subnets,) in await tx.rows(_NAMING, like=f'%"{one}"%'):
+        for (subnets,) in await tx.rows(_NAMING, part=f'"{one}"'):
+            # Whichever group has it, the zone is the same.
             known.update({subnet["id"]: subnet["az"] for subnet in subnets})
-            if one in known:
-                break  # whichever group has it, the zone is the same
     return place(wanted, known=known, zones=zones_of(tx.scope.region))
 
 
