@@ -101,7 +101,7 @@ class FrontDoor:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        headers = _joined(scope["headers"])
+        headers = joined(scope["headers"])
         path = scope["path"]
         refusal = self._guard.refusal(
             method=scope.get("method", "GET"),
@@ -280,7 +280,7 @@ def _too_large(limit: int) -> Fault:
     return Fault("RequestEntityTooLarge", f"The request's body is larger than {limit} bytes.")
 
 
-def _joined(pairs: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+def joined(pairs: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     """Return headers by name; those sent more than once are joined with commas, in order."""
     headers: dict[bytes, bytes] = {}
     for name, value in pairs:

@@ -22,11 +22,23 @@ NONE: Final = "none"
 DURATION_BUCKETS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 
 
+def new_registry(collectors: Sequence[Collector]) -> CollectorRegistry:
+    """Return a registry with the build that runs, and with *collectors*."""
+    registry = CollectorRegistry(auto_describe=False)
+    about = Gauge(
+        "cachefleet_build_info", "The build that runs; 1.", ("version",), registry=registry
+    )
+    about.labels(__version__).set(1)
+    for collector in collectors:
+        registry.register(collector)
+    return registry
+
+
 class ServedCounts:
     """Counts answered requests; give :meth:`note` to the front-end as its observer."""
 
     def __init__(self, collectors: Sequence[Collector] = ()) -> None:
-        self.registry = CollectorRegistry(auto_describe=False)
+        self.registry = new_registry(collectors)
         self._requests = Counter(
             "cachefleet_http_requests",
             "Requests that were answered, by door, operation, status and error code.",
@@ -41,12 +53,6 @@ class ServedCounts:
             registry=self.registry,
         )
         self._found: dict[tuple[str, ...], tuple[Counter, Histogram]] = {}
-        about = Gauge(
-            "cachefleet_build_info", "The build that runs; 1.", ("version",), registry=self.registry
-        )
-        about.labels(__version__).set(1)
-        for collector in collectors:
-            self.registry.register(collector)
 
     def note(self, served: Served) -> None:
         """Count one request."""

@@ -139,13 +139,13 @@ async def begin(
     """
     arns = params.get("SnapshotArns") or ()
     if arns:
-        await snapshots.begin_restore(tx, subject_uid, snapshot=None, arns=arns)
+        await snapshots.begin_restore(tx, subject_uid, arns=arns)
         return {}
     if not _name(params):
         return {}
     snapshot = await _find(tx, params, lock=True)
     checks.check_into(snapshot, version, version_taken(ctx, snapshot), cluster_mode=cluster_mode)
-    await snapshots.begin_restore(tx, subject_uid, snapshot=snapshot, arns=())
+    await snapshots.begin_restore(tx, subject_uid, of=[snapshot])
     if snapshot.scope.is_shadow:
         return {}  # tags of serverless snapshots are never passed on
     return await tags.listed(tx, Snapshot.arn_kind, snapshot.name)

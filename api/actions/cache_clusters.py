@@ -18,9 +18,10 @@ from cachefleet.api.registry import Params, Result, action
 from cachefleet.api.validation import cache_nodes, engines, features, settings
 from cachefleet.api.validation.identifiers import check_cache_cluster_id
 from cachefleet.api.validation.log_delivery import new_log_delivery
-from cachefleet.api.validation.refusals import not_built, wrong_combination, wrong_value
+from cachefleet.api.validation.refusals import wrong_combination, wrong_value
 from cachefleet.api.validation.shards import REPLICAS_PER_SHARD_MAX
 from cachefleet.api.validation.snapshots import check_snapshot_name, no_snapshots
+from cachefleet.api.validation.unavailable import refuse_outposts
 from cachefleet.api.validation.windows import choose_windows
 from cachefleet.api.views.cache_clusters import cache_cluster_view
 from cachefleet.engine.catalog import EngineVersion, NodeType
@@ -56,9 +57,7 @@ async def create_cache_cluster(ctx: RequestContext, params: Params) -> Result:
         chosen = await references.zones_for(tx, params.get("CacheSubnetGroupName"), name=name)
         az_mode, zones = cache_nodes.choose_zones(params, count=count, zones=chosen.zones)
         await references.check_node_quota(tx, count)
-        reason = features.unbuilt_in_new_cluster(params)
-        if reason is not None:
-            raise not_built(reason)
+        refuse_outposts(params)
         cluster = CacheCluster(
             uid=ids.new_uid(),
             account=ctx.account,

@@ -21,15 +21,14 @@ from cachefleet.api.validation.changes import announcements, setting_changes
 from cachefleet.api.validation.global_groups import refuse_shared_settings
 from cachefleet.api.validation.group_access import changed_user_groups
 from cachefleet.api.validation.log_delivery import log_delivery_changes
-from cachefleet.api.validation.refusals import not_built
+from cachefleet.api.validation.unavailable import refuse_durability
 from cachefleet.api.views.replication_groups import replication_group_view
 from cachefleet.engine.catalog import Catalog
+from cachefleet.engine.types import Engine
 from cachefleet.provisioner.state import lifecycle, users
 from cachefleet.provisioner.state.operations import OperationKind
 from cachefleet.provisioner.state.store import Transaction
 from cachefleet.provisioner.state.tables import CacheCluster, ReplicationGroup
-
-_DURABILITY_WITHOUT_EFFECT = (None, "default", "disabled")
 
 
 @action("ModifyReplicationGroup")
@@ -39,7 +38,7 @@ async def modify_replication_group(ctx: RequestContext, params: Params) -> Resul
         group = await tx.get(ReplicationGroup, params["ReplicationGroupId"], lock=True)
         refuse_shared_settings(group, params)
         checks.require_available(group)
-        waiting, unbuilt = await _check_engine_changes(ctx, tx, group, params)
+        waiting = await _check_engine_changes(ctx, tx, group, params)
         shared = setting_changes(group, params)
         own = _own_changes(ctx, group, params)
         attachment = await changed_user_groups(tx, group, params)
@@ -48,8 +47,6 @@ async def modify_replication_group(ctx: RequestContext, params: Params) -> Resul
             waiting["UserGroups"] = {k: list(v) for k, v in attachment.pending.items() if v}
         _change_tokens(tx, group, params, shared, own, waiting, ctx.catalog)
         logs, waiting_logs = log_delivery_changes(ctx.catalog, group, params)
-        if unbuilt is not None:
-            raise not_built(unbuilt)
         immediately = bool(params.get("ApplyImmediately"))
         failover = checks.check_failover_change(group, params)
         if immediately:
@@ -75,9 +72,8 @@ async def modify_replication_group(ctx: RequestContext, params: Params) -> Resul
 
 async def _check_engine_changes(
     ctx: RequestContext, tx: Transaction, group: ReplicationGroup, params: Params
-) -> tuple[dict[str, Any], str | None]:
-    """Check all that would change an engine; return it, and why it cannot be done yet."""
-    reasons = []
+) -> dict[str, Any]:
+    """Check all that would change an engine, and return it."""
     mode = checks.check_cluster_mode(ctx.catalog, group, params)
     version = checks.check_version(ctx.catalog, group, params)
     if mode in (None, group.cluster_mode):
@@ -96,9 +92,24 @@ async def _check_engine_changes(
     if successor is not None:
         is_primary = successor == checks.primary_name(group)
         waiting["PrimaryClusterId"] = None if is_primary else successor
-    if params.get("Durability") not in _DURABILITY_WITHOUT_EFFECT:
-        reasons.append("Durability is not built yet.")
-    return waiting, next((reason for reason in reasons if reason is not None), None)
+    _refuse_durability(ctx, group, params)
+    return waiting
+
+
+def _refuse_durability(ctx: RequestContext, group: ReplicationGroup, params: Params) -> None:
+    version = ctx.catalog.version_of(Engine(group.engine), group.engine_version)
+    assert version is not None, group.engine_version
+    refuse_durability(
+        ctx.catalog,
+        params.get("Durability"),
+        version=version,
+        node_type=group.node_type,
+        cluster_mode=group.cluster_mode == "enabled",
+        in_transit=group.transit_encryption_enabled,
+        multi_az=group.multi_az == "enabled",
+        replicas_min=min((len(shard.nodes) for shard in group.node_groups), default=1) - 1,
+        is_global=group.global_role is not None,
+    )
 
 
 def _change_tokens(

@@ -21,8 +21,13 @@ from cachefleet.api.validation import engines, features, settings, shards
 from cachefleet.api.validation.group_access import user_groups_of_new
 from cachefleet.api.validation.identifiers import check_replication_group_id
 from cachefleet.api.validation.log_delivery import new_log_delivery
-from cachefleet.api.validation.refusals import not_built, wrong_combination, wrong_value
+from cachefleet.api.validation.refusals import wrong_combination, wrong_value
 from cachefleet.api.validation.snapshots import check_arns, choose_member
+from cachefleet.api.validation.unavailable import (
+    WITHOUT_DURABILITY,
+    refuse_durability,
+    refuse_outposts,
+)
 from cachefleet.api.validation.windows import choose_windows
 from cachefleet.api.views.replication_groups import replication_group_view
 from cachefleet.engine.catalog import EngineVersion, NodeType
@@ -91,7 +96,7 @@ async def create_replication_group(ctx: RequestContext, params: Params) -> Resul
             engine=request.version.engine.value,
             engine_version=request.version.cluster_version,
         )
-        _refuse_unbuilt(params)
+        _refuse_unavailable(ctx, params, request, layout)
         group = _new_group(
             ctx,
             params,
@@ -153,6 +158,8 @@ async def _lay_out(
         taken_names=await references.names_like(tx, request.name),
     )
     shards.check_failover(params, plans, cluster_mode=cluster_mode)
+    if params.get("ClusterMode") == "compatible":
+        shards.check_compatible(ctx.catalog, params, request.version, plans)
     engines.check_group_node_type(
         request.node_type,
         cluster_mode=cluster_mode,
@@ -268,13 +275,19 @@ def _new_group(
         region=ctx.region,
         status=lifecycle.CREATING,
         description=params["ReplicationGroupDescription"],
-        cluster_mode="enabled" if cluster_mode else "disabled",
+        cluster_mode=_mode(params, cluster_mode=cluster_mode),
         automatic_failover=failover,
         multi_az=_word(params.get("MultiAZEnabled")),
         created_at=ctx.now,
         snapshots_since=ctx.now,
         **columns,
     )
+
+
+def _mode(params: Params, *, cluster_mode: bool) -> str:
+    if cluster_mode and params.get("ClusterMode") == "compatible":
+        return "compatible"
+    return _word(cluster_mode)
 
 
 def _word(flag: bool | None) -> str:
@@ -292,10 +305,22 @@ async def _named_parameter_group(
     return group
 
 
-def _refuse_unbuilt(params: Params) -> None:
-    reason = features.unbuilt_in_new_group(params)
-    if reason is not None:
-        raise not_built(reason)
+def _refuse_unavailable(
+    ctx: RequestContext, params: Params, request: _Request, layout: _Layout
+) -> None:
+    refuse_outposts(params)
+    refuse_durability(
+        ctx.catalog,
+        params.get("Durability"),
+        version=request.version,
+        node_type=request.node_type.name,
+        cluster_mode=layout.cluster_mode,
+        in_transit=bool(params.get("TransitEncryptionEnabled")),
+        multi_az=bool(params.get("MultiAZEnabled")),
+        replicas_min=min(len(plan.nodes) for plan in layout.plans) - 1,
+        is_global=bool(params.get("GlobalReplicationGroupId")),
+    )
+    features.refuse_data_tiering(params)
 
 
 def _add_shard(group: ReplicationGroup, plan: ShardPlan, params: Params, tx: Transaction) -> None:
@@ -352,7 +377,10 @@ async def _create_around(ctx: RequestContext, params: Params) -> Result:
         user_group_ids = await user_groups_of_new(
             tx, params, engine=primary.engine, engine_version=primary.engine_version
         )
-        _refuse_unbuilt(params)
+        refuse_outposts(params)
+        if params.get("Durability") not in WITHOUT_DURABILITY:
+            raise wrong_combination("Durability requires cluster mode to be enabled.")
+        features.refuse_data_tiering(params)
         windows = choose_windows(
             region=ctx.region,
             name=name,

@@ -12,7 +12,7 @@ from cachefleet.api.registry import Params, Result, action
 from cachefleet.api.validation import serverless as checks
 from cachefleet.api.validation import settings
 from cachefleet.api.validation.group_access import severed_names_of, user_groups_of_new
-from cachefleet.api.validation.refusals import not_built, wrong_combination, wrong_value
+from cachefleet.api.validation.refusals import wrong_combination, wrong_value
 from cachefleet.api.views.serverless import serverless_cache_view
 from cachefleet.engine.types import Engine
 from cachefleet.provisioner.planning.serverless import (
@@ -25,7 +25,6 @@ from cachefleet.provisioner.state.errors import AlreadyExists, NotFound
 from cachefleet.provisioner.state.operations import OperationKind
 from cachefleet.provisioner.state.serverless_tables import ServerlessCache
 from cachefleet.provisioner.state.snapshot_tables import Snapshot
-from cachefleet.provisioner.state.snapshots import Source
 from cachefleet.provisioner.state.store import Transaction
 from cachefleet.provisioner.state.tables import ReplicationGroup
 from cachefleet.provisioner.state.users import Change
@@ -67,15 +66,13 @@ async def delete_serverless_cache(ctx: RequestContext, params: Params) -> Result
         cache = await tx.get(ServerlessCache, params["ServerlessCacheName"], lock=True)
         backing = await serverless.backing_of(tx, cache, lock=True)
         serverless.require_free(cache, backing, lifecycle.Event.DELETE)
-        if name is not None and cache.is_memcached:
-            raise not_built("Snapshots of serverless memcached caches are not built yet.")
         if name is not None and await inside.find(Snapshot, name) is not None:
             raise AlreadyExists("serverless_cache_snapshot", name)
         failed = cache.status == lifecycle.CREATE_FAILED
         saved = name is not None and not failed
         lifecycle.fire(cache, lifecycle.Event.SNAPSHOT if saved else lifecycle.Event.DELETE)
-        if name is not None and saved and isinstance(backing, ReplicationGroup):
-            source = Source(group=backing, member=None)
+        if name is not None and saved and backing is not None:
+            source = serverless.source_of(backing)
             await snapshots.begin(inside, source, name=name, final=True, token=ctx.request_id)
         elif backing is not None:
             serverless.mark_deleting(backing)
@@ -174,8 +171,6 @@ class _Change:
 
     def _retention(self, wanted: int) -> Apply:
         days = checks.check_retention(wanted)
-        if self._cache.is_memcached and days:
-            raise not_built("Snapshots of serverless memcached caches are not built yet.")
 
         def apply() -> None:
             if days and not self._cache.snapshot_retention_limit:

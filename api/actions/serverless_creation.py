@@ -15,7 +15,7 @@ from cachefleet.api.restoring import version_taken
 from cachefleet.api.validation import serverless as checks
 from cachefleet.api.validation import settings
 from cachefleet.api.validation.group_access import user_groups_of_new
-from cachefleet.api.validation.refusals import not_built, wrong_combination, wrong_value
+from cachefleet.api.validation.refusals import wrong_combination, wrong_value
 from cachefleet.api.validation.snapshots import check_into, require_restorable
 from cachefleet.api.validation.windows import choose_windows
 from cachefleet.api.views.serverless import SNAPSHOT_ARN_KIND, serverless_cache_view
@@ -39,7 +39,6 @@ from cachefleet.provisioner.state.tables import CacheCluster, ReplicationGroup
 QUOTA = "Serverless caches per Region"
 DEFAULT_SUBNETS = 3
 FEWER_SUBNETS: Mapping[str, int] = {"us-west-1": 2}
-S3_ARN = "arn:aws:s3:::"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,14 +56,13 @@ class _Request:
 class _Seed:
     """Where a new cache's data comes from."""
 
-    snapshot: Snapshot | None = None
+    snapshots: tuple[Snapshot, ...] = ()
     arns: tuple[str, ...] = ()
 
     @property
     def size_bytes(self) -> int:
-        if self.snapshot is None:
-            return 0
-        return sum(entry.get("size_bytes") or 0 for entry in self.snapshot.node_snapshots)
+        entries = [entry for one in self.snapshots for entry in one.node_snapshots]
+        return sum(entry.get("size_bytes") or 0 for entry in entries)
 
 
 @action("CreateServerlessCache")
@@ -72,7 +70,7 @@ async def create_serverless_cache(ctx: RequestContext, params: Params) -> Result
     """Record a serverless cache; it is ``creating`` until its endpoint serves."""
     request = _check_request(ctx, params)
     arns = params.get("SnapshotArnsToRestore") or ()
-    objects_arns = [arn for arn in arns if arn.startswith(S3_ARN)]
+    objects_arns = [arn for arn in arns if arn.startswith(checks.S3_ARN)]
     if objects_arns:
         await objects.check_objects(ctx, objects_arns)
     key_arn = None
@@ -115,14 +113,12 @@ def _check_request(ctx: RequestContext, params: Params) -> _Request:
     name = checks.check_name(params["ServerlessCacheName"])
     engine = checks.check_engine(params["Engine"])
     version = checks.resolve_major(ctx.catalog, engine, params.get("MajorEngineVersion"))
-    checks.refuse_snapshots_of_memcached(engine, params)
+    checks.refuse_users_of_memcached(engine, params)
+    checks.refuse_valkey_9_features(params)
+    checks.check_seeds(engine, params.get("SnapshotArnsToRestore") or ())
     limits = checks.check_limits(params.get("CacheUsageLimits"))
     groups = settings.check_security_groups(params.get("SecurityGroupIds"))
     network, _ = settings.check_network(params)
-    if params.get("ConnectionType") == "public":
-        raise not_built("Serverless caches with a public endpoint are not built yet.")
-    if params.get("Integrations"):
-        raise not_built("Integrations of serverless caches are not built yet.")
     return _Request(
         name=name,
         version=version,
@@ -182,25 +178,31 @@ async def _seed(
     """
     if not arns:
         return None
-    in_s3 = [arn for arn in arns if arn.startswith(S3_ARN)]
+    in_s3 = [arn for arn in arns if arn.startswith(checks.S3_ARN)]
     if len(in_s3) == len(arns):
         return _Seed(arns=tuple(arns))
     if in_s3:
         raise wrong_combination("SnapshotArnsToRestore must not mix snapshots with S3 objects.")
-    if len(arns) > 1:
-        raise not_built("Restoring several snapshots into one serverless cache is not built yet.")
-    arn = parse_arn(arns[0], ctx.scope)
+    return _Seed(snapshots=tuple([await _snapshot(ctx, tx, arn, version) for arn in arns]))
+
+
+async def _snapshot(
+    ctx: RequestContext, tx: Transaction, text: str, version: EngineVersion
+) -> Snapshot:
+    """Return a snapshot that the cache can be restored from."""
+    arn = parse_arn(text, ctx.scope)
     if arn.kind not in (SNAPSHOT_ARN_KIND, Snapshot.arn_kind):
-        raise wrong_value(f"SnapshotArnsToRestore does not name a snapshot: {arns[0]}")
+        raise wrong_value(f"SnapshotArnsToRestore does not name a snapshot: {text}")
     inside = tx.within(ctx.scope.shadow) if arn.kind == SNAPSHOT_ARN_KIND else tx
     found = await inside.find(Snapshot, arn.name, lock=True)
     snapshot = require_restorable(found, arn.name)
     taken = version_taken(ctx, snapshot)
-    check_into(snapshot, version, taken, cluster_mode=True)
+    check_into(snapshot, version, taken, cluster_mode=version.engine is not Engine.MEMCACHED)
     engine = Engine(snapshot.engine)
-    if taken is not None and taken.numbers < checks.RDB_VERSION_MIN[engine]:
+    oldest = checks.RDB_VERSION_MIN.get(engine, ())
+    if taken is not None and taken.numbers < oldest:
         raise wrong_value(f"Snapshot {snapshot.name} of {engine.value} {taken.version} is too old.")
-    return _Seed(snapshot=snapshot)
+    return snapshot
 
 
 def _node_id() -> str:
@@ -225,6 +227,8 @@ async def _add_backing(
         cluster = CacheCluster(
             num_cache_nodes=1, memory_limit_bytes=node_memory_bytes(limits, 1), **common
         )
+        if seed is not None:
+            await snapshots.begin_restore(inside, cluster.uid, of=seed.snapshots)
         await serverless.add_cluster(inside, cluster, zone=zones[0], token=ctx.request_id)
         return
     count = shards_at_least(limits) if seed is None else shards_for_data(limits, seed.size_bytes)
@@ -240,7 +244,7 @@ async def _add_backing(
     )
     plans = serverless.plan_shards(cache.name, count, zones=zones)
     if seed is not None:
-        await snapshots.begin_restore(inside, group.uid, snapshot=seed.snapshot, arns=seed.arns)
+        await snapshots.begin_restore(inside, group.uid, of=seed.snapshots, arns=seed.arns)
     await serverless.add_group(inside, group, plans, token=ctx.request_id)
 
 

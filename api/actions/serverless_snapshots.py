@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy import or_
+
 from cachefleet.api import objects
 from cachefleet.api.actions.snapshots import copy_of
 from cachefleet.api.context import RequestContext
@@ -14,18 +16,18 @@ from cachefleet.api.faults import Fault
 from cachefleet.api.pagination import window
 from cachefleet.api.registry import Params, Result, action
 from cachefleet.api.validation import serverless as checks
-from cachefleet.api.validation.refusals import not_built, wrong_value
-from cachefleet.api.views.serverless import TYPES, serverless_snapshot_view
+from cachefleet.api.validation.refusals import wrong_value
+from cachefleet.api.views.serverless import TYPES, cache_of, serverless_snapshot_view
+from cachefleet.engine.types import Engine
 from cachefleet.provisioner.state import lifecycle, serverless, snapshots, tags
 from cachefleet.provisioner.state.errors import AlreadyExists, IllegalTransition, NotFound
 from cachefleet.provisioner.state.operations import OperationKind
 from cachefleet.provisioner.state.serverless_tables import ServerlessCache
 from cachefleet.provisioner.state.snapshot_tables import Snapshot
-from cachefleet.provisioner.state.snapshots import Source
 from cachefleet.provisioner.state.store import Transaction
-from cachefleet.provisioner.state.tables import ReplicationGroup
 
 RESOURCE = "serverless_cache_snapshot"
+ONLY_RDB = "Exporting snapshots is available for Valkey and Redis OSS only."
 QUOTA = "Serverless snapshots per day per cache"
 
 
@@ -43,13 +45,12 @@ async def create_serverless_cache_snapshot(ctx: RequestContext, params: Params) 
         cache = await tx.get(ServerlessCache, params["ServerlessCacheName"], lock=True)
         backing = await serverless.backing_of(tx, cache, lock=True)
         serverless.require_free(cache, backing, lifecycle.Event.MODIFY)
-        if not isinstance(backing, ReplicationGroup):
-            raise not_built("Snapshots of serverless memcached caches are not built yet.")
+        assert backing is not None, "an available cache has something behind it"
         await _require_new(inside, name)
         await _check_quota(ctx, inside, cache.name)
         snapshot = await snapshots.begin(
             inside,
-            Source(group=backing, member=None),
+            serverless.source_of(backing),
             name=name,
             kms_key_id=key_arn or cache.kms_key_id,
             token=ctx.request_id,
@@ -69,7 +70,9 @@ async def describe_serverless_cache_snapshots(ctx: RequestContext, params: Param
     if name:
         criteria.append(Snapshot.name == name.lower())
     if cache:
-        criteria.append(Snapshot.replication_group_id == cache.lower())
+        # memcached is a cluster, the others are groups; of one name there is one cache.
+        named = (Snapshot.replication_group_id, Snapshot.cache_cluster_id)
+        criteria.append(or_(*(column == cache.lower() for column in named)))
     if params.get("SnapshotType"):
         criteria.append(Snapshot.source == _source_of(params["SnapshotType"]))
     async with ctx.read() as tx:
@@ -110,7 +113,7 @@ async def copy_serverless_cache_snapshot(ctx: RequestContext, params: Params) ->
         original = await find(inside, params["SourceServerlessCacheSnapshotName"])
         await _require_new(inside, name)
         require(original, lifecycle.Event.COPY)
-        await _check_quota(ctx, inside, original.replication_group_id or "")
+        await _check_quota(ctx, inside, cache_of(original))
         lifecycle.fire(original, lifecycle.Event.COPY)
         copy = copy_of(original, name, key_arn, inside)
         await inside.insert(copy)
@@ -130,6 +133,8 @@ async def export_serverless_cache_snapshot(ctx: RequestContext, params: Params) 
         snapshot = await find(
             tx.within(ctx.scope.shadow), params["ServerlessCacheSnapshotName"], lock=False
         )
+        if snapshot.engine == Engine.MEMCACHED:
+            raise wrong_value(ONLY_RDB)
         require(snapshot, lifecycle.Event.EXPORT)
         count = len(snapshot.node_snapshots)
     keys = [f"{snapshot.name}-{number:04}.rdb" for number in range(1, count + 1)]

@@ -19,6 +19,7 @@ from botocore.model import ServiceModel
 
 SERVICE: Final = "elasticache"
 LIST_ITEM_DEFAULT: Final = "member"
+MODELS_KEPT_MAX: Final = 2  # whose compiled parsers and writers are kept; a process serves one
 
 STRUCTURE: Final = "structure"
 LIST: Final = "list"

@@ -18,6 +18,7 @@ Where the service's documentation is silent:
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -30,6 +31,7 @@ from cachefleet.api.protocol.model import (
     BOOLEAN,
     DOUBLE,
     LIST,
+    MODELS_KEPT_MAX,
     STRING,
     STRUCTURE,
     TIMESTAMP,
@@ -128,10 +130,7 @@ class RequestParser:
     """Holds one compiled parser for every operation of a model."""
 
     def __init__(self, model: Model) -> None:
-        compiler = _Compiler()
-        self._inputs: Mapping[str, Parser] = MappingProxyType(
-            {name: compiler.parser(op.input) for name, op in model.operations.items()}
-        )
+        self._inputs = _inputs(model)
         self._heads: Mapping[str, frozenset[str]] = MappingProxyType(
             {
                 name: frozenset(member.wire_name for member in op.input.members.values())
@@ -176,6 +175,15 @@ def _graft(tree: dict[str, Node], head: str, rest: str, value: str) -> None:
 
 def _both(head: str) -> MalformedQuery:
     return MalformedQuery(f"{head} is given both as a value and as a structure.")
+
+
+@functools.lru_cache(maxsize=MODELS_KEPT_MAX)
+def _inputs(model: Model) -> Mapping[str, Parser]:
+    """Return the parser of each operation's input; made once a model."""
+    compiler = _Compiler()
+    return MappingProxyType(
+        {name: compiler.parser(op.input) for name, op in model.operations.items()}
+    )
 
 
 class _Compiler:

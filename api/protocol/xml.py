@@ -11,6 +11,7 @@ Characters that XML 1.0 cannot carry become U+FFFD.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from cachefleet.api.protocol.model import (
     BOOLEAN,
     DOUBLE,
     INTEGER,
+    MODELS_KEPT_MAX,
     STRING,
     TIMESTAMP,
     Model,
@@ -57,14 +59,7 @@ class ResponseSerializer:
 
     def __init__(self, model: Model) -> None:
         self._namespace = model.xml_namespace
-        compiler = _Compiler()
-        self._outputs: Mapping[str, Writer] = MappingProxyType(
-            {
-                name: compiler.writer(op.output, op.result_element)
-                for name, op in model.operations.items()
-                if op.output is not None and op.result_element is not None
-            }
-        )
+        self._outputs = _outputs(model)
 
     def response(
         self, operation: Operation, result: Mapping[str, Any] | None, request_id: str
@@ -107,6 +102,19 @@ class ResponseSerializer:
             f"<RequestId>{request_id}</RequestId></ErrorResponse>"
         )
         return document.encode("ascii", "xmlcharrefreplace")
+
+
+@functools.lru_cache(maxsize=MODELS_KEPT_MAX)
+def _outputs(model: Model) -> Mapping[str, Writer]:
+    """Return the writer of each operation's result; made once a model."""
+    compiler = _Compiler()
+    return MappingProxyType(
+        {
+            name: compiler.writer(op.output, op.result_element)
+            for name, op in model.operations.items()
+            if op.output is not None and op.result_element is not None
+        }
+    )
 
 
 class _Compiler:

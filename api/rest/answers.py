@@ -8,6 +8,7 @@ are left out. Instants are ISO 8601 in UTC, to the millisecond.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ from cachefleet.api.protocol.model import (
     DOUBLE,
     INTEGER,
     LIST,
+    MODELS_KEPT_MAX,
     STRING,
     STRUCTURE,
     TIMESTAMP,
@@ -47,14 +49,7 @@ class ResultWriter:
     """Holds one compiled writer for every operation of a model."""
 
     def __init__(self, model: Model) -> None:
-        compiler = _Compiler()
-        self._outputs: Mapping[str, Writer] = MappingProxyType(
-            {
-                name: compiler.writer(op.output)
-                for name, op in model.operations.items()
-                if op.output is not None
-            }
-        )
+        self._outputs = _outputs(model)
 
     def document(self, route: Route, result: Mapping[str, Any] | None) -> Any:
         """Return what the route answers; None where the operation has no result.
@@ -113,6 +108,19 @@ def error_body(
     if pointer is not None:
         shape["pointer"] = pointer
     return encode(shape)
+
+
+@functools.lru_cache(maxsize=MODELS_KEPT_MAX)
+def _outputs(model: Model) -> Mapping[str, Writer]:
+    """Return the writer of each operation's result; made once a model."""
+    compiler = _Compiler()
+    return MappingProxyType(
+        {
+            name: compiler.writer(op.output)
+            for name, op in model.operations.items()
+            if op.output is not None
+        }
+    )
 
 
 class _Compiler:

@@ -9,6 +9,7 @@ a key that comes twice are refused, and every refusal points to the field.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -20,6 +21,7 @@ from cachefleet.api.protocol.model import (
     DOUBLE,
     INTEGER,
     LIST,
+    MODELS_KEPT_MAX,
     STRING,
     STRUCTURE,
     TIMESTAMP,
@@ -138,10 +140,7 @@ class FieldParser:
     """Holds one compiled parser for every operation of a model."""
 
     def __init__(self, model: Model) -> None:
-        compiler = _Compiler()
-        self._inputs: Mapping[str, Parser] = MappingProxyType(
-            {name: compiler.parser(op.input) for name, op in model.operations.items()}
-        )
+        self._inputs = _inputs(model)
 
     def parse(self, operation: str, document: Mapping[str, Any]) -> dict[str, Any]:
         """Return the operation's parameters under the model's member names.
@@ -205,6 +204,15 @@ def _unknown(name: str) -> InvalidField:
     refusal = InvalidField(InvalidValue("There is no parameter {path}."))
     shown = name[:ECHO_CHARS_MAX].encode("ascii", "backslashreplace").decode()
     return refusal.within(shown.replace("{", "(").replace("}", ")"))
+
+
+@functools.lru_cache(maxsize=MODELS_KEPT_MAX)
+def _inputs(model: Model) -> Mapping[str, Parser]:
+    """Return the parser of each operation's document; made once a model."""
+    compiler = _Compiler()
+    return MappingProxyType(
+        {name: compiler.parser(op.input) for name, op in model.operations.items()}
+    )
 
 
 class _Compiler:

@@ -1,7 +1,7 @@
-"""Encryption, access control, data tiering and the like: who may ask, and what is not built yet.
+"""Encryption, access control, data tiering and the like: who may ask for them.
 
 Each check refuses what the service refuses. What is left and has no effect on an engine here is
-named by ``unbuilt_*``, and the request is then answered 501: a field is never merely echoed.
+answered 501: a field is never merely echoed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from cachefleet.api.validation.refusals import wrong_combination, wrong_value
+from cachefleet.api.validation.refusals import not_built, wrong_combination, wrong_value
 
 AUTH_TOKEN_CHARS_MIN = 16
 AUTH_TOKEN_CHARS_MAX = 128
@@ -38,7 +38,6 @@ _INHERITED_GLOBALLY = (
 
 PREFERRED = "preferred"
 _SOURCES = ("SnapshotArns", "SnapshotName", "PrimaryClusterId", "ServerlessCacheSnapshotName")
-_DURABILITY_WITHOUT_EFFECT = (None, "default", "disabled")
 
 
 def is_given(params: Mapping[str, Any], name: str) -> bool:
@@ -121,38 +120,7 @@ def check_data_tiering(node_type: str, *, tiered: bool, enabled: bool | None) ->
         raise wrong_combination(f"Data tiering is not supported with the {node_type} node type.")
 
 
-def unbuilt_in_new_group(params: Mapping[str, Any]) -> str | None:
-    """Return why a valid request for a group cannot be brought about yet; None where it can."""
-    if any(_outposts_of(entry) for entry in params.get("NodeGroupConfiguration") or ()):
-        return _OUTPOSTS
-    if params.get("Durability") not in _DURABILITY_WITHOUT_EFFECT:
-        return "Durability is not built yet."
-    if params.get("ClusterMode") == "compatible":
-        return "The cluster mode 'compatible' is not built yet."
-    return _first(params, _UNBUILT_IN_GROUPS)
-
-
-def unbuilt_in_new_cluster(params: Mapping[str, Any]) -> str | None:
-    """Return why a valid request for a cluster cannot be brought about yet; None where it can."""
-    return _first(params, _UNBUILT_IN_CLUSTERS)
-
-
-def _first(params: Mapping[str, Any], unbuilt: Mapping[str, str]) -> str | None:
-    return next((why for name, why in unbuilt.items() if params.get(name)), None)
-
-
-def _outposts_of(entry: Mapping[str, Any]) -> bool:
-    return bool(entry.get("PrimaryOutpostArn") or entry.get("ReplicaOutpostArns"))
-
-
-_OUTPOSTS = "Nodes on outposts are not built yet."
-
-_UNBUILT_IN_CLUSTERS: Mapping[str, str] = {
-    "OutpostMode": _OUTPOSTS,
-    "PreferredOutpostArn": _OUTPOSTS,
-    "PreferredOutpostArns": _OUTPOSTS,
-}
-
-_UNBUILT_IN_GROUPS: Mapping[str, str] = {
-    "DataTieringEnabled": "Data tiering is not built yet.",
-}
+def refuse_data_tiering(params: Mapping[str, Any]) -> None:
+    """Refuse a tier on disks: engines here have none, and it would have no effect."""
+    if params.get("DataTieringEnabled"):
+        raise not_built("Data tiering is not built yet.")

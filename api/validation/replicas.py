@@ -8,9 +8,10 @@ from typing import Any
 
 from cachefleet.api.faults import Fault
 from cachefleet.api.validation.features import is_given
-from cachefleet.api.validation.refusals import not_built, wrong_combination, wrong_value
+from cachefleet.api.validation.refusals import wrong_combination, wrong_value
 from cachefleet.api.validation.settings import check_zone
 from cachefleet.api.validation.shards import check_replica_count
+from cachefleet.api.validation.unavailable import refuse_outposts
 from cachefleet.engine.types import NodeRole
 from cachefleet.provisioner.state.layout import PlacedNode, choose_removals, zones_left
 from cachefleet.provisioner.state.tables import CacheNode, NodeGroup, ReplicationGroup
@@ -70,8 +71,7 @@ def targets(
             )
         if node_group.node_group_id in found:
             raise wrong_value(f"Node group {node_group.node_group_id} is named twice.")
-        if entry.get("PreferredOutpostArns"):
-            raise not_built("Nodes on outposts are not built yet.")
+        refuse_outposts(entry)
         found[node_group.node_group_id] = Target(
             node_group,
             check_replica_count(entry["NewReplicaCount"]),

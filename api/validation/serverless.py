@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from cachefleet.api.faults import Fault
 from cachefleet.api.validation.identifiers import check_identifier
 from cachefleet.api.validation.refusals import wrong_combination, wrong_value
 from cachefleet.engine.catalog import Catalog, EngineVersion
@@ -27,6 +26,9 @@ MAJORS: Final[Mapping[Engine, tuple[str, ...]]] = {
     Engine.REDIS: ("7",),
     Engine.MEMCACHED: ("1.6",),
 }
+INTEGRATIONS: Final = ("dynamodb",)
+S3_ARN: Final = "arn:aws:s3:::"
+SNAPSHOTS_MAX: Final = 100  # that one cache is restored from
 RDB_VERSION_MIN: Final = {Engine.REDIS: (5, 0), Engine.VALKEY: (7, 2)}
 
 _TIME = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]", re.ASCII)
@@ -153,14 +155,34 @@ def window_of(daily_time: str) -> str:
     return f"{daily_time}-{(int(hour) + 1) % 24:02}:{minute}"
 
 
-def refuse_snapshots_of_memcached(engine: Engine, params: Mapping[str, Any]) -> None:
-    """Refuse what memcached has not here: snapshots, and the user groups it never has."""
-    if engine is not Engine.MEMCACHED:
-        return
-    if params.get("UserGroupId"):
+def refuse_users_of_memcached(engine: Engine, params: Mapping[str, Any]) -> None:
+    """Refuse the user groups that memcached never has."""
+    if engine is Engine.MEMCACHED and params.get("UserGroupId"):
         raise wrong_combination("User groups are not supported for engine memcached.")
-    if params.get("SnapshotArnsToRestore") or params.get("SnapshotRetentionLimit"):
-        raise Fault("NotImplemented", "Snapshots of serverless memcached caches are not built yet.")
+
+
+def check_seeds(engine: Engine, arns: Sequence[str]) -> None:
+    """Refuse too many snapshots to restore, and of memcached more than one of its own."""
+    if len(arns) > SNAPSHOTS_MAX or len(set(arns)) < len(arns):
+        raise wrong_value(
+            f"SnapshotArnsToRestore must name at most {SNAPSHOTS_MAX} different snapshots."
+        )
+    foreign = any(arn.startswith(S3_ARN) for arn in arns)
+    if engine is Engine.MEMCACHED and (foreign or len(arns) > 1):
+        raise wrong_combination(
+            "A memcached cache is restored from one snapshot of a serverless memcached cache."
+        )
+
+
+def refuse_valkey_9_features(params: Mapping[str, Any]) -> None:
+    """Refuse what the service has with Valkey 9 and later only, which no cache here is of."""
+    if params.get("ConnectionType") == "public":
+        raise wrong_combination("ConnectionType public requires Valkey 9 or above.")
+    for one in params.get("Integrations") or ():
+        kind = one.get("IntegrationType")
+        if kind not in INTEGRATIONS:
+            raise wrong_value(f"Invalid IntegrationType {kind}. Must be dynamodb.")
+        raise wrong_combination("DynamoDB integration requires Valkey 9 or above.")
 
 
 def check_subnets(placed: Sequence[Mapping[str, str]], ids: Sequence[str]) -> None:

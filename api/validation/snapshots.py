@@ -89,7 +89,12 @@ def require_restorable(snapshot: Snapshot | None, name: str) -> Snapshot:
 def check_into(
     snapshot: Snapshot, version: EngineVersion, taken: EngineVersion | None, *, cluster_mode: bool
 ) -> None:
-    """Refuse to restore into less than the snapshot was taken of."""
+    """Refuse to restore into less than the snapshot was taken of, or into another kind of cache."""
+    if (snapshot.engine == Engine.MEMCACHED) != (version.engine is Engine.MEMCACHED):
+        raise wrong_combination(
+            f"Snapshot {snapshot.name} of {snapshot.engine} cannot be restored with "
+            f"{version.engine.value}."
+        )
     if snapshot.cluster_enabled and not cluster_mode:
         raise needs_cluster_mode(snapshot)
     if taken is None:

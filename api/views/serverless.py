@@ -60,7 +60,7 @@ def serverless_snapshot_view(snapshot: Snapshot) -> dict[str, Any]:
         "Status": snapshot.status if snapshot.status != lifecycle.RESTORING else "available",
         "ExpiryTime": snapshot.expires_at if snapshot.source == snapshots.AUTOMATED else None,
         "ServerlessCacheConfiguration": {
-            "ServerlessCacheName": snapshot.replication_group_id,
+            "ServerlessCacheName": cache_of(snapshot),
             "Engine": snapshot.engine,
             "MajorEngineVersion": major_of(Engine(snapshot.engine), snapshot.engine_version),
         },
@@ -70,6 +70,11 @@ def serverless_snapshot_view(snapshot: Snapshot) -> dict[str, Any]:
         view["CreateTime"] = snapshot.created_at
         view["BytesUsedForCache"] = str(sum(size for size in sizes if size is not None))
     return view
+
+
+def cache_of(snapshot: Snapshot) -> str:
+    """Return the name of the cache that a serverless snapshot is of."""
+    return snapshot.replication_group_id or snapshot.cache_cluster_id or ""
 
 
 def snapshot_arn(scope: Scope, name: str) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from cachefleet.engine.feed.control import ControlServer
 from cachefleet.engine.feed.links import IllegalLinks
 from cachefleet.engine.feed.service import FeedService
+from cachefleet.engine.loops import new_event_loop
 
 EXIT_UNUSABLE = 2
 
@@ -63,13 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(
         level=options.log_level, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
     )
-    try:
-        import uvloop
-    except ImportError:  # where there is no build of it; it only gets slower
-        loop_factory = asyncio.new_event_loop
-    else:
-        loop_factory = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=loop_factory) as runner:
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
         return runner.run(
             serve(links_path=options.links, state_path=options.state, control_path=options.control)
         )

@@ -1,13 +1,8 @@
-"""The feed's control socket, both sides: a line of JSON for a request, a line for the answer.
-
-"It refused" is :class:`CommandRefused`; everything else, half an answer included, is
-:class:`NodeUnreachable`: every call may be repeated.
-"""
+"""The feed's control socket, both sides: a line for a request, a line of JSON for the answer."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 from collections.abc import Callable
@@ -15,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cachefleet.engine.errors import CommandRefused, NodeUnreachable
+from cachefleet.engine.control_line import ControlLine
+from cachefleet.engine.errors import NodeUnreachable
 from cachefleet.engine.feed.links import IllegalLinks
 from cachefleet.engine.feed.service import FeedService
 
@@ -108,9 +104,10 @@ class FeedControl:
     """Speaks to the feed that owns *socket_path*."""
 
     def __init__(self, socket_path: Path, timeout_s: float) -> None:
-        assert timeout_s > 0
         self._path = socket_path
-        self._timeout_s = timeout_s
+        self._line = ControlLine(
+            socket_path, timeout_s=timeout_s, answer_bytes_max=ANSWER_BYTES_MAX, worker="feed"
+        )
 
     async def ping(self) -> None:
         """Return once the feed has answered."""
@@ -134,25 +131,4 @@ class FeedControl:
         return {link.token: link for link in links}
 
     async def _ask(self, verb: str) -> dict[str, Any]:
-        what = f"{verb} at {self._path}"
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                line = await self._exchange(verb.encode() + b"\n")
-            answer = json.loads(line)
-        except (OSError, ValueError, TimeoutError) as error:
-            raise NodeUnreachable(f"{what}: {error or 'no answer in time'}") from error
-        if isinstance(answer, dict) and answer.get("ok") is True:
-            return answer
-        if isinstance(answer, dict) and isinstance(answer.get("error"), str):
-            raise CommandRefused(f"{what}: {answer['error']}")
-        raise NodeUnreachable(f"{what}: an answer that no feed gives")
-
-    async def _exchange(self, request: bytes) -> bytes:
-        reader, writer = await asyncio.open_unix_connection(str(self._path), limit=ANSWER_BYTES_MAX)
-        try:
-            writer.write(request)
-            return await reader.readline()
-        finally:
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
+        return await self._line.ask(verb, verb.encode() + b"\n")

@@ -22,6 +22,7 @@ from pathlib import Path
 from cachefleet.engine.gateway.control_server import AnotherGateway, ControlServer
 from cachefleet.engine.gateway.routes import IllegalRoutes
 from cachefleet.engine.gateway.server import Gateway
+from cachefleet.engine.loops import new_event_loop
 
 DESCRIPTORS_WANTED = 262_144
 DESCRIPTORS_RESERVED = 256  # listeners, the control socket, files: not for links
@@ -87,13 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(
         level=options.log_level, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
     )
-    try:
-        import uvloop
-    except ImportError:  # where there is no build of it; the pump only gets slower
-        loop_factory = asyncio.new_event_loop
-    else:
-        loop_factory = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=loop_factory) as runner:
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
         return runner.run(serve(routes_path=options.routes, control_path=options.control))
 
 

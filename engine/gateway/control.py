@@ -1,19 +1,12 @@
-"""The control plane's side of the gateway's control socket.
-
-Each call is one connection, one request, one answer within the deadline. "It refused" is
-:class:`CommandRefused`; everything else, a half answer included, is :class:`NodeUnreachable`:
-what the gateway did, if anything, is not known, and every call may be repeated.
-"""
+"""The control plane's side of the gateway's control socket."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import json
 from pathlib import Path
 from typing import Any
 
-from cachefleet.engine.errors import CommandRefused, NodeUnreachable
+from cachefleet.engine.control_line import ControlLine
+from cachefleet.engine.errors import NodeUnreachable
 from cachefleet.engine.gateway.commands import ANSWER_BYTES_MAX, Command, Verb, render_command
 from cachefleet.engine.gateway.reports import (
     GatewayStatus,
@@ -29,9 +22,10 @@ class GatewayControl:
     """Speaks to the gateway that owns *socket_path*."""
 
     def __init__(self, socket_path: Path, timeout_s: float) -> None:
-        assert timeout_s > 0
         self._path = socket_path
-        self._timeout_s = timeout_s
+        self._line = ControlLine(
+            socket_path, timeout_s=timeout_s, answer_bytes_max=ANSWER_BYTES_MAX, worker="gateway"
+        )
 
     async def ping(self) -> int:
         """Return the gateway's pid."""
@@ -62,32 +56,7 @@ class GatewayControl:
         await self._ask(Command(verb=Verb.STOP))
 
     async def _ask(self, command: Command) -> dict[str, Any]:
-        """Return the answer's members but ``ok``."""
-        what = f"{command.verb.value} at {self._path}"
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                line = await self._exchange(render_command(command))
-        except (OSError, ValueError, TimeoutError) as error:
-            raise NodeUnreachable(f"{what}: {error or 'no answer in time'}") from error
-        try:
-            answer: dict[str, Any] = json.loads(line)
-        except ValueError as error:
-            raise NodeUnreachable(f"{what}: half an answer") from error
-        if isinstance(answer, dict) and answer.pop("ok", None) is True:
-            return answer
-        if isinstance(answer, dict) and isinstance(answer.get("error"), str):
-            raise CommandRefused(f"{what}: {answer['error']}")
-        raise NodeUnreachable(f"{what}: an answer that no gateway gives")
-
-    async def _exchange(self, request: bytes) -> bytes:
-        reader, writer = await asyncio.open_unix_connection(str(self._path), limit=ANSWER_BYTES_MAX)
-        try:
-            writer.write(request)
-            return await reader.readline()
-        finally:
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
+        return await self._line.ask(command.verb.value, render_command(command))
 
 
 def _whole(answer: dict[str, Any], name: str) -> int:

@@ -26,7 +26,7 @@ from cachefleet.engine.gateway.refused_writes import RefusedWrites
 from cachefleet.engine.gateway.reports import BackendStatus, ListenFailure, RouteStatus
 from cachefleet.engine.gateway.routes import Address, Route, RouteKind, TlsMode
 from cachefleet.engine.gateway.serverless.memcached import ServerlessMemcached
-from cachefleet.engine.gateway.sessions import Cancellable, SessionTimer, loop_timer, utc_now
+from cachefleet.engine.gateway.sessions import Expiries, SessionTimer, loop_timer, utc_now
 
 # All attempts of one client together: a client's own connect timeout has run out by then.
 ATTEMPTS_S_MAX = 10.0
@@ -69,12 +69,11 @@ class RouteService:
         self.tls_context: ssl.SSLContext | None = None  # for the next handshake
         self.iam_keys = KeyRing()  # that tokens are checked with
         self._now = now
-        self._session_timer = session_timer
         self._budget = budget
         self._balancer = Balancer(clock=clock)
         self._links: dict[Link, Address | None] = {}  # None: no backend yet
         self._admission = Admission(route.options.admitted)
-        self._sessions: dict[Link, Cancellable] = {}  # that end unless they are renewed
+        self._sessions: Expiries[Link] = Expiries(session_timer)
         self._attempts: dict[Link, asyncio.Task[None]] = {}
         self._tallies: dict[Address, _Tally] = {}
         self._refused_total = 0
@@ -200,8 +199,7 @@ class RouteService:
             return  # it was refused
         self._budget.give_back()
         address = self._links.pop(link)
-        if (session := self._sessions.pop(link, None)) is not None:
-            session.cancel()
+        self._sessions.forget(link)
         if (task := self._attempts.get(link)) is not None:
             task.cancel()
         self._bytes_from_clients += link.client.byte_count
@@ -314,9 +312,7 @@ class RouteService:
         auth = self.route.options.auth
         assert auth is not None, "somebody authenticated with IAM"
         assert auth.iam is not None, "somebody authenticated with IAM"
-        if (session := self._sessions.get(link)) is not None:
-            session.cancel()
-        self._sessions[link] = self._session_timer(auth.iam.session_s_max, link.abort)
+        self._sessions.begin(link, auth.iam.session_s_max, link.abort)
 
     def _cluster_config(self) -> bytes:
         return (self.route.options.cluster_config or "").encode()

@@ -2,7 +2,8 @@
 
 ``cachefleet listen <host:port>`` and ``unlisten <host:port> [drop]`` move an endpoint's
 address here and away; ``cachefleet listeners`` says which are held; ``cachefleet save``
-writes the memory file; ``cachefleet build`` says which build of the server runs; ``cachefleet
+writes the memory file; ``cachefleet dump`` answers with the bytes of one and hangs up;
+``cachefleet build`` says which build of the server runs; ``cachefleet
 logins`` reads the file of logins again.
 """
 
@@ -34,6 +35,10 @@ def cachefleet(session: Session, words: list[bytes]) -> None:
         case [b"build"]:
             session.out.append(b"BUILD %b\r\n" % _STARTED_AS.encode())
             return
+        case [b"dump"]:
+            failure = host.dump(session)
+            if failure is None:
+                return  # the connection is the copy's
         case [b"save"]:
             failure = host.save()
         case _:

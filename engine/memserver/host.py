@@ -36,6 +36,10 @@ class Host:
         """Write the memory file; None, or why it failed."""
         return "no memory file"
 
+    def dump(self, session: object) -> str | None:
+        """Hand the connection of *session* to a copy of all items; None, or why there is none."""
+        return "no copies here"
+
     def stop(self, *, save: bool) -> None:
         """Stop serving once this request is answered, writing the memory file if asked."""
 

@@ -1,5 +1,7 @@
 """The memory file: all items, written at an orderly stop and read at the next start.
 
+A copy that is made while the server serves (:mod:`.dumping`) is the same, and ends in a backup.
+
 Layout: magic, the CAS counter, then for each item a fixed header, key and rendered value;
 last the SHA-256 of all before it. It is written beside and renamed, so that a crash leaves
 the old file or the new one; a file whose digest is wrong is refused whole.
@@ -18,6 +20,16 @@ HEADER = ">qQBHI"  # expiry as a Unix time (0: never), CAS, bits, key bytes, val
 FLAGS_AND_SIZE = ">I"
 BLOCK_BYTES = 1 << 20
 DIGEST_BYTES = 32
+
+
+TYPE_CHECKING = False  # importing typing for it would take longer than the rest
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Sink(Protocol):
+        """What takes bytes, as a file does."""
+
+        def write(self, data: bytes, /) -> object: ...
 
 
 class Corrupt(Exception):
@@ -39,20 +51,27 @@ def _records(store: Store) -> Iterator[bytes]:
         yield b"%b%b%b" % (struct.pack(FLAGS_AND_SIZE, item.flags), key, value)
 
 
-def save(store: Store, path: str) -> int:
-    """Write all living items to *path*; how many bytes. OSError leaves the old file."""
+def write(store: Store, file: Sink) -> int:
+    """Write all living items, and what proves that they are all; how many bytes."""
     import hashlib
 
     digest = hashlib.sha256()
-    aside = f"{path}.{os.getpid()}.tmp"
     size = 0
+    for record in _records(store):
+        digest.update(record)
+        file.write(record)
+        size += len(record)
+    file.write(digest.digest())
+    return size + DIGEST_BYTES
+
+
+def save(store: Store, path: str) -> int:
+    """Write all living items to *path*; how many bytes. OSError leaves the old file."""
+    aside = f"{path}.{os.getpid()}.tmp"
     descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         with open(descriptor, "wb", buffering=BLOCK_BYTES) as file:
-            for record in _records(store):
-                digest.update(record)
-                size += file.write(record)
-            size += file.write(digest.digest())
+            size = write(store, file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)

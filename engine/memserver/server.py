@@ -103,6 +103,7 @@ class Server(Host):
         self._udp: list[UdpSocket] = []
         self._paused_at = 0.0
         self._crawl: Iterator[object] | None = None
+        self._copier: int | None = None  # the process that sends a copy of all items
         self._next_crawl = self.store.now + CRAWL_PERIOD_S
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
@@ -453,6 +454,11 @@ class Server(Host):
             self._kick_idle()
         if not self.accepting and self.curr_connections < self.settings.connections_max:
             self._go_on_accepting()
+        if self._copier is not None:
+            from cachefleet.engine.memserver import dumping
+
+            if dumping.is_over(self._copier):
+                self._copier = None
         store = self.store
         due = store.timed_sets and store.now >= self._next_crawl
         crowded = store.dead > SHELLS_MAX and store.dead * 4 > len(store.table)
@@ -549,6 +555,22 @@ class Server(Host):
             memfile.save(self.store, path)
         except OSError as error:
             return f"cannot write the memory file: {error}"
+        return None
+
+    def dump(self, session: object) -> str | None:
+        """Hand the connection of *session* to a copy of all items; None, or why there is none."""
+        from cachefleet.engine.memserver import dumping
+
+        conn = next((one for one in self.conns.values() if one.session is session), None)
+        if conn is None:
+            return "no connection to send it through"
+        if self._copier is not None and not dumping.is_over(self._copier):
+            return "another copy is being made"
+        try:
+            self._copier = dumping.begin(self.store, conn.sock)
+        except OSError as error:
+            return f"cannot fork: {error}"
+        conn.close()  # here: the other process has it
         return None
 
     def load(self) -> None:

@@ -6,8 +6,10 @@ Runs in a process of its own, because it is pure computing for seconds: the cont
 on hearing of nodes. A plan is JSON: ``sources`` are paths, ``targets`` have ``path`` and ``slots``.
 What it says on standard output is JSON too, a line for some megabytes read and one at the end.
 
-Records are passed on byte for byte. The files have no checksum (eight zero bytes, which engines
-take for "not computed"): they are made for one start of one node, and never kept.
+Records are passed on byte for byte. Where sources may have the same key, what the last of them has
+is the key's value: so they are read from the last to the first, after a look at all keys. The files
+have no checksum (eight zero bytes, which engines take for "not computed"): they are made for one
+start of one node, and never kept.
 """
 
 from __future__ import annotations
@@ -70,9 +72,15 @@ def key_slot(key: bytes) -> int:
 
 
 def split(
-    sources: Sequence[Path], targets: Sequence[Target], *, on_progress: OnProgress
+    sources: Sequence[Path],
+    targets: Sequence[Target],
+    *,
+    on_progress: OnProgress,
+    overlap: bool = True,
 ) -> list[int]:
     """Write *targets* from *sources*; return how many keys went to each.
+
+    Without *overlap* no two sources have the same key, and nobody looks whether they have.
 
     Raises:
         NotAnRdb: a source is broken, or has keys that a cluster cannot hold.
@@ -80,6 +88,8 @@ def split(
     """
     owners = _owners(targets)
     counts = [0] * len(targets)
+    overlap = overlap and len(sources) > 1
+    later = _Later(sources) if overlap else None
     header = _newest([_header(source) for source in sources])
     with ExitStack() as stack:
         files = [
@@ -90,7 +100,7 @@ def split(
             file.write(header)
         done = 0
         with_functions = False
-        for source in sources:
+        for source in reversed(sources):
             size = source.stat().st_size
             with (
                 source.open("rb") as opened,
@@ -99,6 +109,7 @@ def split(
                 seen = _pass_on(
                     data, files, owners, counts,
                     functions=not with_functions,
+                    later=later,
                     on_progress=lambda position, base=done: on_progress(base + position),  # type: ignore[misc]
                 )  # fmt: skip
             with_functions = with_functions or seen
@@ -109,6 +120,41 @@ def split(
     return counts
 
 
+class _Later:
+    """Knows which keys a later source has had. Reads all keys once, to remember few of them.
+
+    A bit a hash tells which keys may come twice; only those are kept as they are.
+    """
+
+    def __init__(self, sources: Sequence[Path]) -> None:
+        self._suspects: set[bytes] = set()
+        self._had: set[bytes] = set()
+        seen = bytearray((sum(source.stat().st_size for source in sources) >> 3) + 1)
+        bits = len(seen) * 8
+        for source in sources:
+            with (
+                source.open("rb") as opened,
+                mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data,
+            ):
+                for record in walk(data):
+                    if not isinstance(record, Entry):
+                        continue
+                    place, bit = divmod(hash(record.key) % bits, 8)
+                    if seen[place] >> bit & 1:
+                        self._suspects.add(record.key)
+                    else:
+                        seen[place] |= 1 << bit
+
+    def has(self, key: bytes) -> bool:
+        """Tell whether *key* was asked for before; sources are asked for from the last on."""
+        if key not in self._suspects:
+            return False
+        if key in self._had:
+            return True
+        self._had.add(key)
+        return False
+
+
 def _pass_on(
     data: Any,
     files: Sequence[BinaryIO],
@@ -116,6 +162,7 @@ def _pass_on(
     counts: list[int],
     *,
     functions: bool,
+    later: _Later | None,
     on_progress: OnProgress,
 ) -> bool:
     """Write each record of one source where it belongs; tell whether it had functions."""
@@ -133,6 +180,8 @@ def _pass_on(
                 for file in files:
                     file.write(bytes([OP_SELECTDB, 0]))
             key = record.key
+            if later is not None and later.has(key):
+                continue
             slot = key_slot(key) if find_brace in key else crc(key, 0) % SLOT_COUNT
             owner = owners[slot]
             files[owner].write(data[record.start : record.end])
@@ -189,6 +238,7 @@ def main(argv: Sequence[str]) -> int:
             [Path(path) for path in plan["sources"]],
             [Target(Path(entry["path"]), entry["slots"]) for entry in plan["targets"]],
             on_progress=lambda count: tell(read=count),
+            overlap=bool(plan.get("overlap", True)),
         )
     except NotAnRdb as error:
         tell(refused=str(error))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import or_, select
 
 from cachefleet.engine.types import Engine, NodeRole
 from cachefleet.provisioner.clock import Clock
@@ -170,7 +170,11 @@ async def _keeping(tx: Transaction) -> list[Keeping]:
         if table is CacheCluster:
             query = query.where(
                 CacheCluster.replication_group_uid.is_(None),
-                CacheCluster.engine != Engine.MEMCACHED,
+                # Only those of serverless caches have any.
+                or_(
+                    CacheCluster.engine != Engine.MEMCACHED,
+                    CacheCluster.serverless_uid.is_not(None),
+                ),
             )
         for uid, status, window, since in (await tx.session.execute(query)).all():
             if window:

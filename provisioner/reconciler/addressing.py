@@ -107,6 +107,8 @@ async def ensure_addresses(record: SubjectRecord, fleet: Fleet) -> SubjectRecord
     if record.fronted and not transit.fronted:
         # The gateway lets go of the ports before the engines take them back.
         await fleet.sync_endpoints(None)
+    if any(node.host is None for node in complete.live_nodes):
+        return await ensure_addresses(complete, fleet)  # more was asked for in between
     return complete
 
 

@@ -18,6 +18,7 @@ from cachefleet.provisioner.reconciler.records import SubjectRecord
 
 SAVED_DUMP_FILE = "saved.rdb"  # what an orderly stop leaves in a node's directory
 RESTORE_FILE = "restore.rdb"  # what a new node is to begin with
+RESTORE_ITEMS_FILE = "restore.items"  # the same of memcached
 
 # The format of a dump, and of the copy that a replica is sent, by the version that writes it. Each
 # reads all that are lower.
@@ -107,3 +108,8 @@ def _saved(path: Path) -> int:
             return parse_dump_format(dump.read(_HEADER_BYTES))
     except OSError:
         return 0
+
+
+def restore_file(engine: Engine) -> str:
+    """Return what the file is called that a new node of this engine is to begin with."""
+    return RESTORE_ITEMS_FILE if engine is Engine.MEMCACHED else RESTORE_FILE

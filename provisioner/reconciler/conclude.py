@@ -20,7 +20,7 @@ from cachefleet.provisioner.state.operations import (
     OPEN_STATES,
     OperationKind,
     OperationState,
-    finish,
+    forget_subject,
     open_operations,
 )
 from cachefleet.provisioner.state.parameters import IN_SYNC
@@ -32,7 +32,6 @@ from cachefleet.provisioner.state.tables import (
     NodeGroup,
     Operation,
     ReplicationGroup,
-    Subject,
     Tag,
 )
 from cachefleet.provisioner.state.update_tables import UpdateAction
@@ -345,18 +344,16 @@ async def _move_address(tx: Transaction, node: CacheNode, subject_uid: str) -> N
 
 
 async def _forget_subject(tx: Transaction, uid: str) -> None:
-    # Nobody can hold the lease of what is gone: an operation left open would stay so for ever.
     for operation in await open_operations(tx, uid):
         if operation.kind == OperationKind.APPLY_ACCESS:
             await users.conclude_change(tx, operation.id, Change.of(operation.payload))
-        await finish(tx, operation.id, OperationState.DONE, "it is gone")
     for statement in (
         delete(EndpointAddress).where(EndpointAddress.subject_uid == uid),
         delete(NodeGroup).where(NodeGroup.replication_group_uid == uid),
         delete(UpdateAction).where(UpdateAction.subject_uid == uid),
-        delete(Subject).where(Subject.uid == uid),
     ):
         await tx.session.execute(statement)
+    await forget_subject(tx, uid)
 
 
 async def _forget_tags(tx: Transaction, row: CacheCluster | ReplicationGroup) -> None:

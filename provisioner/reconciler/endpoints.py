@@ -1,15 +1,11 @@
 """Keep the gateway in agreement with the record: which endpoints it serves, from which nodes.
 
-The gateway is one process under the same driver as the nodes. It is started when the first
-endpoint needs it, found again after a crash of the control plane, and started again when it dies.
-The routes file is written aside and renamed before the gateway is told, so whatever instant either
-process dies at, the file is whole.
+The gateway is started when the first endpoint needs it, and again when it dies.
 """
 
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +29,6 @@ from cachefleet.engine.gateway.routes import (
 )
 from cachefleet.engine.pki import Identity
 from cachefleet.engine.types import Endpoint, Engine, NodeRole
-from cachefleet.provisioner.drivers.base import LaunchFailed, ProcessSpec
 from cachefleet.provisioner.planning.routes import (
     OpenRoute,
     RoutedNode,
@@ -49,6 +44,7 @@ from cachefleet.provisioner.reconciler.naming import certified_endpoint_names
 from cachefleet.provisioner.reconciler.records import is_fed, load_subject
 from cachefleet.provisioner.reconciler.serverless_routes import read_behind, serverless_routes
 from cachefleet.provisioner.reconciler.transit import gateway_name
+from cachefleet.provisioner.reconciler.worker import CONTROL_TIMEOUT_S, Worker
 from cachefleet.provisioner.state import lifecycle
 from cachefleet.provisioner.state.global_groups import SECONDARY
 from cachefleet.provisioner.state.leases import Lease
@@ -67,8 +63,6 @@ log = structlog.get_logger(__name__)
 
 GATEWAY_UID = "gateway"
 ROUTES_FILE = "routes.json"
-READY_POLL_S = 0.01
-CONTROL_TIMEOUT_S = 5.0
 
 
 class Endpoints:
@@ -76,7 +70,10 @@ class Endpoints:
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
-        self._control = GatewayControl(fleet.driver.socket_path(GATEWAY_UID), CONTROL_TIMEOUT_S)
+        self._worker = Worker(
+            fleet, GATEWAY_UID, module="cachefleet.engine.gateway", name="gateway"
+        )
+        self._control = GatewayControl(self._worker.control_path, CONTROL_TIMEOUT_S)
         # Routes, their certificates, and the keys that tokens are checked with.
         self._served: tuple[list[Route], tuple[LoginSocket, ...], list[int], str | None] | None = (
             None
@@ -100,14 +97,14 @@ class Endpoints:
             wanted = routes, sockets, self._serials(routes), keys
             if wanted == self._served:
                 return
-            if not routes and self._served is None and not self._directory().exists():
+            if not routes and self._served is None and not self._worker.directory.exists():
                 self._served = wanted
                 return
             self._version += 1
             if keys is not None:
-                self._write(KEYS_FILE, keys)
+                self._worker.write(KEYS_FILE, keys)
             table = RouteTable(version=self._version, routes=tuple(routes), login_sockets=sockets)
-            self._write(ROUTES_FILE, render_routes(table))
+            self._worker.write(ROUTES_FILE, render_routes(table))
             report = await self._apply()
             # What could not be bound is tried again at the next call: an engine may have had it.
             self._served = None if report.failures else wanted
@@ -121,7 +118,7 @@ class Endpoints:
 
     async def status(self) -> GatewayStatus | None:
         """Return what the gateway says of itself; None where it does not run or answer."""
-        if await self._fleet.driver.find(GATEWAY_UID) is None:
+        if not await self._worker.is_running():
             return None
         try:
             return await self._control.status()
@@ -139,52 +136,8 @@ class Endpoints:
         await self._fleet.driver.kill(GATEWAY_UID)
 
     async def _apply(self) -> ReloadReport:
-        driver = self._fleet.driver
-        fresh = await driver.find(GATEWAY_UID) is None
-        await driver.ensure(
-            ProcessSpec(
-                uid=GATEWAY_UID,
-                argv=(
-                    sys.executable,
-                    "-m",
-                    "cachefleet.engine.gateway",
-                    "--routes",
-                    str(self._directory() / ROUTES_FILE),
-                    "--control",
-                    str(driver.socket_path(GATEWAY_UID)),
-                ),
-            )
-        )
-        if fresh:
-            await self._ready()
+        await self._worker.ensure({"--routes": ROUTES_FILE}, self._control.ping)
         return await self._control.reload()
-
-    async def _ready(self) -> None:
-        try:
-            async with asyncio.timeout(self._fleet.settings.start_timeout_s):
-                while True:
-                    try:
-                        await self._control.ping()
-                    except NodeUnreachable:
-                        if await self._fleet.driver.find(GATEWAY_UID) is None:
-                            reason = self._fleet.driver.explain(GATEWAY_UID)
-                            raise LaunchFailed(f"the gateway ended: {reason}") from None
-                        await asyncio.sleep(READY_POLL_S)
-                    else:
-                        return
-        except TimeoutError:
-            raise LaunchFailed("the gateway did not answer in time") from None
-
-    def _directory(self) -> Path:
-        return self._fleet.driver.directory(GATEWAY_UID)
-
-    def _write(self, name: str, text: str) -> None:
-        directory = self._directory()
-        directory.mkdir(mode=0o700, exist_ok=True)
-        aside = directory / (name + ".aside")
-        aside.touch(mode=0o600)
-        aside.write_text(text)
-        aside.replace(directory / name)
 
     async def _wanted(self, settled: str | None) -> tuple[list[Route], tuple[LoginSocket, ...]]:
         async with self._fleet.store.read(Scope("", "")) as tx:
@@ -207,7 +160,7 @@ class Endpoints:
             groups = [row for row in settings.values() if isinstance(row, ReplicationGroup)]
             behind = await read_behind(tx, addresses, nodes)
             groups += [one.backing for one in behind if isinstance(one.backing, ReplicationGroup)]
-            iam = await iam_options(tx, groups, self._directory() / KEYS_FILE)
+            iam = await iam_options(tx, groups, self._worker.directory / KEYS_FILE)
             refused = await self._refused_writes(tx)
             guard = self._fleet.security_groups
             admitted = None if guard is None else await guard.admitted(tx)
@@ -365,7 +318,10 @@ def _subjects(
     unfit: Collection[str],
     encrypted: Collection[str],
 ) -> list[RoutedSubject]:
-    by_subject: dict[str, dict[str, Endpoint]] = {}
+    # A cluster that stands alone has no endpoint but its node's; the gateway may be in front of it.
+    by_subject: dict[str, dict[str, Endpoint]] = {
+        node.subject_uid: {} for node in nodes if _is_fronted(node)
+    }
     for row in addresses:
         if row.kind not in ("node", "bus", "engine", "replication"):
             endpoint = Endpoint(row.host, row.port)

@@ -172,7 +172,7 @@ async def _fail_over(
     fleet: Fleet,
 ) -> None:
     if decision.verdict is Verdict.INHERIT:
-        await _write_roles(primary, successor, record, fleet)
+        await write_roles(primary, successor, record, fleet)
         return
     if decision.verdict is Verdict.PROMOTE:
         if record.cluster_enabled:
@@ -225,21 +225,31 @@ async def learn_primary(
         if await fleet.driver.find(primary.uid) is not None:
             await release_endpoint(primary, record, fleet)
         await adapter.set_binds(tuple(dict.fromkeys([*await adapter.binds(), endpoint.host])))
-    await _write_roles(primary, successor, record, fleet)
+    await write_roles(primary, successor, record, fleet)
     if record.endpoint("primary") is not None and not fleet.binds_endpoints(record):
         await fleet.sync_endpoints(record.lease.subject_uid)
 
 
-async def _write_roles(
+async def write_roles(
     primary: CacheNode, successor: CacheNode, record: SubjectRecord, fleet: Fleet
 ) -> None:
+    """Record that *successor* has the role of *primary*, and the events of it, once.
+
+    Raises:
+        Stale: the lease has passed on.
+    """
     nodes = {"old": primary.member_name, "new": successor.member_name}
     async with fleet.store.begin(record.lease.scope) as tx:
         await leases.require(tx, record.lease, holder=fleet.holder)
-        for node, role in ((primary, NodeRole.REPLICA), (successor, NodeRole.PRIMARY)):
-            row = await tx.session.get(CacheNode, node.uid)
-            assert row is not None, "the lease is held, so the node is there"
-            row.role = role.value
+        former = await tx.session.get(CacheNode, primary.uid)
+        risen = await tx.session.get(CacheNode, successor.uid)
+        assert former is not None, "the lease is held, so the node is there"
+        assert risen is not None, "the lease is held, so the node is there"
+        if risen.role == NodeRole.PRIMARY:
+            # A pass that was cancelled while it committed: the database may have gone on, and the
+            # record was read before. It happened once, and there is one event of it.
+            return
+        former.role, risen.role = NodeRole.REPLICA.value, NodeRole.PRIMARY.value
         assert record.group is not None
         catalog = fleet.catalog
         events.record(tx, catalog, "member_failed_over", primary.member_name, **nodes)

@@ -1,14 +1,11 @@
 """Keep the feed worker in agreement with the record: which shard's stream goes into which shard.
 
-One process a fleet under the same driver as the nodes: it goes on without us, is found again after
-a crash of the control plane, and is started again when it ends. Its links file is written aside and
-renamed before it is told, so whatever instant either process dies at, the file is whole.
+The worker is started when the first shard is fed, and again when it ends.
 """
 
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -20,10 +17,11 @@ from cachefleet.engine.errors import CommandRefused, NodeUnreachable
 from cachefleet.engine.feed.control import FeedControl, LinkStatus
 from cachefleet.engine.feed.links import TCP, Link, Position, Side, render_links
 from cachefleet.engine.types import NodeRole
-from cachefleet.provisioner.drivers.base import LaunchFailed, ProcessSpec
+from cachefleet.provisioner.drivers.base import LaunchFailed
 from cachefleet.provisioner.reconciler.fleet import ADMIN_USER, Fleet
 from cachefleet.provisioner.reconciler.places import SCRATCH_FOLDER, memory_folder
 from cachefleet.provisioner.reconciler.records import LIVE
+from cachefleet.provisioner.reconciler.worker import CONTROL_TIMEOUT_S, Worker
 from cachefleet.provisioner.state.global_groups import SECONDARY
 from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.tables import CacheNode, NodeGroup, ReplicationGroup
@@ -32,8 +30,6 @@ log = structlog.get_logger(__name__)
 
 FEED_UID = "feed"
 LINKS_FILE, STATE_FILE = "links.json", "state.json"
-READY_POLL_S = 0.01
-CONTROL_TIMEOUT_S = 5.0
 STOP_TIMEOUT_S = 5.0
 
 
@@ -42,7 +38,8 @@ class Feeds:
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
-        self._control = FeedControl(fleet.driver.socket_path(FEED_UID), CONTROL_TIMEOUT_S)
+        self._worker = Worker(fleet, FEED_UID, module="cachefleet.engine.feed", name="feed")
+        self._control = FeedControl(self._worker.control_path, CONTROL_TIMEOUT_S)
         self._carried: tuple[Link, ...] | None = None
         self._turn = asyncio.Lock()
 
@@ -62,17 +59,17 @@ class Feeds:
             wanted = await self._wanted()
             if wanted == self._carried:
                 return
-            if not wanted and self._carried is None and not self._directory().exists():
+            if not wanted and self._carried is None and not self._worker.directory.exists():
                 self._carried = wanted
                 return
-            self._write(render_links(wanted))
+            self._worker.write(LINKS_FILE, render_links(wanted))
             await self._apply()
             self._carried = wanted
             log.info("feeds_told", links=[link.name for link in wanted])
 
     async def status(self) -> dict[str, LinkStatus]:
         """Return what each link is at, by token; empty where nothing runs or answers."""
-        if await self._fleet.driver.find(FEED_UID) is None:
+        if not await self._worker.is_running():
             return {}
         try:
             return await self._control.status()
@@ -86,7 +83,7 @@ class Feeds:
 
     async def stop(self) -> None:
         """End the worker in order, so that it writes down where its targets are."""
-        if await self._fleet.driver.find(FEED_UID) is None:
+        if not await self._worker.is_running():
             return
         self._fleet.ending.add(FEED_UID)
         try:
@@ -98,54 +95,9 @@ class Feeds:
         await self._fleet.driver.kill(FEED_UID)
 
     async def _apply(self) -> None:
-        driver, directory = self._fleet.driver, self._directory()
-        fresh = await driver.find(FEED_UID) is None
-        await driver.ensure(
-            ProcessSpec(
-                uid=FEED_UID,
-                argv=(
-                    sys.executable,
-                    "-m",
-                    "cachefleet.engine.feed",
-                    "--links",
-                    str(directory / LINKS_FILE),
-                    "--state",
-                    str(directory / STATE_FILE),
-                    "--control",
-                    str(driver.socket_path(FEED_UID)),
-                ),
-            )
-        )
-        if fresh:
-            await self._ready()
+        files = {"--links": LINKS_FILE, "--state": STATE_FILE}
+        await self._worker.ensure(files, self._control.ping)
         await self._control.reload()
-
-    async def _ready(self) -> None:
-        try:
-            async with asyncio.timeout(self._fleet.settings.start_timeout_s):
-                while True:
-                    try:
-                        await self._control.ping()
-                    except NodeUnreachable:
-                        if await self._fleet.driver.find(FEED_UID) is None:
-                            reason = self._fleet.driver.explain(FEED_UID)
-                            raise LaunchFailed(f"the feed ended: {reason}") from None
-                        await asyncio.sleep(READY_POLL_S)
-                    else:
-                        return
-        except TimeoutError:
-            raise LaunchFailed("the feed did not answer in time") from None
-
-    def _directory(self) -> Path:
-        return self._fleet.driver.directory(FEED_UID)
-
-    def _write(self, text: str) -> None:
-        directory = self._directory()
-        directory.mkdir(mode=0o700, exist_ok=True)
-        aside = directory / (LINKS_FILE + ".aside")
-        aside.touch(mode=0o600)
-        aside.write_text(text)
-        aside.replace(directory / LINKS_FILE)
 
     async def _wanted(self) -> tuple[Link, ...]:
         async with self._fleet.store.read(Scope("", "")) as tx:

@@ -1,4 +1,4 @@
-"""Give the primaries of a new cache the data they start with: of a snapshot, or of RDBs in S3.
+"""Give the primaries of a new cache the data they start with: of snapshots, or of RDBs in S3.
 
 Each primary finds a file ``restore.rdb`` in its directory and loads it at its start, before anybody
 can reach it. Where the new shards are those that the data was taken from, the files are passed on
@@ -11,28 +11,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import itertools
 import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from cachefleet.engine.rdb.reader import (
-    CHECKSUM_BYTES,
-    HEADER_BYTES,
-    NotAnRdb,
-    check_ends,
-    parse_header,
-)
-from cachefleet.engine.types import NodeRole
+from cachefleet.engine.memcached.copying import NotItems
+from cachefleet.engine.rdb.reader import HEADER_BYTES, NotAnRdb, parse_header
+from cachefleet.engine.types import Engine, NodeRole
 from cachefleet.engine.valkey.cluster import parse_slots
 from cachefleet.engine.valkey.copying import CopyHandle
-from cachefleet.provisioner.reconciler.binaries import RESTORE_FILE, can_read
+from cachefleet.provisioner.reconciler.binaries import (
+    RESTORE_FILE,
+    RESTORE_ITEMS_FILE,
+    can_read,
+    restore_file,
+)
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.memory import usable_bytes
 from cachefleet.provisioner.reconciler.milestones import Milestone, reached
@@ -54,7 +55,7 @@ from cachefleet.provisioner.snapshots.s3 import (
     parse_object_arn,
 )
 from cachefleet.provisioner.snapshots.sealing import Tampered
-from cachefleet.provisioner.snapshots.shards import NotReadBack, read_shard
+from cachefleet.provisioner.snapshots.shards import NotReadBack, RdbEnds, read_shard, whole_of
 from cachefleet.provisioner.snapshots.store import SnapshotMissing, StoreUnavailable
 from cachefleet.provisioner.state.snapshot_tables import Restore
 from cachefleet.provisioner.state.tables import CacheNode
@@ -93,11 +94,14 @@ async def fill(record: SubjectRecord, fleet: Fleet) -> int:
     """
     restore = record.restore
     assert restore is not None
+    if record.engine is Engine.MEMCACHED and fleet.stock_memcached:
+        raise CannotRestore("a stock memcached cannot begin with items")
     primaries = _primaries(record)
     waiting = [node for node in primaries if await fleet.driver.find(node.uid) is None]
     directories = {node.uid: node_directory(node, record, fleet) for node in primaries}
-    if all((directories[node.uid] / RESTORE_FILE).exists() for node in waiting):
-        return _size(directories.values())
+    name = restore_file(record.engine)
+    if all((directories[node.uid] / name).exists() for node in waiting):
+        return _size(directories.values(), name)
     try:
         await _fetch(restore, record, fleet, primaries, directories)
     except OSError as error:
@@ -106,13 +110,14 @@ async def fill(record: SubjectRecord, fleet: Fleet) -> int:
             "no space is left for its data" if full else error.strerror or str(error)
         ) from error
     except (
-        NotAnRdb, NotReadBack, Tampered, KeyUnavailable, S3Refused, SnapshotMissing, BadManifest
+        NotAnRdb, NotItems, NotReadBack, Tampered, KeyUnavailable, S3Refused, SnapshotMissing,
+        BadManifest,
     ) as error:  # fmt: skip
         raise CannotRestore(str(error)) from error
     finally:
         await asyncio.to_thread(_clear, scratch_directory(record, fleet))
     reached(Milestone.RESTORE_WRITTEN)
-    return _size(directories.values())
+    return _size(directories.values(), name)
 
 
 def _clear(scratch: Path) -> None:
@@ -136,7 +141,7 @@ async def _fetch(
     async with progress_shown(restore, progress, record.lease.scope, fleet, what=what):
         if pairs is not None:
             for node, source in pairs:
-                path = directories[node.uid] / RESTORE_FILE
+                path = directories[node.uid] / restore_file(record.engine)
 
                 def write(source: _Source = source, path: Path = path) -> None:
                     aside = path.with_name(path.name + ASIDE_SUFFIX)
@@ -157,27 +162,30 @@ async def _fetch(
 
         await in_thread(gather, handle)
         progress.reach(0)
-        await _split(record, fleet, files, primaries, directories, progress)
+        slots = [source.slots for source in sources]
+        await _split(record, fleet, files, slots, primaries, directories, progress)
 
 
 def _sources(restore: Restore, record: SubjectRecord, fleet: Fleet) -> list[_Source]:
-    if restore.snapshot_uid is not None:
-        uid = restore.snapshot_uid
-        manifest = fleet.snapshots.manifest(uid)
-        return [
-            _Source(
-                lambda shard=shard: read_shard(fleet.snapshots, uid, shard, fleet.keys.unwrap),  # type: ignore[misc]
-                shard.slots,
-                shard.size_bytes,
-                None if shard.sealed else fleet.snapshots.local_path(uid, shard.name),
-            )
-            for shard in manifest.shards
-        ]
+    if restore.snapshot_uids:
+        return [source for uid in restore.snapshot_uids for source in _sources_of(uid, fleet)]
     place = fleet.s3(record.lease.scope.home.region)
     names = [parse_object_arn(arn) for arn in restore.arns]
     return [
         _Source(lambda name=name: download(place, name), "", check_object(place, name))  # type: ignore[misc]
         for name in names
+    ]
+
+
+def _sources_of(uid: str, fleet: Fleet) -> list[_Source]:
+    return [
+        _Source(
+            lambda shard=shard: read_shard(fleet.snapshots, uid, shard, fleet.keys.unwrap),  # type: ignore[misc]
+            shard.slots,
+            shard.size_bytes,
+            None if shard.sealed else fleet.snapshots.local_path(uid, shard.name),
+        )
+        for shard in fleet.snapshots.manifest(uid).shards
     ]
 
 
@@ -197,6 +205,18 @@ def _pairs(
     return [(node, by_slots[slots]) for node, slots in zip(primaries, wanted, strict=True)]
 
 
+def may_overlap(slots: Sequence[str]) -> bool:
+    """Tell whether sources of these slots may have the same key. Pure."""
+    if len(slots) < 2:
+        return False
+    pieces = [parse_slots(one) if one else None for one in slots]
+    if any(piece is None for piece in pieces):
+        return True
+    found = [(p.first, p.last) for piece in pieces for p in piece or ()]
+    found.sort()
+    return any(after[0] <= before[1] for before, after in itertools.pairwise(found))
+
+
 def _write(
     source: _Source,
     path: Path,
@@ -205,8 +225,9 @@ def _write(
     record: SubjectRecord,
     fleet: Fleet,
 ) -> None:
-    """Have one source's bytes at *path*, and see that it is an RDB that can be loaded here."""
-    head = tail = b""
+    """Have one source's bytes at *path*, and see that they can be loaded here."""
+    seen = whole_of(record.engine)
+    asked = not isinstance(seen, RdbEnds)  # whether an engine here reads it
     path.unlink(missing_ok=True)
     with contextlib.ExitStack() as stack:
         file = None
@@ -216,16 +237,15 @@ def _write(
         parts = stack.enter_context(contextlib.closing(read_ahead(source.read())))
         for part in parts:
             handle.check()
-            if len(head) < HEADER_BYTES:
-                head += part[: HEADER_BYTES - len(head)]
-                if len(head) == HEADER_BYTES:
-                    _require_readable(head, record, fleet)
-            tail = (tail + part[-CHECKSUM_BYTES - 1 :])[-CHECKSUM_BYTES - 1 :]
+            seen.see(part)
+            if not asked and isinstance(seen, RdbEnds) and len(seen.head) == HEADER_BYTES:
+                asked = True
+                _require_readable(seen.head, record, fleet)
             if file is not None:
                 file.write(part)
             progress.count(len(part))
             reached(Milestone.RESTORE_BEGUN)
-    check_ends(head, tail)
+    seen.conclude()
 
 
 def _linked(source: Path, path: Path) -> bool:
@@ -253,6 +273,7 @@ async def _split(
     record: SubjectRecord,
     fleet: Fleet,
     files: Sequence[Path],
+    slots: Sequence[str],
     primaries: Sequence[CacheNode],
     directories: dict[str, Path],
     progress: Progress,
@@ -260,6 +281,7 @@ async def _split(
     asides = {node.uid: directories[node.uid] / (RESTORE_FILE + ASIDE_SUFFIX) for node in primaries}
     plan = {
         "sources": [str(path) for path in files],
+        "overlap": may_overlap(slots),
         "targets": [
             {"path": str(asides[node.uid]), "slots": _slots(record, node) or "0-16383"}
             for node in primaries
@@ -310,6 +332,9 @@ async def require_room(record: SubjectRecord, fleet: Fleet) -> None:
         CannotRestore: there is more data than memory.
         NodeUnreachable, CommandRefused: a node did not answer.
     """
+    if record.engine is Engine.MEMCACHED:
+        await _require_room_for_items(record, fleet)
+        return
     limit = usable_bytes(record, fleet)
     for node in _primaries(record):
         info = await fleet.valkey(node).info("memory")
@@ -321,6 +346,17 @@ async def require_room(record: SubjectRecord, fleet: Fleet) -> None:
         await fleet.valkey(node).configure({"maxmemory": str(limit)})
 
 
+async def _require_room_for_items(record: SubjectRecord, fleet: Fleet) -> None:
+    limit = record.settings.memory_limit_bytes
+    assert limit is not None, "only serverless memcached caches are restored"
+    for node in _primaries(record):
+        used = int((await fleet.memcached(node).stats()).get("bytes", "0"))
+        if used > limit:
+            raise CannotRestore(
+                f"its data takes {_amount(used)}, and {_holder(record)} has {_amount(limit)}"
+            )
+
+
 def _holder(record: SubjectRecord) -> str:
     serverless = record.settings.serverless_uid is not None
     return "the cache's limit" if serverless else record.settings.node_type
@@ -330,11 +366,14 @@ def drop_files(record: SubjectRecord, fleet: Fleet) -> None:
     """Remove what nodes were started with, once they are not to be started with it again."""
     for node in record.nodes:
         directory = fleet.driver.directory(node.uid)
-        for name in (RESTORE_FILE, RESTORE_FILE + ASIDE_SUFFIX):
+        for name in (RESTORE_FILE, RESTORE_ITEMS_FILE):
             (directory / name).unlink(missing_ok=True)
+            (directory / (name + ASIDE_SUFFIX)).unlink(missing_ok=True)
 
 
 def _primaries(record: SubjectRecord) -> list[CacheNode]:
+    if record.engine is Engine.MEMCACHED:
+        return record.live_nodes
     return [node for node in record.live_nodes if node.role == NodeRole.PRIMARY]
 
 
@@ -346,8 +385,8 @@ def _slots(record: SubjectRecord, node: CacheNode) -> str:
     return shard.slots
 
 
-def _size(directories: Any) -> int:
-    files = [directory / RESTORE_FILE for directory in directories]
+def _size(directories: Iterable[Path], name: str) -> int:
+    files = [directory / name for directory in directories]
     return sum(file.stat().st_size for file in files if file.exists())
 
 

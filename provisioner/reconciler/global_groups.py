@@ -15,7 +15,6 @@ from datetime import datetime
 from typing import Any
 
 import structlog
-from sqlalchemy import delete
 
 from cachefleet.engine.errors import CommandRefused, NodeUnreachable
 from cachefleet.engine.types import NodeRole
@@ -39,15 +38,12 @@ from cachefleet.provisioner.state import global_groups, lifecycle
 from cachefleet.provisioner.state.leases import Lease
 from cachefleet.provisioner.state.operations import (
     OperationKind,
-    OperationState,
-    finish,
-    open_operations,
+    forget_subject,
 )
 from cachefleet.provisioner.state.tables import (
     CacheNode,
     Operation,
     ReplicationGroup,
-    Subject,
 )
 
 log = structlog.get_logger(__name__)
@@ -247,9 +243,7 @@ async def _delete(world: World, fleet: Fleet) -> str | None:
         row = await row_of(tx, world.lease, fleet)
         await tx.session.delete(row)
         await tx.session.flush()
-        for operation in await open_operations(tx, world.lease.subject_uid):
-            await finish(tx, operation.id, OperationState.DONE, "it is gone")
-        await tx.session.execute(delete(Subject).where(Subject.uid == world.lease.subject_uid))
+        await forget_subject(tx, world.lease.subject_uid)
     return None
 
 

@@ -43,7 +43,11 @@ from cachefleet.provisioner.reconciler.binaries import (
     binary_for,
 )
 from cachefleet.provisioner.reconciler.fleet import ADMIN_USER, Fleet, command_prefix
-from cachefleet.provisioner.reconciler.memcached import memcached_spec
+from cachefleet.provisioner.reconciler.memcached import (
+    SAVED_ITEMS_FILE,
+    forget_items,
+    memcached_spec,
+)
 from cachefleet.provisioner.reconciler.memory import memory_bytes
 from cachefleet.provisioner.reconciler.places import forget_sealed
 from cachefleet.provisioner.reconciler.records import (
@@ -84,6 +88,8 @@ async def launch(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> None:
     await fleet.driver.ensure(spec)
     await _ready(node, record, fleet, timeout_s=_start_timeout_s(node, fleet))
     fleet.watch(node, record)
+    if engine is Engine.MEMCACHED and record.is_filling:
+        forget_items(fleet.driver.directory(node.uid))
     if engine is not Engine.MEMCACHED:
         # Loaded: from here on the file is older than the node.
         for name in (SAVED_DUMP_FILE, DUMP_FILE):
@@ -111,8 +117,9 @@ def _fills(node: CacheNode, record: SubjectRecord) -> bool:
 
 def _start_timeout_s(node: CacheNode, fleet: Fleet) -> float:
     """Return how long a start may take: the longer, the more there is to load."""
-    dump = fleet.driver.directory(node.uid) / DUMP_FILE
-    size_bytes = dump.stat().st_size if dump.exists() else 0
+    directory = fleet.driver.directory(node.uid)
+    files = [directory / name for name in (DUMP_FILE, SAVED_ITEMS_FILE)]
+    size_bytes = sum(file.stat().st_size for file in files if file.exists())
     return fleet.settings.start_timeout_s + size_bytes / LOAD_BYTES_PER_S_MIN
 
 

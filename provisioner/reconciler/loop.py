@@ -114,6 +114,7 @@ class Provisioner:
         self.pass_seconds: dict[str, float] = {}
         # Subjects whose work broke off unrecorded: it is filed anew as soon as it can be.
         self._unrecorded: set[str] = set()
+        self._ending: set[asyncio.Task[None]] = set()  # the last work on subjects that are gone
 
     @property
     def leases(self) -> Mapping[str, Lease]:
@@ -213,8 +214,13 @@ class Provisioner:
             given_up = ours - self._held.keys()
             if given_up:
                 await leases.release(tx, holder=self._fleet.holder, subject_uids=given_up)
-        for uid in [uid for uid in self._held if uid not in ours]:
-            await self._drop(uid)
+            lost = self._held.keys() - ours
+            gone = await leases.gone(tx, lost) if lost else set()
+        for uid in lost & self._held.keys():
+            if uid in gone:
+                self._let_end(uid)
+            else:
+                await self._drop(uid)
         for uid in self._held:
             self._fleet.trusted_until_s[uid] = self._trusted_until_s(now_s)
 
@@ -346,10 +352,24 @@ class Provisioner:
             held.task.cancel()
             await asyncio.gather(held.task, return_exceptions=True)
 
+    def _let_end(self, uid: str) -> None:
+        """Let go of a subject that is no more, but not of the work that ended it.
+
+        What came of that is yet to be recorded, and endpoints are yet to follow.
+        """
+        held = self._held.pop(uid)
+        self._fleet.trusted_until_s.pop(uid, None)
+        if held.task is not None:
+            self._ending.add(held.task)
+            held.task.add_done_callback(self._ending.discard)
+
     async def _stop(self) -> None:
         """Stop working and give the leases back; what was running is taken up at the next start."""
         for uid in list(self._held):
             await self._drop(uid)
+        for task in self._ending:
+            task.cancel()
+        await asyncio.gather(*self._ending, return_exceptions=True)
         try:
             async with self._fleet.store.begin(SYSTEM_SCOPE) as tx:
                 await leases.release_all(tx, holder=self._fleet.holder)

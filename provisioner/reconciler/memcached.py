@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import structlog
 from sqlalchemy import select
@@ -20,8 +21,9 @@ from cachefleet.engine.gateway.routes import LoginSocket, LoginUser
 from cachefleet.engine.memcached.config import BUNDLED, Logins, MemcachedConfig, render_argv
 from cachefleet.engine.types import EngineBinary
 from cachefleet.provisioner.drivers.base import ProcessSpec
+from cachefleet.provisioner.reconciler.binaries import RESTORE_ITEMS_FILE
 from cachefleet.provisioner.reconciler.fleet import MEMCACHED_USER, Fleet
-from cachefleet.provisioner.reconciler.memory import max_cache_memory_mb
+from cachefleet.provisioner.reconciler.memory import MB, max_cache_memory_mb
 from cachefleet.provisioner.reconciler.records import (
     SubjectRecord,
     behind_port,
@@ -38,6 +40,7 @@ from cachefleet.provisioner.state.tables import CacheCluster, CacheNode
 
 DISCOVERY_FILE = "cluster-config"
 SAVED_ITEMS_FILE = "saved.items"
+LOADED_BYTES_A_BYTE, SPARE_MB = 8, 64  # what small items take in memory, at the most
 LOGINS_FILE = "logins"  # of the bundled server: names and SHA-256
 AUTH_FILE = "auth"  # of a stock one: names and passwords
 SASL_FILE = "memcached.conf"  # what Cyrus SASL looks for
@@ -66,6 +69,7 @@ def memcached_spec(
     transit = transit_of(record, fleet)
     tls = node_certificate(node, record, fleet) if transit.engine_tls else None
     bundled = binary.source == BUNDLED
+    _prepare_items(directory, fills=record.is_filling)
     sasl = _speaks_sasl(record, fleet)
     argv = render_argv(
         MemcachedConfig(
@@ -73,7 +77,7 @@ def memcached_spec(
             binds=(own.host,),
             port=behind_port(node),
             control_socket=str(fleet.driver.socket_path(node.uid)),
-            max_cache_memory_mb=max_cache_memory_mb(record, fleet),
+            max_cache_memory_mb=_memory_mb(directory, record, fleet),
             num_threads=node_type.num_threads,
             parameters=fleet.effective_parameters(record),
             report_version=settings.engine_version,
@@ -95,6 +99,29 @@ def memcached_spec(
     in_use = sasl and record.logins and not bundled
     env = {SASL_PATH_VARIABLE: str(directory)} if in_use else {}
     return ProcessSpec(uid=node.uid, argv=tuple(argv), files=files, env=env)
+
+
+def _prepare_items(directory: Path, *, fills: bool) -> None:
+    """Put the items that a node is to begin with where the server loads them."""
+    if fills:
+        # They stay until the cache serves: a start that breaks off is made again with them.
+        saved = directory / SAVED_ITEMS_FILE
+        saved.unlink(missing_ok=True)
+        os.link(directory / RESTORE_ITEMS_FILE, saved)
+
+
+def forget_items(directory: Path) -> None:
+    """See that a node which serves does not begin with its first items once more."""
+    (directory / SAVED_ITEMS_FILE).unlink(missing_ok=True)
+
+
+def _memory_mb(directory: Path, record: SubjectRecord, fleet: Fleet) -> int:
+    """Return the limit at the start. Items that are loaded are measured before there is one."""
+    limit_mb = max_cache_memory_mb(record, fleet)
+    if not record.is_filling:
+        return limit_mb
+    items_mb = (directory / RESTORE_ITEMS_FILE).stat().st_size // MB
+    return max(limit_mb, LOADED_BYTES_A_BYTE * items_mb + SPARE_MB)
 
 
 async def login_sockets(tx: Transaction, fleet: Fleet) -> tuple[LoginSocket, ...]:

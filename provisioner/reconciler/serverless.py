@@ -8,7 +8,6 @@ off anywhere.
 from __future__ import annotations
 
 import structlog
-from sqlalchemy import delete
 
 from cachefleet.engine.errors import NodeUnreachable
 from cachefleet.provisioner.drivers.base import LaunchFailed
@@ -19,13 +18,11 @@ from cachefleet.provisioner.state.leases import Lease
 from cachefleet.provisioner.state.lifecycle import Event
 from cachefleet.provisioner.state.operations import (
     OperationKind,
-    OperationState,
-    finish,
+    forget_subject,
     open_operations,
 )
 from cachefleet.provisioner.state.serverless_tables import ServerlessCache
 from cachefleet.provisioner.state.store import Transaction
-from cachefleet.provisioner.state.tables import Subject
 
 log = structlog.get_logger(__name__)
 
@@ -116,6 +113,4 @@ async def _forget(tx: Transaction, cache: ServerlessCache, lease: Lease) -> None
     await tags.forget(tx, cache.arn_kind, cache.name)
     await tx.session.delete(cache)
     await tx.session.flush()
-    for operation in await open_operations(tx, lease.subject_uid):
-        await finish(tx, operation.id, OperationState.DONE, "it is gone")
-    await tx.session.execute(delete(Subject).where(Subject.uid == lease.subject_uid))
+    await forget_subject(tx, lease.subject_uid)

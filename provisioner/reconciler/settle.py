@@ -171,6 +171,7 @@ async def converge(record: SubjectRecord, fleet: Fleet) -> SubjectRecord:
     await end_displaced(record, fleet)
     await cut_plain(record, fleet)
     record = await ensure_primaries(record, fleet)
+    record = await ensure_addresses(record, fleet)  # of nodes that were asked for meanwhile
     for _ in range(STEPS_PER_CLAIM_MAX):
         await refresh_trust(record, fleet)
         steps = await plan(record, fleet)

@@ -12,9 +12,10 @@ import errno
 from collections.abc import Iterator
 
 import structlog
-from sqlalchemy import delete
 
+from cachefleet.engine.memcached.copying import NotItems
 from cachefleet.engine.rdb.reader import NotAnRdb
+from cachefleet.engine.types import Engine
 from cachefleet.engine.valkey.copying import CopyHandle
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.milestones import Milestone, reached
@@ -41,13 +42,14 @@ from cachefleet.provisioner.snapshots.shards import (
     NotReadBack,
     Take,
     read_shard,
+    whole_of,
     write_shard,
 )
 from cachefleet.provisioner.snapshots.store import SnapshotMissing, StoreUnavailable
-from cachefleet.provisioner.state import leases, lifecycle, serverless, snapshots, tags
+from cachefleet.provisioner.state import leases, lifecycle, operations, serverless, snapshots, tags
 from cachefleet.provisioner.state.leases import Lease
 from cachefleet.provisioner.state.snapshot_tables import Snapshot
-from cachefleet.provisioner.state.tables import Operation, Subject
+from cachefleet.provisioner.state.tables import Operation
 
 log = structlog.get_logger(__name__)
 
@@ -58,6 +60,7 @@ RETRY_S = 2.0
 # The data cannot be had, or not be taken: trying again would change nothing.
 Permanent = (
     NotAnRdb,
+    NotItems,
     NotReadBack,
     Tampered,
     KeyUnavailable,
@@ -108,7 +111,7 @@ async def _remove(snapshot: Snapshot, lease: Lease, fleet: Fleet) -> None:
             await tags.forget(tx, Snapshot.arn_kind, row.name)
             await tx.session.delete(row)
             await tx.session.flush()
-        await tx.session.execute(delete(Subject).where(Subject.uid == snapshot.uid))
+        await operations.forget_subject(tx, snapshot.uid)
     log.info("snapshot_removed", snapshot=snapshot.name)
 
 
@@ -145,6 +148,7 @@ async def _copy(snapshot: Snapshot, original: Snapshot | None, lease: Lease, fle
                 snapshot.uid,
                 shard.name,
                 pull,
+                whole=whole_of(Engine(manifest.engine)),
                 key=key,
                 unwrap=fleet.keys.unwrap,
                 count=progress.count,

@@ -10,18 +10,26 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
 from cachefleet.engine.errors import CommandRefused, NodeUnreachable
+from cachefleet.engine.memcached.copying import NotItems
 from cachefleet.engine.rdb.reader import NotAnRdb
 from cachefleet.engine.replstream import BrokenStream
-from cachefleet.engine.types import NodeRole
-from cachefleet.engine.valkey.copying import CopyHandle, copy_data
-from cachefleet.provisioner.reconciler.fleet import ADMIN_USER, Fleet
+from cachefleet.engine.types import Engine, NodeRole
+from cachefleet.engine.valkey.copying import CopyHandle
+from cachefleet.provisioner.reconciler.copying import (
+    NoCopies,
+    count_keys,
+    data_bytes,
+    is_copyable,
+    pull_from,
+)
+from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.milestones import Milestone, reached
 from cachefleet.provisioner.reconciler.outcomes import Done, GiveUp, Outcome, Requeue
 from cachefleet.provisioner.reconciler.records import SubjectRecord, load_subject
@@ -36,7 +44,7 @@ from cachefleet.provisioner.snapshots.keys import KeyUnavailable
 from cachefleet.provisioner.snapshots.manifest import BadManifest, Manifest, ShardFile
 from cachefleet.provisioner.snapshots.s3 import S3Refused
 from cachefleet.provisioner.snapshots.sealing import DataKey, Tampered
-from cachefleet.provisioner.snapshots.shards import NotReadBack, write_shard
+from cachefleet.provisioner.snapshots.shards import NotReadBack, whole_of, write_shard
 from cachefleet.provisioner.snapshots.store import SnapshotMissing, StoreUnavailable
 from cachefleet.provisioner.state import leases, lifecycle, serverless, snapshots
 from cachefleet.provisioner.state.leases import Lease
@@ -51,8 +59,14 @@ ATTEMPTS_MAX = 5  # a lost source has a successor within a second or two
 RETRY_S = 1.0
 SHARDS_AT_ONCE_MAX = 2  # each has a fork of the engine and a thread of ours at work
 
+SUFFIXES: Mapping[Engine, str] = {
+    Engine.VALKEY: "rdb",
+    Engine.REDIS: "rdb",
+    Engine.MEMCACHED: "items",
+}
+
 # Trying again may help: the node, the way to it or the store may be better by then.
-Passing = (NodeUnreachable, BrokenStream, CommandRefused, NotReadBack, StoreUnavailable)
+Passing = (NodeUnreachable, BrokenStream, CommandRefused, NotItems, NotReadBack, StoreUnavailable)
 
 
 class NoSource(Exception):
@@ -86,7 +100,7 @@ async def take_snapshot(operation: Operation, lease: Lease, fleet: Fleet) -> Out
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         reason = "no space is left for it" if full else error.strerror or str(error)
         return await _fail(operation, snapshot, record, fleet, reason)
-    except (NotAnRdb, Tampered, KeyUnavailable, S3Refused, BadManifest) as error:
+    except (NotAnRdb, NoCopies, Tampered, KeyUnavailable, S3Refused, BadManifest) as error:
         return await _fail(operation, snapshot, record, fleet, str(error))
     except (*Passing, NoSource) as error:
         if operation.attempt < ATTEMPTS_MAX:
@@ -114,7 +128,7 @@ async def _take(
         for number, entry in enumerate(snapshot.node_snapshots, start=1)
     ]
     key = await _key(snapshot, record, fleet)
-    progress = Progress(await _expected_bytes(parts, fleet))
+    progress = Progress(await _expected_bytes(parts, record.engine, fleet))
     slots = asyncio.Semaphore(SHARDS_AT_ONCE_MAX)
     async with progress_shown(
         snapshot, progress, record.lease.scope, fleet, what=f"snapshot {snapshot.name}"
@@ -159,8 +173,8 @@ async def _choose(
     asked_primary = any(node.member_name == wanted for node in primaries)
     order = primaries + replicas if final or asked_primary else replicas + primaries
     for node in order:
-        if await _is_copyable(node, fleet):
-            return _Part(entry=entry, node=node, file=f"{number:04}.rdb")
+        if await is_copyable(node, record.engine, fleet):
+            return _Part(entry=entry, node=node, file=f"{number:04}.{SUFFIXES[record.engine]}")
     raise NoSource(f"no node of shard {entry['node_group_id'] or '0001'} can be copied")
 
 
@@ -171,19 +185,6 @@ def _is_of(
         shards = {shard.uid: shard.node_group_id for shard in record.group.node_groups}
         return bool(shards.get(node.node_group_uid or "") == entry["node_group_id"])
     return True
-
-
-async def _is_copyable(node: CacheNode, fleet: Fleet) -> bool:
-    if node.status == lifecycle.NODE_CREATING or await fleet.driver.find(node.uid) is None:
-        return False
-    try:
-        view = await fleet.valkey(node).replication()
-    except (NodeUnreachable, CommandRefused):
-        return False
-    if view.loading:
-        return False
-    in_sync = view.link_up and not view.sync_in_progress
-    return in_sync or view.role is NodeRole.PRIMARY
 
 
 async def _key(snapshot: Snapshot, record: SubjectRecord, fleet: Fleet) -> DataKey | None:
@@ -197,15 +198,14 @@ async def _key(snapshot: Snapshot, record: SubjectRecord, fleet: Fleet) -> DataK
     return await asyncio.to_thread(fleet.keys.generate, snapshot.kms_key_id)
 
 
-async def _expected_bytes(parts: Sequence[_Part], fleet: Fleet) -> int | None:
+async def _expected_bytes(parts: Sequence[_Part], engine: Engine, fleet: Fleet) -> int | None:
     """Return about how much there will be; None where nobody knows."""
     total = 0
     for part in parts:
         try:
-            info = await fleet.valkey(part.node).info("memory")
+            total += await data_bytes(part.node, engine, fleet)
         except (NodeUnreachable, CommandRefused):
             return None
-        total += int(info.get("used_memory_dataset", 0))
     return total
 
 
@@ -219,8 +219,8 @@ async def _copy(
 ) -> ShardFile:
     async with slots:
         handle = CopyHandle()
-        keys = await _count_keys(part.node, fleet)
-        socket_path = str(fleet.driver.socket_path(part.node.uid))
+        engine = Engine(snapshot.engine)
+        keys = await count_keys(part.node, engine, fleet)
         log.info("shard_copying", snapshot=snapshot.name, member=part.node.member_name)
 
         def count(size_bytes: int) -> None:
@@ -232,13 +232,8 @@ async def _copy(
                 fleet.snapshots,
                 snapshot.uid,
                 part.file,
-                lambda take: copy_data(
-                    socket_path,
-                    username=ADMIN_USER,
-                    password=part.node.admin_secret,
-                    take=take,
-                    handle=handle,
-                ),
+                pull_from(part.node, engine, fleet, handle),
+                whole=whole_of(engine),
                 key=key,
                 unwrap=fleet.keys.unwrap,
                 count=count,
@@ -253,12 +248,6 @@ async def _copy(
         file = await in_thread(work, handle)
         reached(Milestone.SNAPSHOT_SHARD_WRITTEN)
         return file
-
-
-async def _count_keys(node: CacheNode, fleet: Fleet) -> int:
-    keyspace = await fleet.valkey(node).info("keyspace")
-    counts = [dict(p.split("=") for p in value.split(",")) for value in keyspace.values()]
-    return sum(int(count["keys"]) for count in counts)
 
 
 async def _complete(

@@ -7,12 +7,13 @@ import hashlib
 import hmac
 import os
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import GCM
 
+from cachefleet.engine.memcached.copying import ItemsCheck
 from cachefleet.engine.rdb.reader import (
     CHECKSUM_BYTES,
     HEADER_BYTES,
@@ -20,6 +21,7 @@ from cachefleet.engine.rdb.reader import (
     check_ends,
     parse_header,
 )
+from cachefleet.engine.types import Engine
 from cachefleet.engine.valkey.copying import Abandoned
 from cachefleet.provisioner.snapshots.ahead import read_ahead
 from cachefleet.provisioner.snapshots.manifest import ShardFile
@@ -91,8 +93,19 @@ class Fingerprint:
         return self._mac.tag
 
 
-class _Ends:
-    """Keeps the first and the last bytes of what goes by."""
+class Whole(Protocol):
+    """Sees whether what goes by is a whole copy."""
+
+    def see(self, data: Part, /) -> None:
+        """Look at the next part."""
+
+    def conclude(self) -> str:
+        """Return what its format is called; raises where it was not whole."""
+        ...
+
+
+class RdbEnds:
+    """Keeps the first and the last bytes of what goes by: an RDB ends with its end."""
 
     def __init__(self) -> None:
         self.head = b""
@@ -102,6 +115,20 @@ class _Ends:
         if len(self.head) < HEADER_BYTES:
             self.head += bytes(data[: HEADER_BYTES - len(self.head)])
         self.tail = (self.tail + bytes(data[-TAIL_BYTES:]))[-TAIL_BYTES:]
+
+    def conclude(self) -> str:
+        """Return the header.
+
+        Raises:
+            NotAnRdb: it was no whole RDB.
+        """
+        check_ends(self.head, self.tail)
+        return self.head.decode("ascii")
+
+
+def whole_of(engine: Engine) -> Whole:
+    """Return what knows a whole copy of an engine's data."""
+    return ItemsCheck() if engine is Engine.MEMCACHED else RdbEnds()
 
 
 def write_shard(
@@ -114,6 +141,7 @@ def write_shard(
     unwrap: Unwrap,
     count: Count,
     check: Check,
+    whole: Whole | None = None,
     resume: bool = False,
     node_group_id: str = "",
     slots: str = "",
@@ -126,19 +154,20 @@ def write_shard(
     same whenever this is repeated: what the store has of it need not be sent again.
 
     Raises:
-        NotAnRdb: it was no whole RDB.
+        NotAnRdb, NotItems: it was no whole copy.
         NotReadBack, Tampered: the store gives back something else.
         OSError: the store took no more; whatever *pull*, *unwrap* and *check* raise.
     """
     assert not (resume and key), "a file that is sealed again is another one"
     writer = store.create(uid, name, resume=resume)
     stored = _Hashing(writer)
-    clear, ends, size_bytes = hashlib.sha256(), _Ends(), 0
+    clear, size_bytes = hashlib.sha256(), 0
+    seen = RdbEnds() if whole is None else whole
     sealer = None if key is None else Sealer(stored.write, key)
 
     def take(data: Part) -> None:
         nonlocal size_bytes
-        ends.see(data)
+        seen.see(data)
         size_bytes += len(data)
         if sealer is None:
             stored.write(data)
@@ -149,7 +178,7 @@ def write_shard(
 
     try:
         pull(take)
-        check_ends(ends.head, ends.tail)
+        kind = seen.conclude()
         if sealer is not None:
             sealer.close()
         writer.close()
@@ -170,7 +199,7 @@ def write_shard(
         stored_bytes=stored.size_bytes,
         stored_sha256=stored.digest.hexdigest(),
         sealed=sealer is not None,
-        rdb=ends.head.decode("ascii"),
+        rdb=kind,
         keys=keys,
     )
     with store.open_written(uid, name) as file:
@@ -236,7 +265,10 @@ def rdb_version(rdb: str) -> str:
 
 __all__ = [
     "NotReadBack",
+    "RdbEnds",
+    "Whole",
     "rdb_version",
     "read_shard",
+    "whole_of",
     "write_shard",
 ]

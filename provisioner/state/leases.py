@@ -63,6 +63,12 @@ async def renew_all(tx: Transaction, *, holder: str) -> set[str]:
     return set((await tx.session.scalars(query)).all())
 
 
+async def gone(tx: Transaction, subject_uids: Collection[str]) -> set[str]:
+    """Return which of these subjects are no more."""
+    query = select(Subject.uid).where(Subject.uid.in_(subject_uids))
+    return set(subject_uids) - set((await tx.session.scalars(query)).all())
+
+
 async def release_all(tx: Transaction, *, holder: str) -> None:
     """Give every lease of *holder* back, for an orderly stop."""
     await tx.session.execute(

@@ -157,6 +157,16 @@ async def open_operations(tx: Transaction, subject_uid: str) -> Sequence[Operati
     return (await tx.session.scalars(query)).all()
 
 
+async def forget_subject(tx: Transaction, subject_uid: str) -> None:
+    """Remove the row of a subject that is gone, and close what is open on it.
+
+    Nobody can hold the lease of what is gone: an operation left open would stay so for ever.
+    """
+    for operation in await open_operations(tx, subject_uid):
+        await finish(tx, operation.id, OperationState.DONE, "it is gone")
+    await tx.session.execute(delete(Subject).where(Subject.uid == subject_uid))
+
+
 async def forget_finished(tx: Transaction) -> None:
     """Remove what ended longer ago than is kept."""
     await tx.session.execute(

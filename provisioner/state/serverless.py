@@ -21,6 +21,7 @@ from cachefleet.provisioner.state.lifecycle import Event
 from cachefleet.provisioner.state.members import add_member, new_node, new_node_group
 from cachefleet.provisioner.state.operations import OperationKind
 from cachefleet.provisioner.state.serverless_tables import ServerlessCache
+from cachefleet.provisioner.state.snapshots import Source
 from cachefleet.provisioner.state.store import Transaction
 from cachefleet.provisioner.state.tables import CacheCluster, EndpointAddress, ReplicationGroup
 from cachefleet.provisioner.state.tables import Event as EventRow
@@ -46,6 +47,13 @@ async def backing_of(
     )
     found: Backing | None = await tx.session.get(table, cache.backing_uid, with_for_update=lock)
     return found
+
+
+def source_of(backing: Backing) -> Source:
+    """Return what a snapshot of a cache is taken of."""
+    if isinstance(backing, ReplicationGroup):
+        return Source(group=backing, member=None)
+    return Source(group=None, member=backing)
 
 
 def require_free(cache: ServerlessCache, backing: Backing | None, event: Event) -> None:

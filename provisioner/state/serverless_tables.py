@@ -41,6 +41,8 @@ class ServerlessCache(Named, Base):
     node_ids: Mapped[list[str]] = mapped_column(default=list)
     backing_uid: Mapped[str] = mapped_column(String(16), index=True)
     created_at: Mapped[datetime]
+    # While data is taken over from a server outside; see provisioner.state.serverless_migration.
+    migration: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
 
     @property
     def is_memcached(self) -> bool:

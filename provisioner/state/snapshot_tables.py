@@ -52,13 +52,21 @@ class Snapshot(Named, Base):
 
 
 class Restore(Base):
-    """A cache that is being filled, from a snapshot or from RDBs in S3. Goes when it serves."""
+    """A cache that is being filled, from snapshots or from RDBs in S3. Goes when it serves."""
 
     __tablename__ = "restores"
 
     subject_uid: Mapped[str] = mapped_column(String(16), primary_key=True)
     snapshot_uid: Mapped[str | None] = mapped_column(String(16), index=True)
+    # The others, where there are several: what a later one has counts.
+    more_snapshot_uids: Mapped[list[str]] = mapped_column(default=list, server_default="[]")
     arns: Mapped[list[str]]
     bytes_done: Mapped[int] = mapped_column(BigInteger, default=0)
     bytes_total: Mapped[int | None] = mapped_column(BigInteger)
     began_at: Mapped[datetime]
+
+    @property
+    def snapshot_uids(self) -> list[str]:
+        """The snapshots, in the order in which they were named."""
+        first = [] if self.snapshot_uid is None else [self.snapshot_uid]
+        return first + list(self.more_snapshot_uids)

@@ -245,15 +245,21 @@ async def retire_automated(tx: Transaction, source_uid: str) -> None:
 
 
 async def begin_restore(
-    tx: Transaction, subject_uid: str, *, snapshot: Snapshot | None, arns: Sequence[str]
+    tx: Transaction,
+    subject_uid: str,
+    *,
+    of: Sequence[Snapshot] = (),
+    arns: Sequence[str] = (),
 ) -> None:
-    """Write down where the data of a new cache comes from."""
-    if snapshot is not None:
+    """Write down where the data of a new cache comes from: snapshots, or objects in S3."""
+    for snapshot in of:
         lifecycle.fire(snapshot, Event.RESTORE)
+    uids = [snapshot.uid for snapshot in of]
     tx.session.add(
         Restore(
             subject_uid=subject_uid,
-            snapshot_uid=None if snapshot is None else snapshot.uid,
+            snapshot_uid=next(iter(uids), None),
+            more_snapshot_uids=uids[1:],
             arns=list(arns),
             bytes_done=0,
             began_at=tx.now,
@@ -266,17 +272,19 @@ async def end_restore(tx: Transaction, subject_uid: str) -> None:
     restore = await tx.session.get(Restore, subject_uid)
     if restore is None:
         return
-    uid = restore.snapshot_uid
+    uids = restore.snapshot_uids
     await tx.session.delete(restore)
     await tx.session.flush()
-    snapshot = None if uid is None else await tx.session.get(Snapshot, uid, with_for_update=True)
-    if snapshot is not None and snapshot.status == lifecycle.RESTORING:
-        await release(tx, snapshot)
+    for uid in uids:
+        snapshot = await tx.session.get(Snapshot, uid, with_for_update=True)
+        if snapshot is not None and snapshot.status == lifecycle.RESTORING:
+            await release(tx, snapshot)
 
 
 async def release(tx: Transaction, snapshot: Snapshot) -> None:
     """Note that one use of a snapshot has ended; it stays ``restoring`` while there are others."""
     lifecycle.fire(snapshot, Event.RELEASED)
-    query = select(Restore.subject_uid).where(Restore.snapshot_uid == snapshot.uid).limit(1)
-    if (await tx.session.scalars(query)).first() is not None:
+    # Few at a time, and gone as soon as their caches serve.
+    under_way = (await tx.session.scalars(select(Restore))).all()
+    if any(snapshot.uid in restore.snapshot_uids for restore in under_way):
         lifecycle.fire(snapshot, Event.RESTORE)

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from cachefleet import __version__
+from cachefleet.engine.loops import new_event_loop
 from cachefleet.progress import READING, ProgressLine
 
 if TYPE_CHECKING:
@@ -57,6 +58,10 @@ Mode = Annotated[str | None, typer.Option(help="auto, loopback or ports.")]
 Names = Annotated[str | None, typer.Option(help="addresses, hosts or dns.")]
 Host = Annotated[str | None, typer.Option(help="The address that the API listens on.")]
 Port = Annotated[int | None, typer.Option(help="Its port; 0 picks a free one.")]
+MetricsHost = Annotated[str | None, typer.Option(help="The address that metrics are served on.")]
+MetricsPort = Annotated[
+    int | None, typer.Option(help="Serve /metrics on this port; 0 picks a free one.")
+]
 Auth = Annotated[str | None, typer.Option(help="off or enforce: whether signatures are checked.")]
 LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or error.")]
 LogFormat = Annotated[str | None, typer.Option(help="console or json.")]
@@ -176,6 +181,8 @@ def provisioner(
     allow_faults: AllowFaults = None,
     enforce_security_groups: EnforceGroups = None,
     ec2_endpoint_url: Ec2Url = None,
+    metrics_host: MetricsHost = None,
+    metrics_port: MetricsPort = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
 ) -> None:
@@ -192,6 +199,8 @@ def provisioner(
         allow_faults=allow_faults,
         enforce_security_groups=enforce_security_groups,
         ec2_endpoint_url=ec2_endpoint_url,
+        metrics_host=metrics_host,
+        metrics_port=metrics_port,
         log_level=log_level,
         log_format=log_format,
     )
@@ -201,7 +210,7 @@ def provisioner(
             settings,
             lambda: run_provisioner(
                 settings,
-                on_ready=lambda host, port: print("cachefleet provisioner is ready", flush=True),
+                on_ready=_say_provisioner_ready,
                 report=report,
             ),
         )
@@ -454,7 +463,7 @@ def _require_database(settings: Settings) -> None:
 
 
 def _run(settings: Settings, work: Callable[[], Awaitable[None]]) -> None:
-    from cachefleet.control_plane import CannotStart
+    from cachefleet.serving import CannotStart
 
     _configure_logging(settings)
     os.umask(PRIVATE_UMASK)  # whatever is written by us or by an engine is for us alone
@@ -463,7 +472,7 @@ def _run(settings: Settings, work: Callable[[], Awaitable[None]]) -> None:
         await work()
 
     try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(run())
     except CannotStart as error:
         _fail(str(error))
@@ -477,14 +486,6 @@ def _managed(work: Callable[[], T]) -> T:
         return work()
     except CannotManage as error:
         _fail(str(error))
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
-    try:
-        import uvloop
-    except ImportError:  # where there is no build of it; everything works, only slower
-        return asyncio.new_event_loop
-    return uvloop.new_event_loop
 
 
 class _Lossy:
@@ -557,14 +558,27 @@ def note_missing_console() -> None:
 
 def _say_ready(settings: Settings) -> Callable[[str, int], None]:
     """Return what tells people, and scripts that wait for the line, where the API is."""
+    from cachefleet.serving import url_of
 
     def say(host: str, port: int) -> None:
         warn_of_open_doors(settings)
         note_missing_console()
-        shown = f"[{host}]" if ":" in host else host
-        print(f"cachefleet is ready on http://{shown}:{port}", flush=True)
+        print(f"cachefleet is ready on {url_of(host, port)}", flush=True)
 
     return say
+
+
+def _say_provisioner_ready(host: str, port: int) -> None:
+    from cachefleet.serving import url_of
+
+    if port and host not in LOOPBACK_NAMES:
+        print(
+            f"cachefleet: warning: metrics are served on {host}: whoever reaches it reads the "
+            "names of caches",
+            file=sys.stderr,
+        )
+    where = f"; metrics are on {url_of(host, port)}/metrics" if port else ""
+    print(f"cachefleet provisioner is ready{where}", flush=True)
 
 
 def _fail(message: str) -> NoReturn:

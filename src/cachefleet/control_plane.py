@@ -20,8 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-import uvicorn
-from fastapi import FastAPI
 from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
 
@@ -29,6 +27,7 @@ from cachefleet import migrations
 from cachefleet.api.app import create_app
 from cachefleet.api.auth.stored import StoredCredentials
 from cachefleet.api.front_end import Ports
+from cachefleet.api.metrics_app import MetricsApp
 from cachefleet.engine.catalog import Catalog
 from cachefleet.engine.discovery import discover
 from cachefleet.engine.names.server import serve_names
@@ -79,14 +78,13 @@ from cachefleet.provisioner.state.snapshot_tables import Snapshot
 from cachefleet.provisioner.state.store import Store
 from cachefleet.provisioner.state.tables import CacheNode
 from cachefleet.provisioner.state.tables import Fleet as FleetRow
+from cachefleet.serving import CannotStart, HttpServer, listening, served
 from cachefleet.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 LOCK_FILE = "cachefleet.lock"
 FLEET_FILE = "fleet-id"
-HTTP_BACKLOG = 2048
-STOP_TIMEOUT_S = 5
 ADOPT_TIMEOUT_S = 60.0  # then the API is served all the same: what is stuck can be looked at
 
 PROGRESS_EVERY_S = 0.1
@@ -95,10 +93,6 @@ LOCK_POLL_S = 0.01
 
 
 ReadyCallback = Callable[[str, int], None]  # host and port that requests are taken on
-
-
-class CannotStart(Exception):
-    """Something that the operator has to put right; the message is one line."""
 
 
 @contextlib.contextmanager
@@ -192,7 +186,10 @@ async def run_everything(
     """Serve the API and run the nodes until SIGTERM or SIGINT, then stop in order."""
     clock = SystemClock()
     with hold_data_dir(settings) as is_last:
-        async with open_store(settings, clock) as store, _listening(settings) as listener:
+        async with (
+            open_store(settings, clock) as store,
+            listening(settings.host, settings.port) as listener,
+        ):
             stopping = _stop_on_signal()
             running = _running_provisioner(settings, store, clock, stopping, report, is_last)
             async with running as ports:
@@ -202,20 +199,44 @@ async def run_everything(
 async def run_provisioner(
     settings: Settings, *, on_ready: ReadyCallback, report: Reporter = no_report
 ) -> None:
-    """Run the nodes without an API, until SIGTERM or SIGINT."""
+    """Run the nodes without an API, until SIGTERM or SIGINT.
+
+    *on_ready* is told where the metrics are; port 0 where they are not served.
+    """
     clock = SystemClock()
     with hold_data_dir(settings) as is_last:
-        async with open_store(settings, clock) as store:
+        async with open_store(settings, clock) as store, _metrics_listener(settings) as listener:
             stopping = _stop_on_signal()
-            async with _running_provisioner(settings, store, clock, stopping, report, is_last):
-                on_ready("provisioner", 0)
+            running = _running_provisioner(settings, store, clock, stopping, report, is_last)
+            async with running as ports, contextlib.AsyncExitStack() as stack:
+                port = 0
+                if listener is not None:
+                    told = settings.api_settings().model_copy(
+                        update={"host": settings.metrics_host}
+                    )
+                    app = MetricsApp(told, ports.collectors)
+                    await stack.enter_async_context(served(app, listener))
+                    port = listener.getsockname()[1]
+                on_ready(settings.metrics_host, port)
                 await stopping.wait()
+
+
+@contextlib.asynccontextmanager
+async def _metrics_listener(settings: Settings) -> AsyncIterator[socket.socket | None]:
+    if settings.metrics_port is None:
+        yield None
+        return
+    async with listening(settings.metrics_host, settings.metrics_port) as listener:
+        yield listener
 
 
 async def run_api(settings: Settings, *, on_ready: ReadyCallback) -> None:
     """Serve the API without nodes, until SIGTERM or SIGINT."""
     clock = SystemClock()
-    async with open_store(settings, clock) as store, _listening(settings) as listener:
+    async with (
+        open_store(settings, clock) as store,
+        listening(settings.host, settings.port) as listener,
+    ):
         await _serve_api(settings, store, clock, listener, _stop_on_signal(), on_ready)
 
 
@@ -457,23 +478,6 @@ def _master_key(settings: Settings) -> MasterKey:
         raise CannotStart(str(error)) from error
 
 
-@contextlib.asynccontextmanager
-async def _listening(settings: Settings) -> AsyncIterator[socket.socket]:
-    try:
-        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-        listener = socket.create_server(
-            (settings.host, settings.port), family=family, backlog=HTTP_BACKLOG
-        )
-    except OSError as error:
-        raise CannotStart(
-            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}"
-        ) from error
-    try:
-        yield listener
-    finally:
-        listener.close()
-
-
 async def _serve_api(
     settings: Settings,
     store: Store,
@@ -493,7 +497,7 @@ async def _serve_api(
         if settings.auth == "enforce"
         else None,
     )
-    server = _Server(app)
+    server = HttpServer(app)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     await server.listening.wait()
     # What is there by now stays: half a million objects that no collection need look at again. One
@@ -506,35 +510,6 @@ async def _serve_api(
     server.should_exit = True
     stop.cancel()
     await serving
-
-
-class _Server(uvicorn.Server):
-    """Uvicorn inside our loop: we handle the signals, and say when it listens."""
-
-    def __init__(self, app: FastAPI) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                http="httptools",
-                loop="none",
-                ws="none",
-                lifespan="off",
-                access_log=False,
-                proxy_headers=False,  # nobody's word is taken for where he comes from
-                log_config=None,
-                server_header=False,
-                timeout_graceful_shutdown=STOP_TIMEOUT_S,
-            )
-        )
-        self.listening = asyncio.Event()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.listening.set()
 
 
 def _stop_on_signal() -> asyncio.Event:

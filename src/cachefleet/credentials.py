@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from cachefleet.control_plane import CannotStart, open_store
+from cachefleet.control_plane import open_store
 from cachefleet.provisioner.clock import SystemClock
 from cachefleet.provisioner.state import access_keys
 from cachefleet.provisioner.state.access_keys import KeyPair, KeyScope, TooManyKeys
@@ -24,6 +24,7 @@ from cachefleet.provisioner.state.master_key import (
 )
 from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.store import Transaction
+from cachefleet.serving import CannotStart
 from cachefleet.settings import Settings
 
 NO_SCOPE = Scope("", "")

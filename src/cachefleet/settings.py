@@ -39,6 +39,8 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8379
+    metrics_host: str = "127.0.0.1"
+    metrics_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
     data_dir: Path = Path("~/.local/share/cachefleet")
     database_url: str | None = None
     ephemeral: bool = False

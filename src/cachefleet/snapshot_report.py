@@ -22,6 +22,9 @@ from sqlalchemy.exc import DBAPIError
 
 from cachefleet.engine.catalog import Catalog
 from cachefleet.engine.discovery import Inventory
+from cachefleet.engine.memcached.copying import FORMAT as ITEMS
+from cachefleet.engine.memcached.copying import ItemsCheck, NotItems, walk_items
+from cachefleet.engine.memserver.memfile import MAGIC as ITEMS_MAGIC
 from cachefleet.engine.rdb.reader import Entry, NotAnRdb, parse_header, walk
 from cachefleet.provisioner.clock import SystemClock
 from cachefleet.provisioner.drivers.local import LocalDriver
@@ -42,7 +45,7 @@ from cachefleet.status import amount
 EVERYTHING = Scope("", "")
 REPORT_EVERY_BYTES = 4 << 20
 UNREADABLE = (
-    NotAnRdb, NotReadBack, Tampered, KeyUnavailable, NoMemoryDirectory, SnapshotMissing,
+    NotAnRdb, NotItems, NotReadBack, Tampered, KeyUnavailable, NoMemoryDirectory, SnapshotMissing,
     StoreUnavailable, S3Refused, BadManifest,
 )  # fmt: skip
 
@@ -87,11 +90,14 @@ def report_of(path: Path, name: str, on_read: OnRead) -> RdbReport:
     """Walk through an RDB.
 
     Raises:
-        NotAnRdb: it is none, or broken; the message says how.
+        NotAnRdb, NotItems: it is none, or broken; the message says how.
     """
     size = path.stat().st_size
     if not size:
         raise NotAnRdb("it is empty")
+    with path.open("rb") as items:
+        if items.read(len(ITEMS_MAGIC)) == ITEMS_MAGIC:
+            return _report_of_items(path, name, on_read)
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         header = parse_header(data)
         report = RdbReport(name, f"{header.magic} {header.version}", size)
@@ -108,6 +114,21 @@ def report_of(path: Path, name: str, on_read: OnRead) -> RdbReport:
             if record.end - told >= REPORT_EVERY_BYTES:
                 told = record.end
                 on_read(told, size)
+    on_read(size, size)
+    return report
+
+
+def _report_of_items(path: Path, name: str, on_read: OnRead) -> RdbReport:
+    size, check = path.stat().st_size, ItemsCheck()
+    with path.open("rb") as file:
+        while part := file.read(REPORT_EVERY_BYTES):
+            check.see(part)
+        report = RdbReport(name, check.conclude(), size)
+        file.seek(0)
+        for item in walk_items(file, size):
+            report.keys[0, "item"] += 1
+            report.bytes_of[0, "item"] += item.size_bytes
+            report.expiring += item.expires
     on_read(size, size)
     return report
 
@@ -197,9 +218,12 @@ def show(reports: list[RdbReport], console: Console) -> None:
 def _rendered(report: RdbReport) -> Group:
     named = [name for name in ("valkey-ver", "redis-ver") if name in report.aux]
     written_by = f"{named[0]} {report.aux[named[0]]}" if named else "an unknown engine"
+    kind = f"RDB {report.format} by {written_by}"
+    if report.format == ITEMS:
+        kind = "memcached items"
     head = Text.assemble(
         (report.name, "bold"),
-        f"  RDB {report.format} by {written_by}, {amount(report.size_bytes)}, "
+        f"  {kind}, {amount(report.size_bytes)}, "
         f"{sum(report.keys.values()):,} keys, {report.expiring:,} with an expiry, "
         f"{report.functions} function libraries",
     )

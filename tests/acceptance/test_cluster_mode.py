@@ -90,7 +90,7 @@ def test_replicas_serve_reads_of_their_own_shard(shared: ElastiCacheClient) -> N
     ) as client:
         for key in KEYS[:10]:
             client.set(key, "1")
-            assert client.wait(1, 5000, target_nodes=client.get_node_from_key(key)) == 1
+            assert client.wait(1, 15_000, target_nodes=client.get_node_from_key(key)) == 1
         assert [client.get(key) for key in KEYS[:10]] == ["1"] * 10
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from botocore.exceptions import ClientError
 from tests.faults.caches import kill_node
 from tests.support.aws import Cloud, running_cloud
 from tests.support.contents import connect
+from tests.support.files import below
 from tests.support.server import Server, available_group, group_gone, group_of
 from tests.support.waiting import wait_until
 
@@ -71,13 +71,8 @@ def create(client: ElastiCacheClient, name: str, **options: Any) -> dict[str, An
 
 def on_disk(server: Server) -> list[Path]:
     """Return the files below the data directory that have the planted value; links lead away."""
-    found = []
-    for folder, _, names in os.walk(server.data_dir, followlinks=False):
-        for name in names:
-            path = Path(folder) / name
-            if path.is_file() and PLANTED.encode() in path.read_bytes():
-                found.append(path)
-    return found
+    planted = PLANTED.encode()
+    return [file.path for file in below(server.data_dir) if planted in file.content]
 
 
 def read_back(server: Server, name: str) -> None:
@@ -100,7 +95,7 @@ def test_nothing_of_it_is_on_disk(server: Server, key: str) -> None:
         assert group.get("KmsKeyId") == options.get("KmsKeyId")
         with connect(group) as engine:
             engine.set("k", PLANTED)
-            engine.wait(1, 5000)
+            engine.wait(1, 15_000)
         client.create_snapshot(SnapshotName=f"{name}-1", ReplicationGroupId=name)
         wait_until(
             lambda name=name: client.describe_snapshots(SnapshotName=f"{name}-1"),  # type: ignore[misc]
@@ -122,8 +117,11 @@ def test_nothing_of_it_is_on_disk(server: Server, key: str) -> None:
     for name in ("keyed", "local"):
         read_back(server, name)
     assert on_disk(server) == []
-    # Opened, they are gone: the nodes are newer.
-    assert list((server.data_dir / "sealed").glob("*.sealed")) == []
+    wait_until(
+        lambda: list((server.data_dir / "sealed").glob("*.sealed")),
+        lambda sealed: sealed == [],
+        what="opened, they are gone: the nodes are newer",
+    )
 
 
 def test_a_snapshot_opens_for_a_new_group(server: Server, key: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import redis
 from dnslib import DNSRecord
 from pymemcache.client.base import Client
 
+from tests.support.ports import own_port
 from tests.support.server import Server
 from tests.support.waiting import wait_until
 
@@ -21,19 +21,13 @@ WAITER: Any = {"Delay": 1, "MaxAttempts": 60}
 TIMEOUT_S = 20
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _resolve(name: str, port: int) -> str:
     reply = DNSRecord.question(name).send("127.0.0.1", port, timeout=TIMEOUT_S)
     return str(DNSRecord.parse(reply).short())
 
 
 def test_names_are_answered_by_dns(tmp_path: Path) -> None:
-    port = _free_port()
+    port = own_port()
     with Server(
         tmp_path / "data", "--ephemeral", endpoint_names="dns", dns_port=str(port)
     ) as server:

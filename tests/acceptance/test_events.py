@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +14,7 @@ import boto3
 import pytest
 
 from tests.faults.caches import kill_node, primary_of
+from tests.support.aws_endpoint import AwsEndpoint
 from tests.support.server import (
     Server,
     available_cluster,
@@ -43,25 +42,8 @@ UNSUPPORTED = (
 @pytest.fixture(scope="module")
 def sns_url() -> Iterator[str]:
     """SNS and SQS, as moto serves them."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        wait_until(lambda: _listens(port), what="moto listens")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+    with AwsEndpoint() as endpoint:
+        yield endpoint.url
 
 
 @pytest.fixture(scope="module")

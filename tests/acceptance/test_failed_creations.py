@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.ports import own_network
 from tests.support.server import (
     Server,
     available_cluster,
     available_group,
     cluster_gone,
     group_gone,
-    own_network,
 )
 
 if TYPE_CHECKING:

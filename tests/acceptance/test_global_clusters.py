@@ -17,7 +17,7 @@ from tests.support.regions import (
     HERE,
     THERE,
     Counter,
-    Pair,
+    ShardedPair,
     refuses_writes,
     writes_on,
 )
@@ -36,7 +36,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def test_a_region_is_fed_leads_and_leaves(server: Server) -> None:
-    pair = Pair(server, "fed")
+    pair = ShardedPair(server, "fed")
     first = {f"k:{number}": str(number) for number in range(KEYS)}
     with pair.cluster(HERE) as client:
         client.mset_nonatomic(first)
@@ -85,7 +85,7 @@ def feed_pid(server: Server) -> int:
 
 
 def test_losses_anywhere_are_survived(server: Server) -> None:
-    pair = Pair(server, "lost", replicas=1)
+    pair = ShardedPair(server, "lost", replicas=1)
     pair.join()
     counter = Counter(pair)
     counter.start()
@@ -117,7 +117,7 @@ def sum_of(client: RedisCluster) -> int:
     return int(found)
 
 
-def shards_of(pair: Pair, region: str) -> dict[str, str]:
+def shards_of(pair: ShardedPair, region: str) -> dict[str, str]:
     """Return the slots of each shard as the engines have them."""
     client, name = (pair.near, pair.near_name) if region == HERE else (pair.far, pair.far_name)
     return {shard["NodeGroupId"]: shard["Slots"] for shard in group_of(client, name)["NodeGroups"]}
@@ -125,7 +125,7 @@ def shards_of(pair: Pair, region: str) -> dict[str, str]:
 
 @at_length
 def test_regions_are_resharded_alike(server: Server) -> None:
-    pair = Pair(server, "shards")
+    pair = ShardedPair(server, "shards")
     pair.join()
     first = {f"k:{number}": str(number) for number in range(KEYS)}
     with pair.cluster(HERE) as client:

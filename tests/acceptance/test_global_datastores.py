@@ -6,22 +6,19 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import redis
 
 from tests.faults.caches import connected, pid_of, primary_address, primary_of
-from tests.support.server import Server, available_group, group_gone, group_of, own_account
+from tests.support import regions
+from tests.support.regions import HERE, NODE, THERE
+from tests.support.server import Server, available_group, group_gone, group_of
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from mypy_boto3_elasticache import ElastiCacheClient
 
 pytestmark = pytest.mark.engine
 
-HERE, THERE = "us-east-1", "eu-west-1"
-NODE = "cache.r7g.large"
 KEYS = 2_000
 TOKEN = "a-token-of-16-or-more"
 AWAY = (redis.RedisError, OSError)
@@ -33,58 +30,18 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-class Pair:
-    """A global datastore of one account, with a member ``near`` here and ``far`` there."""
+class Pair(regions.Pair):
+    """One without cluster mode, whose members have two nodes."""
 
     def __init__(self, server: Server, suffix: str, **options: Any) -> None:
-        account = own_account()
-        self.server = server
-        self.near: ElastiCacheClient = server.client(account, HERE)
-        self.far: ElastiCacheClient = server.client(account, THERE)
-        # Names of members are found in the records of all accounts: each test has its own.
-        self.near_name, self.far_name = f"{suffix}-near", f"{suffix}-far"
-        self.name = f"ldgnf-{suffix}"
-        self.near.create_replication_group(
-            ReplicationGroupId=self.near_name,
-            ReplicationGroupDescription="the first",
-            Engine="valkey",
-            CacheNodeType=NODE,
-            NumCacheClusters=2,
-            AutomaticFailoverEnabled=True,
-            AtRestEncryptionEnabled=False,
-            **options,
-        )
-        available_group(self.near, self.near_name)
-        answer = self.near.create_global_replication_group(
-            GlobalReplicationGroupIdSuffix=suffix, PrimaryReplicationGroupId=self.near_name
-        )
-        assert answer["GlobalReplicationGroup"]["Status"] == "creating"
-        self.becomes("primary-only")
+        super().__init__(server, suffix, NumCacheClusters=2, **options)
 
     def join(self, *, members: int = 2, **options: Any) -> None:
-        self.far.create_replication_group(
-            ReplicationGroupId=self.far_name,
-            ReplicationGroupDescription="the second",
-            GlobalReplicationGroupId=self.name,
-            NumCacheClusters=members,
-            **options,
-        )
-        available_group(self.far, self.far_name)
+        super().join(NumCacheClusters=members, **options)
+
+    def fail_over(self, region: str) -> None:
+        super().fail_over(region)
         self.becomes("available")
-
-    def shown(self) -> dict[str, Any]:
-        answer = self.far.describe_global_replication_groups(
-            GlobalReplicationGroupId=self.name, ShowMemberInfo=True
-        )
-        return dict(answer["GlobalReplicationGroups"][0])
-
-    def becomes(self, status: str) -> dict[str, Any]:
-        return wait_until(
-            self.shown, lambda row: row["Status"] == status, what=f"{self.name} is {status}"
-        )
-
-    def roles(self) -> dict[str, str]:
-        return {one["ReplicationGroupRegion"]: one["Role"] for one in self.shown()["Members"]}
 
     @property
     def near_address(self) -> tuple[str, int]:
@@ -98,14 +55,6 @@ class Pair:
         with connected(address) as link:
             info: Any = link.info("replication")
             return dict(info)
-
-    def fail_over(self, region: str) -> None:
-        self.near.failover_global_replication_group(
-            GlobalReplicationGroupId=self.name,
-            PrimaryRegion=region,
-            PrimaryReplicationGroupId=self.near_name if region == HERE else self.far_name,
-        )
-        self.becomes("available")
 
 
 def value(address: tuple[str, int], key: str) -> object:
@@ -137,7 +86,7 @@ class Counter(threading.Thread):
 
     def stop(self) -> list[int]:
         self._stopping.set()
-        self.join(20)
+        self.join(60)
         assert not self.is_alive()
         return self.taken
 
@@ -251,6 +200,9 @@ def test_losses_within_either_region_are_survived(server: Server) -> None:
     wait_until(
         lambda: value(pair.far_address, "k"), lambda v: v == "3", what="it follows", passing=AWAY
     )
+    assert pair.roles() == {HERE: "PRIMARY", THERE: "SECONDARY"}
+    with connected(pair.far_address) as link, pytest.raises(redis.ReadOnlyError):
+        link.set("k", "4")
 
 
 def test_a_change_reaches_every_region(server: Server) -> None:

@@ -18,6 +18,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from cachefleet.iam import IamCredentials, connect_token
+from tests.support.files import below
 from tests.support.server import ACCOUNT, REGION, Server, available_group, command, group_of
 from tests.support.waiting import wait_until
 
@@ -159,9 +160,9 @@ def test_valkey_glide_makes_its_own_tokens(
                 [glide.NodeAddress(where["Address"], where["Port"])],
                 use_tls=True,
                 credentials=glide.ServerCredentials(username=user_of(cache), iam_config=iam),
-                request_timeout=5000,
+                request_timeout=20_000,
                 advanced_config=glide.AdvancedGlideClientConfiguration(
-                    connection_timeout=5000,
+                    connection_timeout=20_000,
                     tls_config=glide.TlsAdvancedConfiguration(use_insecure_tls=True),
                 ),
             )
@@ -245,6 +246,11 @@ def test_keys_count_from_the_moment_they_are_made_until_they_are_deleted(
     wait_until(is_let_in, bool, what="the new key is known")
     command("credentials", "delete", fresh.access_key, "--data-dir", str(server.data_dir))
     wait_until(is_let_in, lambda answer: not answer, what="the deleted key is refused")
+    with (
+        pytest.raises(redis.AuthenticationError, match=WRONG),
+        connect(client, cache, credential_provider=login) as link,
+    ):
+        link.ping()
 
 
 def test_no_secret_is_told(server: Server, client: ElastiCacheClient, key: Credentials) -> None:
@@ -268,10 +274,9 @@ def test_no_secret_is_told(server: Server, client: ElastiCacheClient, key: Crede
     ]
     for secret in secrets:
         assert not any(secret in text for text in told)
-    for path in server.data_dir.rglob("*"):
-        if path.is_file():
-            assert path.stat().st_mode & 0o077 == 0, path
-            assert key.secret_key.encode() not in path.read_bytes(), path
+    for file in below(server.data_dir):
+        assert file.permissions & 0o077 == 0, file.path
+        assert key.secret_key.encode() not in file.content, file.path
 
 
 def test_tokens_are_checked_while_the_control_plane_is_away(

@@ -139,7 +139,7 @@ def write(node: Address, key: str, value: str) -> None:
 
 
 def read(node: Address, key: str) -> str | None:
-    client = Client(node, connect_timeout=5, timeout=5)
+    client = Client(node, connect_timeout=20, timeout=20)
     try:
         value = client.get(key)
     finally:

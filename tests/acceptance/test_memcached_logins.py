@@ -6,13 +6,13 @@ import contextlib
 import shutil
 import socket
 import ssl
-import stat
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
+from tests.support.files import below
 from tests.support.server import Server, available_cluster, cluster_of
 from tests.support.waiting import wait_until
 
@@ -25,7 +25,7 @@ bmemcached: Any = pytest.importorskip("bmemcached")
 
 NAME = "ann"
 OLD, NEW, OTHER = "the-first-password-of-ann", "the-second-password-of-ann", "the-password-of-bob"
-TIMEOUT_S = 10.0
+TIMEOUT_S = 20.0
 REFUSALS = (
     bmemcached.exceptions.MemcachedException,
     bmemcached.exceptions.AuthenticationNotSupported,
@@ -52,7 +52,7 @@ def client(server: Server) -> ElastiCacheClient:
 
 @pytest.fixture(scope="module")
 def http(server: Server) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=f"{server.url}/v1/cache-clusters") as opened:
+    with httpx.Client(base_url=f"{server.url}/v1/cache-clusters", timeout=TIMEOUT_S) as opened:
         yield opened
 
 
@@ -166,11 +166,10 @@ def test_sasl_clients_of_every_node(
 def told_nowhere(server: Server, http: httpx.Client, *secrets: str) -> None:
     """Look for passwords in what people see, and in files that others could read."""
     assert not [one for one in secrets if one in http.get("sasl/logins").text]
-    for path in (path for path in server.data_dir.rglob("*") if path.is_file()):
-        content = path.read_bytes()
-        if any(one.encode() in content for one in secrets):
+    for file in below(server.data_dir):
+        if any(one.encode() in file.content for one in secrets):
             # Only a stock memcached has to be told them in clear.
-            assert (path.name, stat.S_IMODE(path.stat().st_mode)) == ("auth", 0o600)
+            assert (file.path.name, file.permissions) == ("auth", 0o600)
     assert not [one for one in secrets if one in server.log]
 
 

@@ -14,7 +14,8 @@ import redis
 from cachefleet.engine.types import Engine
 from tests.faults.caches import connected, pid_of, primary_address, primary_of
 from tests.support.audit import events
-from tests.support.outside import OutsideServer, free_port
+from tests.support.outside import OutsideServer
+from tests.support.ports import own_port
 from tests.support.server import Server, available_group, group_of
 from tests.support.waiting import wait_until
 
@@ -79,7 +80,7 @@ class Numbers(threading.Thread):
 
     def stop(self) -> int:
         self._stopping.set()
-        self.join(10)
+        self.join(60)
         assert not self.is_alive()
         return self.count
 
@@ -124,7 +125,7 @@ def test_everything_written_outside_is_here_afterwards(
     with connected(primary_address(client, name)) as own:
         assert own.info("replication")["role"] == "master"
         own.set("after", "1")
-        assert own.wait(1, 5000) == 1
+        assert own.wait(1, 15_000) == 1
     with source.client() as there:
         assert there.get("after") is None
         wait_until(
@@ -187,7 +188,7 @@ def test_nothing_at_the_address_is_told(
 ) -> None:
     name = f"non{account[-4:]}"
     create(client, name)
-    nowhere: list[Any] = [{"Address": "127.0.0.1", "Port": free_port()}]
+    nowhere: list[Any] = [{"Address": "127.0.0.1", "Port": own_port()}]
     client.start_migration(ReplicationGroupId=name, CustomerNodeEndpointList=nowhere)
     assert "answers at 127.0.0.1" in told(server, name, "Migration failed")
     available_group(client, name)

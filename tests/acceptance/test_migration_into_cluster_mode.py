@@ -134,7 +134,7 @@ class Numbers(threading.Thread):
 
     def stop(self) -> int:
         self._stopping.set()
-        self.join(20)
+        self.join(60)
         assert not self.is_alive()
         return self.count
 

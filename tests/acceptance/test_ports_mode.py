@@ -74,7 +74,7 @@ def test_primary_and_reader_endpoints(client: ElastiCacheClient) -> None:
     assert shard["PrimaryEndpoint"]["Port"] == FIRST_PORT + 7
     with redis.Redis(**where(dict(shard["PrimaryEndpoint"]))) as primary:
         primary.set("k", "v")
-        assert primary.wait(1, 5000) == 1
+        assert primary.wait(1, 15_000) == 1
         assert primary.info("replication")["role"] == "master"
     with redis.Redis(**where(dict(shard["ReaderEndpoint"]))) as reader:
         assert reader.get("k") == "v"
@@ -110,6 +110,6 @@ def test_memcached_auto_discovery(client: ElastiCacheClient) -> None:
     for member in cluster["CacheNodes"]:
         port = member["Endpoint"]["Port"]
         assert f"|{HOST}|{port}" in told
-        with socket.create_connection((HOST, port), timeout=5) as connection:
+        with socket.create_connection((HOST, port), timeout=20) as connection:
             connection.sendall(b"version\r\n")
             assert connection.recv(64).startswith(b"VERSION 1.6.22")

@@ -60,7 +60,7 @@ def connect(endpoint: dict[str, Any]) -> redis.Redis:
         host=endpoint["Address"],
         port=endpoint["Port"],
         decode_responses=True,
-        socket_timeout=10,
+        socket_timeout=20,
         retry=Retry(NoBackoff(), 0),  # a refused connection is an answer here
     )
 
@@ -87,7 +87,7 @@ def test_what_is_written_to_the_primary_is_read_from_every_replica(
     make = library.Redis if library is redis else library.Valkey
     with make(host=primary["Address"], port=primary["Port"]) as client:
         client.set(key, "here")
-        assert client.wait(2, 5000) == 2
+        assert client.wait(2, 15_000) == 2
     for member in node_group["NodeGroupMembers"]:
         endpoint = member["ReadEndpoint"]
         with make(host=endpoint["Address"], port=endpoint["Port"]) as client:
@@ -98,7 +98,7 @@ def test_reader_endpoint_reads_and_refuses_writes(shared: ElastiCacheClient) -> 
     node_group = shard(shared)
     with connect(node_group["PrimaryEndpoint"]) as primary:
         primary.set("read-me", "1")
-        assert primary.wait(2, 5000) == 2
+        assert primary.wait(2, 15_000) == 2
     with connect(node_group["ReaderEndpoint"]) as reader:
         assert reader.get("read-me") == "1"
         with pytest.raises(redis.ReadOnlyError):

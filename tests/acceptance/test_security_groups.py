@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.engine
 
 NEAR, FAR = "127.0.0.1", "127.0.77.7"  # two places that a client may come from
-TIMEOUT_S = 5.0
+TIMEOUT_S = 20.0
 
 
 @pytest.fixture(scope="module")
@@ -184,11 +184,12 @@ def test_a_rule_for_another_port_lets_nobody_in(
         ApplyImmediately=True,
     )
     becomes(lambda: is_let_in(where), wanted=True, what="the cache is open again")
+    assert all(is_let_in(place) for place in endpoints(client, cache))
 
 
 def test_groups_are_defined_without_ec2(server: Server, client: ElastiCacheClient) -> None:
     url = f"{server.url}/v1/vpc-security-groups"
-    with httpx.Client() as http:
+    with httpx.Client(timeout=TIMEOUT_S) as http:
         rules = {"Ingress": [{"Cidr": f"{NEAR}/32"}]}
         made = http.put(f"{url}/sg-own", json=rules)
         assert made.status_code == 200, made.text
@@ -229,9 +230,15 @@ def memcached_answers(link: socket.socket) -> bool:
         return False
 
 
+def allow(url: str, *places: str) -> None:
+    """Define a group of our own that lets these places in."""
+    rules = {"Ingress": [{"Cidr": f"{place}/32"} for place in places]}
+    httpx.put(url, json=rules, timeout=TIMEOUT_S).raise_for_status()
+
+
 def test_memcached_is_guarded_as_well(server: Server, client: ElastiCacheClient) -> None:
     group = f"{server.url}/v1/vpc-security-groups/sg-mem"
-    httpx.put(group, json={"Ingress": [{"Cidr": f"{NEAR}/32"}, {"Cidr": f"{FAR}/32"}]})
+    allow(group, NEAR, FAR)
     client.create_cache_cluster(
         CacheClusterId="mem",
         Engine="memcached",
@@ -254,7 +261,7 @@ def test_memcached_is_guarded_as_well(server: Server, client: ElastiCacheClient)
             assert all(f"{host}|{port}".encode() in reply for host, port in places[1:])
     with connect(places[1], FAR) as far, connect(places[1], NEAR) as near:
         assert memcached_answers(far)
-        httpx.put(group, json={"Ingress": [{"Cidr": f"{NEAR}/32"}]})
+        allow(group, NEAR)
         becomes(lambda: memcached_answers(far), wanted=False, what="the open connection is cut")
         assert memcached_answers(near)
     client.modify_cache_cluster(CacheClusterId="mem", NumCacheNodes=3, ApplyImmediately=True)
@@ -291,3 +298,21 @@ def test_a_serverless_cache_is_guarded(client: ElastiCacheClient, group_id: str)
     assert not shakes_hands("127.0.88.8")
     client.modify_serverless_cache(ServerlessCacheName="guarded", SecurityGroupIds=["sg-nowhere"])
     becomes(lambda: shakes_hands(NEAR), False, "nobody is let in by a group that is not there")
+
+
+def test_a_node_that_stands_alone_is_guarded_and_reached(
+    client: ElastiCacheClient, group_id: str
+) -> None:
+    client.create_cache_cluster(
+        CacheClusterId="alone",
+        Engine="redis",
+        CacheNodeType="cache.t3.micro",
+        NumCacheNodes=1,
+        SecurityGroupIds=[group_id],
+    )
+    (node,) = available_cluster(client, "alone")["CacheNodes"]
+    where = node["Endpoint"]["Address"], node["Endpoint"]["Port"]
+    with connect(where) as link:
+        assert answers(link)
+    with connect(where, "127.0.99.9") as link:
+        assert not answers(link)

@@ -324,7 +324,7 @@ def test_a_new_authority_reaches_nodes_by_a_service_update(updated: Updated) -> 
             assert client.get("k") == HELD
     with tls(address, new) as client:
         client.set("k2", "v")
-        assert client.wait(2, 5000) == 2, "the nodes trust each other"
+        assert client.wait(2, 15_000) == 2, "the nodes trust each other"
     with tls(address, trusted) as client, pytest.raises(redis.ConnectionError, match="certificate"):
         client.ping()
     assert server.node_pids() == pids

@@ -196,3 +196,5 @@ def test_an_endpoint_that_is_gone_for_good(tmp_path: Path) -> None:
             connect(create(client, "source", Engine="valkey", CacheNodeType=NODE)).set("k", "v")
             endpoint.kill()
             fails(client, "unheard", "S3 does not answer", timeout_s=120)
+            (row,) = client.describe_snapshots()["Snapshots"]
+            assert (row["SnapshotName"], row["SnapshotStatus"]) == ("unheard", "failed")

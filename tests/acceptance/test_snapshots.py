@@ -98,7 +98,7 @@ def plain(client: ElastiCacheClient) -> str:
     engine = connect(available_group(client, "plain"))
     fill(engine, tag="{t}")
     engine.function_load(LIBRARY)
-    engine.wait(1, 5000)
+    engine.wait(1, 15_000)
     digest = contents(engine)
     client.create_snapshot(SnapshotName="plain-1", CacheClusterId="plain-002")
     available_snapshot(client, "plain-1")
@@ -350,15 +350,15 @@ def test_a_final_snapshot_is_taken_before_the_deletion(
 
 
 def test_nothing_half_written_is_left(server: Server, client: ElastiCacheClient) -> None:
-    wait_until(
-        lambda: sorted(
+    def left() -> list[Path]:
+        return [
             path.relative_to(server.data_dir)
             for pattern in ("snapshots/*.aside", "scratch/*", "nodes/*/restore.rdb*")
             for path in server.data_dir.glob(pattern)
-        ),
-        lambda left: left == [],
-        what="nothing is left of what was under way",
-    )
+        ]
+
+    wait_until(left, lambda paths: paths == [], what="what was under way has ended")
+    assert list((server.data_dir / "snapshots").glob("*/manifest.json")), "the rest is there"
 
 
 def test_inspect_tells_what_is_in_it(server: Server, plain: str, tmp_path: Path) -> None:

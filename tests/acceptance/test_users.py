@@ -15,6 +15,7 @@ from redis.exceptions import NoPermissionError
 from redis.retry import Retry
 
 from cachefleet.engine.valkey.guard import guard_module
+from tests.support.files import below
 from tests.support.server import Server, available_group, group_gone, group_of
 from tests.support.waiting import wait_until
 
@@ -302,7 +303,5 @@ def test_secrets_are_nowhere_in_clear(server: Server, client: ElastiCacheClient)
     planted = [PASSWORD.encode(), NEW_PASSWORD.encode()]
     told = repr([client.describe_users(), client.describe_user_groups(), client.describe_events()])
     assert not any(secret.decode() in told + server.log for secret in planted)
-    for path in server.data_dir.rglob("*"):
-        if path.is_file():
-            content = path.read_bytes()
-            assert not any(secret in content for secret in planted), path
+    for file in below(server.data_dir):
+        assert not any(secret in file.content for secret in planted), file.path

@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, create_engine, make_url
 
+from cachefleet.engine.types import EngineBinary
 from cachefleet.provisioner.state.store import Store
 from cachefleet.provisioner.state.tables import Base
+from tests.conformance.engines import ENGINES, need
+from tests.conformance.gateways import Worker
 from tests.support.postgres import NoPostgres, PostgresCluster, run_postgres
 from tests.unit.api.driver import SteppedClock
 
@@ -90,3 +93,23 @@ async def store(database_url: str, clock: SteppedClock) -> AsyncIterator[Store]:
     opened = Store.open(database_url, clock=clock)
     yield opened
     await opened.aclose()
+
+
+@pytest.fixture
+async def worker(tmp_path: Path) -> AsyncIterator[Worker]:
+    worker = Worker(tmp_path)
+    worker.write()
+    await worker.start()
+    try:
+        yield worker
+        await worker.end()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            worker.process.kill()
+        await worker.process.wait()
+
+
+@pytest.fixture(params=ENGINES)
+def kind(request: pytest.FixtureRequest) -> tuple[EngineBinary, str]:
+    engine, version, family = request.param
+    return need(engine, version), family

@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+import pytest
+
 from cachefleet.engine.catalog import Catalog
 from cachefleet.engine.discovery import Inventory, discover
 from cachefleet.engine.errors import CommandRefused, NodeUnreachable, NoEngineBinary
@@ -27,7 +29,7 @@ from cachefleet.engine.valkey.config import (
     render_config,
 )
 
-DEADLINE_S = 15.0
+DEADLINE_S = 30.0
 POLL_S = 0.005
 ADMIN, PASSWORD, PREFIX = "fleet-admin", "a secret with blanks", "hidden1"
 NODE_TYPE = "cache.t3.micro"
@@ -35,6 +37,11 @@ NODE_TYPE = "cache.t3.micro"
 NETWORK = f"127.{60 + os.getpid() % 60}.{os.getpid() // 60 % 250}"
 
 T = TypeVar("T")
+
+ENGINES = [
+    pytest.param((Engine.VALKEY, "9.1", "valkey9"), id="valkey"),
+    pytest.param((Engine.REDIS, "7.1", "redis7"), id="redis"),
+]
 
 
 def inventory() -> Inventory:
@@ -49,6 +56,13 @@ def find_binary(engine: Engine, version: str) -> EngineBinary | None:
     except NoEngineBinary:
         return None
     return binary if binary.kind is engine else None
+
+
+def need(engine: Engine, version: str) -> EngineBinary:
+    binary = find_binary(engine, version)
+    if binary is None:
+        pytest.skip(f"no {engine} here")
+    return binary
 
 
 async def eventually(check: Callable[[], Awaitable[T]], *, within_s: float = DEADLINE_S) -> T:

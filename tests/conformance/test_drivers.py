@@ -23,7 +23,7 @@ from cachefleet.provisioner.drivers.base import Driver, LaunchFailed, ProcessSpe
 from cachefleet.provisioner.drivers.fake import FakeDriver, FakeMachine
 from cachefleet.provisioner.drivers.local import SOCKET_PATH_BYTES_MAX, LocalDriver
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 FOREVER = ("sleep", "300")
 UID = "a" * 16
 

@@ -26,7 +26,7 @@ from cachefleet.engine.gateway.routes import (
     render_routes,
 )
 from cachefleet.engine.gateway.server import Gateway
-from tests.conformance.test_gateway import (
+from tests.conformance.gateways import (
     DEADLINE_S,
     Streams,
     backend,

@@ -19,20 +19,19 @@ from cryptography.x509.oid import NameOID
 from cachefleet.engine.gateway.listener import WELCOME_S_MAX
 from cachefleet.engine.gateway.routes import Address, Route, RouteOptions, TlsMode, TlsOptions
 from cachefleet.engine.gateway.tls import Contexts, UnusableCertificate, server_context
-from tests.conformance import test_gateway as plain
-from tests.conformance.test_gateway import (
+from tests.conformance.gateways import (
+    CONFIG,
     DEADLINE_S,
     Streams,
     Worker,
     backend,
+    discovery,
     echoes,
     free_address,
     named,
     read_to_end,
     tcp,
 )
-
-worker = plain.worker  # the fixture
 
 NAME = "demo.test"
 
@@ -285,12 +284,12 @@ async def test_discovery_over_tls(worker: Worker, tmp_path: Path) -> None:
 
     listen, tls = free_address(), write_certificate(tmp_path, serial=1)
     async with backend(stock) as node:
-        base = plain.discovery(listen, node)
+        base = discovery(listen, node)
         options = type(base.options)(**{**vars(base.options), "tls": tls})
         await worker.apply(Route(**{**vars(base), "options": options}))
         async with connected(listen, tls) as (reader, writer):
             writer.write(b"config get cluster\r\n")
-            assert await reader.readexactly(len(plain.CONFIG)) == plain.CONFIG
+            assert await reader.readexactly(len(CONFIG)) == CONFIG
 
 
 async def test_stops_in_order_with_handshakes_under_way(worker: Worker, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -16,33 +16,40 @@ from sqlalchemy.exc import OperationalError
 
 from cachefleet.engine.catalog import Catalog
 from cachefleet.engine.discovery import Inventory
+from cachefleet.engine.errors import NoEngineBinary
 from cachefleet.engine.types import Engine
 from cachefleet.provisioner.drivers.base import ProcessSpec
 from cachefleet.provisioner.drivers.fake import FakeDriver
+from cachefleet.provisioner.reconciler.addressing import ensure_addresses
+from cachefleet.provisioner.reconciler.failover import write_roles
 from cachefleet.provisioner.reconciler.fleet import Fleet, WatchedNode
-from cachefleet.provisioner.reconciler.loop import SYSTEM_SCOPE, Provisioner
+from cachefleet.provisioner.reconciler.loop import HANDLERS, SYSTEM_SCOPE, Provisioner
 from cachefleet.provisioner.reconciler.outcomes import Done
-from cachefleet.provisioner.reconciler.settle import settle
+from cachefleet.provisioner.reconciler.records import SubjectRecord, load_subject
+from cachefleet.provisioner.reconciler.settle import converge, settle
 from cachefleet.provisioner.reconciler.stopping import end_node
 from cachefleet.provisioner.settings import ProvisionerSettings
-from cachefleet.provisioner.state import leases, operations
+from cachefleet.provisioner.state import ids, leases, operations
 from cachefleet.provisioner.state.addresses import PortsPool
 from cachefleet.provisioner.state.errors import Stale
 from cachefleet.provisioner.state.leases import Lease
+from cachefleet.provisioner.state.operations import OperationKind
 from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.store import Store, Transaction
-from cachefleet.provisioner.state.tables import CacheCluster, CacheNode, Operation, Subject
+from cachefleet.provisioner.state.tables import CacheCluster, CacheNode, Event, Operation, Subject
 from tests.builders.groups import cache_cluster, replication_group
+from tests.builders.snapshots import snapshot_of
 from tests.unit.api.driver import SteppedClock
 
 HERE = Scope("000000000000", "us-east-1")
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 
 
 class BreakingStore(Store):
-    """Loses its database for one transaction of the provisioner's own."""
+    """Loses its database for one transaction of the provisioner's own, or has others write."""
 
     breaks_at: int | None = None  # counts down with each
+    after_write: Callable[[], Awaitable[None]] | None = None  # what somebody else does, once
 
     @contextlib.asynccontextmanager
     async def begin(self, scope: Scope) -> AsyncIterator[Transaction]:
@@ -53,6 +60,9 @@ class BreakingStore(Store):
                 raise OperationalError("BEGIN", None, Exception("the connection is gone"))
         async with super().begin(scope) as tx:
             yield tx
+        if scope == HERE and self.after_write is not None:
+            meddle, self.after_write = self.after_write, None
+            await meddle()
 
 
 @pytest.fixture
@@ -127,6 +137,86 @@ async def test_a_group_that_is_gone_leaves_no_operation_open(store: Store, fleet
     async with store.read(HERE) as tx:
         assert await tx.session.get(Subject, uid) is None
         assert await tx.count(CacheCluster) == 0
+
+
+async def test_a_snapshot_that_is_gone_leaves_no_operation_open(store: Store, fleet: Fleet) -> None:
+    async with store.begin(HERE) as tx:
+        cluster = await cache_cluster(tx, "demo", engine="redis")
+        snapshot = await snapshot_of(tx, "s", member=cluster, status="deleting")
+        uid = snapshot.uid
+        tx.enqueue("settle", subject_uid=uid)
+    async with store.begin(SYSTEM_SCOPE) as tx:
+        taken = {one.subject_uid: one for one in await leases.acquire_free(tx, holder="us")}
+        lease = taken[uid]
+        [operation] = await operations.claim(tx, subject_uids=[uid])
+    await HANDLERS[OperationKind(operation.kind)](operation, lease, fleet)
+    # Here the control plane may end: the outcome is never recorded.
+    assert await states(store) == ["done"]
+    async with store.read(HERE) as tx:
+        assert await tx.session.get(Subject, uid) is None
+
+
+async def test_endpoints_follow_though_leases_are_renewed_when_a_cache_is_just_gone(
+    store: Store, fleet: Fleet, clock: SteppedClock
+) -> None:
+    uid = await deleting_cluster(store)
+    followed, renewed, broken_off = asyncio.Event(), asyncio.Event(), []
+
+    async def after_work() -> None:
+        clock.advance(leases.RENEW_EVERY_S + 1)  # the next renewal is due
+        store.work_filed.set()
+        try:
+            await asyncio.wait_for(renewed.wait(), DEADLINE_S)
+        except asyncio.CancelledError:
+            broken_off.append(uid)
+            raise
+        followed.set()
+
+    provisioner = Provisioner(fleet, after_work=after_work)
+    async with running(provisioner):
+        async with asyncio.timeout(DEADLINE_S):
+            while clock.passed_s == 0 or uid in provisioner.leases:
+                await asyncio.sleep(0.01)
+            renewed.set()
+            if not broken_off:
+                await followed.wait()
+    assert broken_off == []
+
+
+@pytest.mark.parametrize("housed", [False, True], ids=["by-then-homeless", "by-then-lost"])
+async def test_a_node_that_is_asked_for_during_a_pass_gets_an_address_in_it(
+    store: BreakingStore, fleet: Fleet, housed: bool
+) -> None:
+    async with store.begin(HERE) as tx:
+        cluster = await cache_cluster(tx, "demo", engine="memcached")
+        uid = cluster.uid
+    async with store.begin(SYSTEM_SCOPE) as tx:
+        [lease] = await leases.acquire_free(tx, holder="us")
+
+    async def loaded() -> SubjectRecord:
+        async with store.read(HERE) as tx:
+            record = await load_subject(tx, lease)
+        assert record is not None
+        return record
+
+    async def add_node() -> None:
+        async with store.begin(HERE) as tx:
+            cluster = await tx.session.get_one(CacheCluster, uid)
+            columns = ("subject_uid", "member_name", "availability_zone", "parameter_group_status")
+            first = {name: getattr(cluster.nodes[0], name) for name in columns}
+            secrets = {"engine_node_id": ids.new_engine_id(), "admin_secret": ids.new_secret()}
+            more = CacheNode(uid=ids.new_uid(), cache_node_id="0002", status="creating")
+            for name, value in {**first, **secrets}.items():
+                setattr(more, name, value)
+            cluster.nodes.append(more)
+
+    if housed:
+        await ensure_addresses(await loaded(), fleet)
+    store.after_write = add_node  # of the addresses, or of the loss of the first node
+    with contextlib.suppress(NoEngineBinary):
+        await converge(await loaded(), fleet)
+    assert store.after_write is None
+    assert [node.host for node in (await loaded()).live_nodes] == ["127.0.0.1", "127.0.0.1"]
 
 
 @contextlib.asynccontextmanager
@@ -271,6 +361,27 @@ async def test_what_came_of_it_is_not_written_under_somebody_elses_lease(
         while uid in provisioner.leases:
             await asyncio.sleep(0.01)
     assert await states(store) == ["running"], "it is for the new holder to say"
+
+
+async def test_a_failover_whose_commit_was_cut_short_is_told_once(
+    store: Store, fleet: Fleet
+) -> None:
+    async with store.begin(HERE) as tx:
+        group = await replication_group(tx)
+    async with store.begin(SYSTEM_SCOPE) as tx:
+        [lease] = await leases.acquire_free(tx, holder="us")
+    async with store.read(HERE) as tx:
+        record = await load_subject(tx, lease)
+    assert record is not None
+    primary, successor = sorted(record.live_nodes, key=lambda node: node.member_name)
+    for _ in range(2):  # from a record that was read before the database had gone on
+        await write_roles(primary, successor, record, fleet)
+    async with store.read(HERE) as tx:
+        told = (await tx.session.scalars(select(Event.source_identifier))).all()
+        nodes = (await tx.session.scalars(select(CacheNode))).all()
+    roles = {node.member_name: node.role for node in nodes}
+    assert sorted(told) == [group.name, primary.member_name]
+    assert roles == {primary.member_name: "replica", successor.member_name: "primary"}
 
 
 async def test_nothing_is_done_under_a_lease_that_may_have_passed_on(

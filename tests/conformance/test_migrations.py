@@ -21,9 +21,10 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, event, inspect, make_url, text
 
 from cachefleet import migrations
-from cachefleet.control_plane import CannotStart, open_store
+from cachefleet.control_plane import open_store
 from cachefleet.provisioner.clock import SystemClock
 from cachefleet.provisioner.state.tables import Base
+from cachefleet.serving import CannotStart
 from cachefleet.settings import Settings
 
 COMMAND_TIMEOUT_S = 60

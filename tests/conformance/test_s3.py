@@ -29,7 +29,7 @@ from cachefleet.provisioner.snapshots.sealing import DataKey
 from cachefleet.provisioner.snapshots.shards import Take, read_shard, write_shard
 from cachefleet.provisioner.snapshots.store import SnapshotMissing, StoreUnavailable
 from tests.support.aws import REGION, Cloud, running_cloud
-from tests.support.outside import free_port
+from tests.support.ports import own_port
 from tests.unit.engine.rdb.files import pair, rdb
 
 PART = 5 << 20  # the least that S3 takes for a part that is not the last one
@@ -314,6 +314,6 @@ def test_a_seed_that_cannot_be_read(cloud: Cloud, place: S3Place) -> None:
 
 
 def test_an_endpoint_where_nobody_listens() -> None:
-    store = make_bucket_store(f"s3://{BUCKET}", S3Place(f"http://127.0.0.1:{free_port()}", REGION))
+    store = make_bucket_store(f"s3://{BUCKET}", S3Place(f"http://127.0.0.1:{own_port()}", REGION))
     with pytest.raises(StoreUnavailable, match="S3 does not answer"):
         store.manifest(UID)

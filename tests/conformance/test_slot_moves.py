@@ -18,8 +18,8 @@ from cachefleet.provisioner.reconciler.slot_moves import (
     put_back,
     readdress_imports,
 )
-from tests.conformance.engines import ADMIN, PASSWORD, Node, eventually
-from tests.conformance.test_valkey_adapter import assert_converges, need, seats_of, start_cluster
+from tests.conformance.clusters import assert_converges, seats_of, start_cluster
+from tests.conformance.engines import ADMIN, PASSWORD, Node, eventually, need
 
 pytestmark = pytest.mark.engine
 

@@ -12,8 +12,8 @@ from cachefleet.engine.types import Engine
 from cachefleet.engine.valkey.adapter import ValkeyAdapter
 from cachefleet.provisioner.clock import SystemClock
 from cachefleet.provisioner.reconciler.takeover import take_over
+from tests.conformance.clusters import assert_converges, seats_of, start_cluster
 from tests.conformance.engines import ADMIN, PASSWORD, Node, eventually, find_binary
-from tests.conformance.test_valkey_adapter import assert_converges, seats_of, start_cluster
 
 pytestmark = [
     pytest.mark.engine,

@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import re
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
 
 from cachefleet.engine.catalog import Catalog
 from cachefleet.engine.errors import CommandRefused, NodeUnreachable
-from cachefleet.engine.types import Endpoint, Engine, EngineBinary, NodeRole, ReplicaLink, SlotRange
+from cachefleet.engine.types import Endpoint, Engine, EngineBinary, NodeRole, ReplicaLink
 from cachefleet.engine.valkey.acl import closed_rules, default_line, user_line
 from cachefleet.engine.valkey.adapter import ValkeyAdapter
-from cachefleet.engine.valkey.cluster import even_slots
 from cachefleet.engine.valkey.config import (
-    ClusterSeat,
     config_set_for,
     parameter_plan,
     reads_back,
-    render_nodes_conf,
 )
 from cachefleet.provisioner.state.parameters import is_allowed
+from tests.conformance.clusters import is_role
 from tests.conformance.engines import (
     ADMIN,
     NETWORK,
@@ -35,17 +30,13 @@ from tests.conformance.engines import (
     Node,
     endpoint,
     eventually,
-    find_binary,
     inventory,
     linked,
+    need,
 )
 
 pytestmark = pytest.mark.engine
 
-ENGINES = [
-    pytest.param((Engine.VALKEY, "9.1", "valkey9"), id="valkey"),
-    pytest.param((Engine.REDIS, "7.1", "redis7"), id="redis"),
-]
 FAMILIES = [
     (Engine.VALKEY, "9.1", "valkey9"),
     (Engine.VALKEY, "8.2", "valkey8"),
@@ -60,19 +51,6 @@ RSS_KB_MAX = {Engine.VALKEY: 8 * 1024, Engine.REDIS: 16 * 1024}
 # Another value of each kind of parameter; booleans, enumerations and numbers below.
 OTHER_VALUES = {"maxmemory-policy": "allkeys-lfu", "notify-keyspace-events": "KEA"}
 SYSTEM_LIMITED = {"maxclients"}  # the engine lowers it to the files it may open
-
-
-def need(engine: Engine, version: str) -> EngineBinary:
-    binary = find_binary(engine, version)
-    if binary is None:
-        pytest.skip(f"no {engine} here")
-    return binary
-
-
-@pytest.fixture(params=ENGINES)
-def kind(request: pytest.FixtureRequest) -> tuple[EngineBinary, str]:
-    engine, version, family = request.param
-    return need(engine, version), family
 
 
 @pytest.fixture
@@ -278,13 +256,13 @@ async def test_a_call_cut_short_does_not_leave_its_reply_to_the_next(node: Node)
     )
     with pytest.raises(NodeUnreachable):
         await adapter.command("BLPOP", "nothing", 0)
-    assert await adapter.command("ECHO", "mine") == "mine"
+    assert await adapter.command("ECHO", "mine", timeout_s=30) == "mine"
     blocked = asyncio.create_task(adapter.command("BLPOP", "nothing", 0, timeout_s=30))
     await eventually(lambda: blocked_clients(node))
     blocked.cancel()
     with pytest.raises(asyncio.CancelledError):
         await blocked
-    assert await adapter.command("ECHO", "mine") == "mine"
+    assert await adapter.command("ECHO", "mine", timeout_s=30) == "mine"
     await adapter.aclose()
 
 
@@ -330,7 +308,7 @@ async def test_saves_where_it_is_told_and_ends_when_told(node: Node) -> None:
     (node.directory / "dump.rdb").unlink()
     await node.adapter.shutdown(save=True)
     assert node.process is not None
-    assert await asyncio.to_thread(node.process.wait, 10) == 0
+    assert await asyncio.to_thread(node.process.wait, 30) == 0
     assert (node.directory / "dump.rdb").exists()
 
 
@@ -367,10 +345,6 @@ async def both_online(node: Node) -> tuple[ReplicaLink, ...]:
     return links if [link.state for link in links] == ["online", "online"] else ()
 
 
-async def is_role(node: Node, role: NodeRole) -> bool:
-    return (await node.adapter.replication()).role is role
-
-
 async def test_a_stopped_node_is_unreachable_not_refusing(node: Node) -> None:
     assert node.process is not None
     await node.adapter.ping()
@@ -380,244 +354,3 @@ async def test_a_stopped_node_is_unreachable_not_refusing(node: Node) -> None:
         await node.adapter.ping()
     with pytest.raises(NodeUnreachable):
         await node.adapter.replication()
-
-
-# -- clusters -------------------------------------------------------------------------------
-
-
-def seats_of(shards: int, replicas: int, *, hostnames: bool = False) -> list[ClusterSeat]:
-    seats = []
-    numbers = itertools.count(1)
-    for shard, slots in enumerate(even_slots(shards), start=1):
-        primary_id = f"{shard:02x}" * 20
-        for member in range(replicas + 1):
-            number = next(numbers)
-            seats.append(
-                ClusterSeat(
-                    id=primary_id if member == 0 else f"{shard:02x}e{member:x}" * 10,
-                    endpoint=endpoint(number),
-                    bus_port=16379,
-                    primary_id=None if member == 0 else primary_id,
-                    slots=(slots,) if member == 0 else (),
-                    shard_id=f"f{shard:x}" * 20,
-                    epoch=shard if member == 0 else 0,
-                    hostname=f"n{number}.cache.test" if hostnames else None,
-                )
-            )
-    return seats
-
-
-async def start_cluster(
-    stack: AsyncExitStack,
-    kind: tuple[EngineBinary, str],
-    seats: list[ClusterSeat],
-    *,
-    placeholder: bool = False,
-    **fields: Any,
-) -> list[Node]:
-    binary, family = kind
-    nodes = {
-        seat.id: Node(
-            binary,
-            int(seat.endpoint.host.rpartition(".")[2]),
-            family=family,
-            cluster_enabled=True,
-            cluster_bus_port=seat.bus_port,
-            announce_hostname=seat.hostname,
-            nodes_conf=render_nodes_conf(seats, seat.id, binary=binary, placeholder=placeholder),
-            **fields,
-        )
-        for seat in seats
-    }
-
-    async def start(seat: ClusterSeat) -> None:
-        await stack.enter_async_context(nodes[seat.id])
-        if placeholder and seat.primary_id is None:
-            await nodes[seat.id].adapter.cluster_begin(seat, seats)
-
-    await asyncio.gather(*(start(seat) for seat in seats if seat.primary_id is None))
-    await asyncio.gather(*(start(seat) for seat in seats if seat.primary_id is not None))
-    return list(nodes.values())
-
-
-async def assert_converges(
-    nodes: list[Node], seats: list[ClusterSeat], *, within_s: float = 15.0
-) -> None:
-    wanted = {
-        (
-            seat.id,
-            seat.endpoint,
-            NodeRole.PRIMARY if seat.primary_id is None else NodeRole.REPLICA,
-            seat.primary_id,
-            seat.slots,
-            seat.hostname,
-        )
-        for seat in seats
-    }
-
-    async def check() -> bool:
-        for node in nodes:
-            info = await node.adapter.cluster_info()
-            rows = await node.adapter.cluster_nodes()
-            seen = {
-                (row.id, row.endpoint, row.role, row.primary_id, row.slots, row.hostname)
-                for row in rows
-            }
-            if (info.state, info.slots_ok, info.known_nodes) != ("ok", 16384, len(seats)):
-                return False
-            if seen != wanted:
-                return False
-        return True
-
-    await eventually(check, within_s=within_s)
-    replicas = [node for node in nodes if not await is_role(node, NodeRole.PRIMARY)]
-    await linked(replicas)
-
-
-@pytest.mark.parametrize("hostnames", [False, True], ids=["addresses", "hostnames"])
-async def test_a_cluster_forms_from_its_files_alone(
-    kind: tuple[EngineBinary, str], hostnames: bool
-) -> None:
-    seats = seats_of(3, 1, hostnames=hostnames)
-    async with AsyncExitStack() as stack:
-        nodes = await start_cluster(stack, kind, seats)
-        await assert_converges(nodes, seats)
-
-
-async def test_a_cluster_on_placeholders_serves_before_the_engines_delay_is_over(
-    kind: tuple[EngineBinary, str],
-) -> None:
-    seats = seats_of(2, 1)
-    async with AsyncExitStack() as stack:
-        nodes = await start_cluster(stack, kind, seats, placeholder=True)
-        # The delay is two seconds from a node's start; starting took some of them already.
-        await assert_converges(nodes, seats, within_s=1.5)
-        for seat, node in zip(seats, nodes, strict=True):
-            if seat.primary_id is None:
-                await node.adapter.cluster_begin(seat, seats)
-        await assert_converges(nodes, seats, within_s=1.5)
-
-
-async def test_a_cluster_whose_placeholders_are_gone_is_put_together_all_the_same(
-    kind: tuple[EngineBinary, str],
-) -> None:
-    seats = seats_of(2, 0)
-    binary, family = kind
-    async with AsyncExitStack() as stack:
-        nodes = [
-            await stack.enter_async_context(
-                Node(
-                    binary,
-                    number,
-                    family=family,
-                    cluster_enabled=True,
-                    cluster_bus_port=16379,
-                    nodes_conf=render_nodes_conf(seats, seat.id, binary=binary, placeholder=True),
-                )
-            )
-            for number, seat in enumerate(seats, start=1)
-        ]
-
-        async def placeholders_gone() -> bool:
-            views = [await node.adapter.cluster_nodes() for node in nodes]
-            return all("handshake" not in row.flags for view in views for row in view)
-
-        await eventually(placeholders_gone)
-        for seat, node in zip(seats, nodes, strict=True):
-            await node.adapter.cluster_begin(seat, seats)
-        await assert_converges(nodes, seats)
-
-
-async def test_a_replica_takes_over_and_strangers_are_met_and_forgotten(
-    kind: tuple[EngineBinary, str],
-) -> None:
-    seats = seats_of(1, 1)
-    binary, family = kind
-    lone = ClusterSeat(
-        id="ab" * 20,
-        endpoint=endpoint(9),
-        bus_port=16379,
-        primary_id=None,
-        shard_id="cd" * 20,
-        epoch=0,
-    )
-    async with AsyncExitStack() as stack:
-        primary, replica = await start_cluster(stack, kind, seats, placeholder=True)
-        await assert_converges([primary, replica], seats)
-        stranger = await stack.enter_async_context(
-            Node(
-                binary,
-                9,
-                family=family,
-                cluster_enabled=True,
-                cluster_bus_port=16379,
-                nodes_conf=render_nodes_conf([lone], lone.id, binary=binary),
-            )
-        )
-        await primary.adapter.cluster_meet(stranger.endpoint, 16379)
-        await eventually(lambda: knows(stranger, seats[0].id))
-        await stranger.adapter.cluster_replicate(seats[0].id)
-        await linked([stranger])
-
-        await replica.adapter.cluster_takeover()
-        assert (await replica.adapter.replication()).role is NodeRole.PRIMARY
-        await eventually(lambda: is_role(primary, NodeRole.REPLICA))
-
-        await stranger.adapter.cluster_reset(hard=True)
-        for node in (primary, replica):
-            await node.adapter.cluster_forget(lone.id)
-            await node.adapter.cluster_forget(lone.id)
-            assert not await knows(node, lone.id)
-
-
-async def knows(node: Node, node_id: str) -> bool:
-    rows = await node.adapter.cluster_nodes()
-    return any(row.id == node_id and "handshake" not in row.flags for row in rows)
-
-
-async def test_valkey_moves_slots_in_one_piece() -> None:
-    kind = (need(Engine.VALKEY, "9.1"), "valkey9")
-    seats = seats_of(2, 0)
-    moved = SlotRange(first=100, last=199)
-    async with AsyncExitStack() as stack:
-        source, target = await start_cluster(stack, kind, seats, placeholder=True)
-        await assert_converges([source, target], seats)
-        await source.adapter.migrate_slots([moved], seats[1].id)
-
-        async def done() -> bool:
-            rows = await source.adapter.slot_migrations()
-            assert rows[0].slots == (moved,)
-            assert rows[0].target_id == seats[1].id
-            assert rows[0].state != "failed", rows[0].message
-            return rows[0].state == "success"
-
-        await eventually(done)
-        mine = next(row for row in await target.adapter.cluster_nodes() if row.myself)
-        assert mine.slots[0] == moved
-
-
-async def test_redis_moves_keys_slot_by_slot() -> None:
-    kind = (need(Engine.REDIS, "7.1"), "redis7")
-    seats = seats_of(2, 0)
-    async with AsyncExitStack() as stack:
-        source, target = await start_cluster(stack, kind, seats, placeholder=True)
-        await assert_converges([source, target], seats)
-        key = "{a tag}\udcff"
-        slot = int(await source.adapter.command("CLUSTER", "KEYSLOT", key))
-        if slot > seats[0].slots[0].last:
-            source, target, seats = target, source, seats[::-1]
-        await source.adapter.command("SET", key, "value")
-        await target.adapter.cluster_setslot(slot, "IMPORTING", seats[0].id)
-        await source.adapter.cluster_setslot(slot, "MIGRATING", seats[1].id)
-        me = next(row for row in await source.adapter.cluster_nodes() if row.myself)
-        assert me.migrating == ((slot, seats[1].id),)
-        keys = await source.adapter.keys_in_slot(slot, 10)
-        assert keys == [b"{a tag}\xff"]
-        moved = await source.adapter.migrate_keys(
-            target.endpoint, keys, username=ADMIN, password=PASSWORD
-        )
-        assert moved
-        assert await source.adapter.count_keys_in_slot(slot) == 0
-        for node in (target, source):
-            await node.adapter.cluster_setslot(slot, "NODE", seats[1].id)
-        assert await target.adapter.command("GET", key) == "value"

@@ -16,7 +16,7 @@ from cachefleet.api.console import CONSOLE_DIR, is_built
 DASHBOARD = Path(__file__).resolve().parents[2] / "dashboard"
 REASON_NOT_BUILT = "the web console is not built"
 BUNDLE_KIB_MAX = 750
-UNIT_TESTS_TIMEOUT_S = 100
+UNIT_TESTS_TIMEOUT_S = 400
 
 
 def test_the_lock_file_names_no_registry() -> None:

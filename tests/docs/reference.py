@@ -28,6 +28,9 @@ REGION = re.compile(r"(<!-- generated: (?P<name>[a-z-]+) -->\n).*?(<!-- end -->\
 OPTIONS: Mapping[str, str] = {
     "host": "The address that the API listens on. Nodes do not follow it: they are on loopback.",
     "port": "The API's port; 0 picks a free one.",
+    "metrics_host": "`provisioner`: the address that its metrics are served on.",
+    "metrics_port": "`provisioner`: serve `/metrics` on this port; 0 picks a free one. `serve` has "
+    "them on the API's.",
     "data_dir": "Where nodes, their data and the database live. With `ephemeral`, a temporary "
     "directory unless it is given.",
     "database_url": "`postgresql://...` instead of SQLite in the data directory.",

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^```(\S+)(?: (\S+))?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 URL = "http://127.0.0.1:8379"  # where pages say that the server is
 NETWORK = "127.100.0."  # and what they say that addresses begin with
-TIMEOUT_S = 280.0  # the longest page has some fifty commands of the aws-cli, a second each
+TIMEOUT_S = 570.0  # the longest page has some fifty commands of the aws-cli, a second each
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,8 @@ def blocks_of(page: Path) -> list[Block]:
     ]
 
 
-def run_page(page: Path, server: Server, folder: Path) -> None:
-    """Run a page's blocks and compare what they print.
+def run_page(page: Path, server: Server, folder: Path) -> int:
+    """Run a page's blocks and compare what they print; return how many were compared.
 
     Raises:
         AssertionError: a block failed, or printed something else than the page says.
@@ -71,11 +71,11 @@ def run_page(page: Path, server: Server, folder: Path) -> None:
     assert outcome.returncode == 0, (
         f"{page.name}, block at line {last}: {said}{outcome.stderr}\n{server.log}"
     )
-    _compare(page, blocks, server, folder)
+    return _compare(page, blocks, server, folder)
 
 
-def _compare(page: Path, blocks: list[Block], server: Server, folder: Path) -> None:
-    printed = ""
+def _compare(page: Path, blocks: list[Block], server: Server, folder: Path) -> int:
+    printed, compared = "", 0
     for block in blocks:
         if _is_run(block):
             printed += _output(block, folder).read_text()
@@ -86,7 +86,9 @@ def _compare(page: Path, blocks: list[Block], server: Server, folder: Path) -> N
                 assert re.fullmatch(pattern, printed.strip(), re.DOTALL), (
                     f"{page.name}:{block.line} says\n{expected}\nand what was printed is\n{printed}"
                 )
+                compared += 1
             printed = ""
+    return compared
 
 
 def _is_run(block: Block) -> bool:

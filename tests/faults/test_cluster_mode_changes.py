@@ -194,7 +194,7 @@ def test_the_reader_endpoint_serves_clients_that_log_in(client: ElastiCacheClien
             ) as link:
                 if role == "master":
                     link.set("k", "v")
-                    link.wait(1, 5000)
+                    link.wait(1, 15_000)
                 assert link.get("k") == "v"
                 info: Any = link.info("replication")
                 assert info["role"] == role
@@ -234,6 +234,8 @@ def test_failover_moves_the_primary_endpoint_in_compatible_mode(
     wait_until(lambda: primary_of(client, "fails"), lambda name: name != old, what="it moved")
     with connected(address) as link:
         require_filled(link)
+    assert group_of(client, "fails")["ClusterMode"] == "compatible"
+    assert primary_address(client, "fails") == address
 
 
 def test_keys_in_another_database_keep_a_group_as_it_is(

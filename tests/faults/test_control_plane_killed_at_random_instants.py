@@ -28,7 +28,7 @@ from tests.support.server import Server
 if TYPE_CHECKING:
     from mypy_boto3_elasticache import ElastiCacheClient
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 # The latter: it ended between the head and the body of its answer.
 NO_ANSWER = (BotoCoreError, ResponseParserError)

@@ -10,7 +10,7 @@ from redis.exceptions import RedisClusterException, RedisError
 
 from cachefleet.engine.types import NodeRole
 from cachefleet.provisioner.reconciler.milestones import Milestone
-from tests.faults.caches import ANSWER_TIMEOUT_S, CONNECT_TIMEOUT_S, kill_node
+from tests.faults.caches import ANSWER_TIMEOUT_S, SOON_S, kill_node
 from tests.faults.crashes import CrashingServer
 from tests.support.audit import events, require_agreement
 from tests.support.length import at_length
@@ -54,10 +54,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrashingServer]
 def test_a_failover_that_was_cut_short_is_concluded(server: CrashingServer, step: str) -> None:
     before = primary(server)
     said = len(events(server, GROUP))
-    with connected(server) as cluster:
+    with connected(server, timeout_s=ANSWER_TIMEOUT_S) as cluster:
         for number in range(KEYS):
             cluster.set(f"key-{number}", number)
-        assert cluster.wait(1, 5_000, target_nodes=RedisCluster.PRIMARIES)
+        assert cluster.wait(1, 15_000, target_nodes=RedisCluster.PRIMARIES)
     server.crash_at(step)
     kill_node(server, before)
     server.wait_dead()
@@ -78,14 +78,14 @@ def primary(server: CrashingServer) -> str:
     return name
 
 
-def connected(server: CrashingServer) -> RedisCluster:
+def connected(server: CrashingServer, *, timeout_s: float = SOON_S) -> RedisCluster:
     """Return a client that learns the cluster anew from its configuration endpoint."""
     endpoint = available_group(server.client(), GROUP)["ConfigurationEndpoint"]
     return RedisCluster(
         host=endpoint["Address"],
         port=endpoint["Port"],
-        socket_connect_timeout=CONNECT_TIMEOUT_S,
-        socket_timeout=ANSWER_TIMEOUT_S,
+        socket_connect_timeout=timeout_s,
+        socket_timeout=timeout_s,
     )
 
 
@@ -103,6 +103,6 @@ def read_again(server: CrashingServer) -> None:
         lambda _: True,
         what="all shards serve",
         passing=(RedisError, RedisClusterException, OSError),
-        timeout_s=30,
+        timeout_s=60,
     )
     assert lost == []

@@ -9,7 +9,7 @@ import pytest
 from cachefleet.provisioner.reconciler.milestones import Milestone
 from tests.faults.crashes import CrashingServer
 from tests.support.length import at_length
-from tests.support.regions import HERE, THERE, Counter, Pair, refuses_writes, writes_on
+from tests.support.regions import HERE, THERE, Counter, ShardedPair, refuses_writes, writes_on
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
@@ -19,9 +19,9 @@ TELLING = {Milestone.REGION_FENCED}
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ShardedPair]:
     with CrashingServer(tmp_path_factory.mktemp("crashes") / "data") as server:
-        made = Pair(server, "crash")
+        made = ShardedPair(server, "crash")
         made.join()
         yield made
 
@@ -30,7 +30,9 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     "step",
     [pytest.param(it, id=it.value, marks=() if it in TELLING else at_length) for it in STEPS],
 )
-def test_a_regional_failover_that_was_cut_short_is_carried_on(pair: Pair, step: Milestone) -> None:
+def test_a_regional_failover_that_was_cut_short_is_carried_on(
+    pair: ShardedPair, step: Milestone
+) -> None:
     server = pair.server
     assert isinstance(server, CrashingServer)
     leads = next(region for region, role in pair.roles().items() if role == "PRIMARY")

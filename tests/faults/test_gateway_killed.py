@@ -10,6 +10,7 @@ import pytest
 
 from tests.faults.caches import (
     AWAY,
+    SOON_S,
     connected,
     create_group,
     primary_address,
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.engine
 
 
 def readable(address: tuple[str, int]) -> bool:
-    with connected(address) as client:
+    with connected(address, timeout_s=SOON_S) as client:
         return bool(client.get("{n}:0") == "0")
 
 

@@ -12,6 +12,7 @@ import redis
 
 from tests.faults.caches import (
     AWAY,
+    SOON_S,
     connected,
     create_group,
     fault_of,
@@ -128,7 +129,7 @@ def test_a_primary_that_nobody_reaches_is_replaced_and_kept_down(
     primary = primary_of(client, "g")
     address = primary_address(client, "g")
     write_numbers(address, 0, WRITES, replicas=1)
-    with connected(address) as before:
+    with connected(address, timeout_s=SOON_S) as before:
         before.ping()
         fault = inject(server, "partition", CacheClusterId=primary, DurationSeconds=120)
         with pytest.raises(AWAY):
@@ -217,12 +218,12 @@ def test_both_halves_of_a_connection_are_cut_for_clients(
     """A replica that is cut off takes no new connection either, until the fault is undone."""
     replica = replica_of(client, "g")
     where = own_address(server, replica)
-    with connected(where) as reader:
+    with connected(where, timeout_s=SOON_S) as reader:
         reader.ping()
         fault = inject(server, "partition", CacheClusterId=replica)
         with pytest.raises(redis.TimeoutError):
             reader.ping()
-    with connected(where) as late, pytest.raises(redis.TimeoutError):
+    with connected(where, timeout_s=SOON_S) as late, pytest.raises(redis.TimeoutError):
         late.ping()
     undo(server, fault["FaultId"])
     with connected(where) as reader:

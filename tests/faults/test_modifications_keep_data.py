@@ -40,7 +40,7 @@ pytestmark = pytest.mark.engine
 
 SMALL, LARGE, MICRO = "cache.t3.small", "cache.r6g.large", "cache.t3.micro"
 WRITES_AROUND = 50  # acknowledged before and after what is done to the writer
-JOIN_TIMEOUT_S = 10.0
+JOIN_TIMEOUT_S = 30.0
 PARAMETERS = {
     "timeout": ("0", "100", "3600"),
     "maxmemory-policy": ("noeviction", "allkeys-lru", "volatile-ttl"),
@@ -410,7 +410,7 @@ def parameters_of(client: ElastiCacheClient, group: str) -> dict[str, str]:
 def memcached(client: ElastiCacheClient, node_id: str = "0001") -> Iterator[Client]:
     nodes = {node["CacheNodeId"]: node for node in cluster_of(client, "mem")["CacheNodes"]}
     endpoint = nodes[node_id]["Endpoint"]
-    link = Client((endpoint["Address"], endpoint["Port"]), timeout=5)
+    link = Client((endpoint["Address"], endpoint["Port"]), timeout=20)
     try:
         yield link
     finally:

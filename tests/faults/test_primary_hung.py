@@ -28,7 +28,7 @@ pytestmark = pytest.mark.engine
 WRITES = 100
 TIMEOUT_S = 1.0
 HICCUP_S = 0.3
-GONE_TIMEOUT_S = 10.0
+GONE_TIMEOUT_S = 30.0
 
 
 def require_ended(process: psutil.Process) -> None:

@@ -56,7 +56,7 @@ def test_a_rebooted_primary_empties_its_replicas_and_stays_the_primary(server: S
     )
     with contextlib.closing(primary), contextlib.closing(reader):
         primary.set("key", "value")
-        primary.wait(1, 5000)
+        primary.wait(1, 15_000)
         before = primary.info("server")["run_id"]
         rebooted = reboot(client, "demo-001", "0001")
         assert rebooted["CacheNodes"][0]["CacheNodeStatus"] == "available"
@@ -134,7 +134,7 @@ def test_a_tested_failover_costs_the_primary_and_the_replica_takes_over(server: 
     endpoint = available_group(client, "tested")["NodeGroups"][0]["PrimaryEndpoint"]
     with contextlib.closing(Redis(endpoint["Address"], endpoint["Port"])) as primary:
         primary.set("key", "value")
-        primary.wait(1, 5000)
+        primary.wait(1, 15_000)
     answer = client.test_failover(ReplicationGroupId="tested", NodeGroupId="0001")
     assert answer["ReplicationGroup"]["Status"] == "available"
 

@@ -106,7 +106,7 @@ class Caches:
 
 
 def sharded(address: tuple[str, int]) -> Any:
-    return redis.RedisCluster(host=address[0], port=address[1], socket_timeout=5)
+    return redis.RedisCluster(host=address[0], port=address[1], socket_timeout=20)
 
 
 def test_an_orderly_stop_ends_every_process_and_keeps_all_data(tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def progress_is_told(server: Server, kind: str, name: str) -> None:
     """See that people are told of work that stands still: by ``/v1``, ``status`` and the log."""
 
     def moves() -> list[dict[str, Any]]:
-        with urllib.request.urlopen(f"{server.url}/v1/data-moves", timeout=10) as answer:
+        with urllib.request.urlopen(f"{server.url}/v1/data-moves", timeout=30) as answer:
             return list(json.loads(answer.read())["DataMoves"])
 
     (move,) = wait_until(moves, lambda told: told and told[0]["BytesDone"], what="it is told")

@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.faults.caches import create_group, kill_node, primary_address, primary_of, roles
 from tests.support.audit import node_processes
@@ -49,7 +51,9 @@ class Halves:
         stack.enter_context(self.api)
         self.provisioners = []
         for _ in range(2):
-            one = Server(data_dir, database_url=url, endpoint_network=self.api.network)
+            one = Server(
+                data_dir, database_url=url, endpoint_network=self.api.network, metrics_port="0"
+            )
             one.command = "provisioner"
             stack.enter_context(one)
             self.provisioners.append(one)
@@ -69,6 +73,15 @@ class Halves:
 
     def other(self, one: Server) -> Server:
         return next(p for p in self.provisioners if p is not one)
+
+    def metrics(self, one: Server) -> dict[str, float]:
+        """Return the samples of one of the processes, by name; of several nodes, the sum."""
+        with urllib.request.urlopen(f"{one.url}/metrics", timeout=LEASE_TIMEOUT_S) as answer:
+            families = text_string_to_metric_families(answer.read().decode())
+        found: dict[str, float] = {}
+        for sample in (sample for family in families for sample in family.samples):
+            found[sample.name] = found.get(sample.name, 0) + sample.value
+        return found
 
     def failovers(self) -> list[str]:
         answer = self.api.client().describe_events(
@@ -105,6 +118,13 @@ def test_the_other_goes_on_when_one_leaves_in_order(halves: Halves) -> None:
     values = DurableValues(primary_address(client, "g"))
     with values.under_load():
         first = halves.holder()
+        told, others = halves.metrics(first), halves.metrics(halves.other(first))
+        assert told["cachefleet_provisioner_leases"] == 1
+        assert told["cachefleet_provisioner_nodes_watched"] == 2
+        assert others["cachefleet_provisioner_leases"] == 0
+        assert "cachefleet_gateway_up" in told
+        of_the_api = halves.metrics(halves.api)
+        assert "cachefleet_http_requests_total" in of_the_api.keys() - told.keys()
         nodes = node_processes(halves.api.data_dir)
         assert first.stop() == 0
         assert halves.holder() is halves.other(first)
@@ -113,6 +133,12 @@ def test_the_other_goes_on_when_one_leaves_in_order(halves: Halves) -> None:
         halves.whole(values)
     assert values.audit() == []
     assert len(halves.failovers()) == 1
+    wait_until(
+        lambda: halves.metrics(halves.other(first)).get("cachefleet_node_up"),
+        lambda up: up == 2,
+        what="both nodes have been measured",
+        timeout_s=LEASE_TIMEOUT_S,
+    )
     assert halves.other(first).stop() == 0
     assert node_processes(halves.api.data_dir) == {}, "it was the last"
 

@@ -53,7 +53,8 @@ CASES = "params", "code", "status", "words"
 
 def check(
     world: World, operation: str, params: dict[str, Any], expected: tuple[str, int, str]
-) -> None:
+) -> str:
+    """See that a request is refused as *expected*, and changes nothing; return the message."""
     code, status, words = expected
     before = world.revision()
     with pytest.raises(Refused) as refused:
@@ -61,3 +62,4 @@ def check(
     assert (refused.value.code, refused.value.status) == (code, status), refused.value.message
     assert words in refused.value.message
     assert world.revision() == before
+    return refused.value.message

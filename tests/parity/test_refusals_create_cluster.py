@@ -280,7 +280,16 @@ CREATE_CLUSTER = [
         redis(Tags=[{"Key": f"k{n}", "Value": ""} for n in range(51)]),
         "TagQuotaPerResourceExceeded",
     ),
-    row("outpost", redis(OutpostMode="single-outpost"), "NotImplemented", status=501),
+    row("outpost-mode", redis(OutpostMode="single-outpost"), COMBINATION),
+    row(
+        "outpost",
+        redis(
+            PreferredOutpostArn="arn:aws:outposts:us-east-1:000000000000:outpost/op-0123456789abcdef0"
+        ),
+        VALUE,
+        "Outpost not found",
+    ),
+    row("no-outpost", redis(PreferredOutpostArns=["op-1"]), VALUE, "not valid"),
     row("replica-of-nothing", replica("nothing"), "ReplicationGroupNotFoundFault", status=404),
     row("replica-of-a-busy-group", replica("busy"), GROUP_STATE),
     row("sixth-replica", replica("full"), "NodeQuotaForClusterExceeded"),

@@ -46,13 +46,36 @@ GLOBAL = (
     "replication group."
 )
 
+COMPATIBLE: dict[str, Any] = {
+    "ClusterMode": "compatible",
+    "AutomaticFailoverEnabled": True,
+    "NumNodeGroups": 1,
+    "ReplicasPerNodeGroup": 1,
+}
+OUTPOST = "arn:aws:outposts:us-east-1:000000000000:outpost/op-0123456789abcdef0"
+DURABLE: dict[str, Any] = {
+    "Durability": "sync",
+    "Engine": "valkey",
+    "EngineVersion": "9.0",
+    "CacheNodeType": "cache.r7g.large",
+    "ClusterMode": "enabled",
+    "NumNodeGroups": 1,
+    "ReplicasPerNodeGroup": 1,
+    "AutomaticFailoverEnabled": True,
+    "MultiAZEnabled": True,
+    "TransitEncryptionEnabled": True,
+}
+# Valid, and without an effect on engines here.
 UNBUILT_OPTIONS: dict[str, dict[str, Any]] = {
     "tiering": {"CacheNodeType": "cache.r6gd.xlarge", "DataTieringEnabled": True},
-    "durability": {"Durability": "sync"},
-    "outposts": {
-        "NodeGroupConfiguration": [{"PrimaryOutpostArn": "arn:aws:outposts:x"}],
-    },
+    "durability": DURABLE,
 }
+
+
+def durability(id_: str, words: str, **options: Any) -> Any:
+    wanted = {name: value for name, value in (DURABLE | options).items() if value is not None}
+    return row(f"durability-{id_}", group(**wanted), COMBINATION, words)
+
 
 CREATE_GROUP = [
     row("bad-id", group(ReplicationGroupId="1st"), VALUE, IDENTIFIER),
@@ -144,10 +167,25 @@ CREATE_GROUP = [
     row("mode-off-two-shards", group(ClusterMode="disabled", NumNodeGroups=2), COMBINATION),
     row("compatible-two-shards", group(ClusterMode="compatible", NumNodeGroups=2), COMBINATION),
     row(
-        "compatible",
+        "compatible-without-failover",
+        group(ClusterMode="compatible", ReplicasPerNodeGroup=1, NumNodeGroups=1),
+        VALUE,
+        CLUSTER_FAILOVER,
+    ),
+    row(
+        "compatible-alone",
         group(ClusterMode="compatible", AutomaticFailoverEnabled=True, NumNodeGroups=1),
-        "NotImplemented",
-        status=501,
+        COMBINATION,
+        "ClusterMode compatible requires at least one replica.",
+    ),
+    row(
+        "compatible-too-old",
+        group(**COMPATIBLE, Engine="redis", EngineVersion="6.2"),
+        COMBINATION,
+        "ClusterMode compatible is not supported for engine version 6.2.",
+    ),
+    row(
+        "compatible-with-data", group(**COMPATIBLE, SnapshotArns=["arn:aws:s3:::b/k"]), COMBINATION
     ),
     row("clusters-and-shards", group(NumCacheClusters=2, NumNodeGroups=1), COMBINATION),
     row("clusters-and-replicas", group(NumCacheClusters=2, ReplicasPerNodeGroup=1), COMBINATION),
@@ -339,6 +377,21 @@ CREATE_GROUP = [
     ),
     row("reserved-tag", group(Tags=[{"Key": "aws:x"}]), VALUE),
     row("repeated-tag", group(Tags=[{"Key": "x"}, {"Key": "x"}]), VALUE),
+    row(
+        "outpost",
+        shards({"ReplicaCount": 1, "PrimaryOutpostArn": OUTPOST}),
+        VALUE,
+        f"Outpost not found: {OUTPOST}",
+    ),
+    row("outpost-of-replicas", shards({"ReplicaCount": 1, "ReplicaOutpostArns": ["x"]}), VALUE),
+    durability("too-old", "requires Valkey 9.0 or above", EngineVersion="8.0"),
+    durability("in-clear", "requires encryption in-transit", TransitEncryptionEnabled=None),
+    durability("one-zone", "requires Multi-AZ", MultiAZEnabled=None),
+    durability("alone", "requires Multi-AZ", ReplicasPerNodeGroup=0, MultiAZEnabled=None),
+    durability(
+        "without-cluster", "requires cluster mode", ClusterMode="disabled", NumNodeGroups=None
+    ),
+    durability("small-type", "requires another node type", CacheNodeType="cache.t4g.small"),
     *(
         row(name, group(**options), "NotImplemented", status=501)
         for name, options in UNBUILT_OPTIONS.items()

@@ -13,7 +13,7 @@ from tests.docs.runner import ROOT, blocks_of
 from tests.support.server import clean_environment
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
-TIMEOUT_S = 110.0
+TIMEOUT_S = 300.0
 
 CONFTEST = ""
 OWN_API = 'def whose() -> str:\n    return "mine"\n'

@@ -12,9 +12,9 @@ from redis.retry import Retry
 
 Address = tuple[str, int]
 
-TIMEOUT_S = 5.0
+TIMEOUT_S = 10.0
 PAUSE_S = 0.002
-JOIN_TIMEOUT_S = 20.0
+JOIN_TIMEOUT_S = 60.0
 
 
 class AcknowledgedWrites:

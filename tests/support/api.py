@@ -24,7 +24,10 @@ from botocore.serialize import create_serializer
 from fastapi import FastAPI
 from sqlalchemy import create_engine
 
-from cachefleet.api.app import create_app
+from cachefleet.api.app import create_app, load_registry
+from cachefleet.api.protocol.model import load_model
+from cachefleet.api.registry import Registry
+from cachefleet.api.settings import ApiSettings
 from cachefleet.engine.catalog import Catalog
 from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.store import Store
@@ -100,10 +103,28 @@ async def open_api(directory: Path) -> AsyncIterator[Api]:
     clock, catalog = SteppedClock(), Catalog.load()
     store = Store.open(f"sqlite:///{path}", clock=clock)
     try:
-        app = create_app(store=store, settings=quiet_settings(), catalog=catalog, clock=clock)
+        app = create_app(
+            store=store,
+            settings=_settings(),
+            catalog=catalog,
+            clock=clock,
+            registry=_registry(),
+        )
         yield Api(app, store, clock, catalog)
     finally:
         await store.aclose()
+
+
+@functools.cache
+def _settings() -> ApiSettings:
+    """Return the settings of every application here; reading them takes milliseconds."""
+    return quiet_settings()
+
+
+@functools.cache
+def _registry() -> Registry:
+    """Return every handler; what is imported by then need not be looked for again."""
+    return load_registry(load_model())
 
 
 @functools.cache

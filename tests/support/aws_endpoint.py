@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import subprocess
 import sys
-import urllib.error
 import urllib.request
 from typing import Any, Self
 
 import boto3
 
-from tests.support.outside import free_port
+from tests.support.ports import own_port
 from tests.support.waiting import wait_until
 
-STOP_TIMEOUT_S = 10.0
+STOP_TIMEOUT_S = 30.0
+ANSWER_TIMEOUT_S = 20.0
 
 
 class AwsEndpoint:
     """One moto server on 127.0.0.1; whatever service a client asks it for."""
 
     def __init__(self) -> None:
-        self.port = free_port()
+        self.port = own_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -41,7 +42,7 @@ class AwsEndpoint:
             stderr=subprocess.DEVNULL,
             env={**os.environ, "MOTO_ACCOUNT_ID": "123456789012"},
         )
-        wait_until(self._answers, what="moto answers", passing=(urllib.error.URLError,))
+        wait_until(self._answers, what="moto answers", passing=(OSError, http.client.HTTPException))
 
     def kill(self) -> None:
         """End it, and with it all that it kept."""
@@ -60,5 +61,5 @@ class AwsEndpoint:
         )
 
     def _answers(self) -> bool:
-        with urllib.request.urlopen(f"{self.url}/moto-api/", timeout=2) as answer:
+        with urllib.request.urlopen(f"{self.url}/moto-api/", timeout=ANSWER_TIMEOUT_S) as answer:
             return bool(answer.status == 200)

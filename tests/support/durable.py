@@ -16,6 +16,8 @@ import redis.exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from tests.support.waiting import wait_until
+
 Address = tuple[str, int]
 
 TIMEOUT_S = 0.5
@@ -23,7 +25,7 @@ CONFIRM_MS = 60
 PAUSE_S = 0.004
 JOIN_TIMEOUT_S = 30.0
 KEY_COUNT = 12
-TRIES_MAX = 200
+READ_TIMEOUT_S = 30.0
 
 
 class DurableValues:
@@ -110,15 +112,22 @@ class _Links:
         return int(str(link.execute_command("WAIT", replicas, timeout_ms)))
 
     def read(self, key: str) -> int:
-        """Return the number that a key has now; -1 where there is none."""
-        for _ in range(TRIES_MAX):
+        """Return the number that a key has now, once it can be read; 0 where there is none."""
+
+        def ask() -> int:
             try:
-                value = self._command(key, ("GET", key))[1]
+                return int(str(self._command(key, ("GET", key))[1] or 0))
             except (redis.RedisError, OSError):
                 self.close()
-                continue
-            return 0 if value is None else int(str(value))
-        raise AssertionError(f"{key} cannot be read")
+                raise
+
+        return wait_until(
+            ask,
+            lambda _: True,
+            what=f"{key} can be read",
+            timeout_s=READ_TIMEOUT_S,
+            passing=(redis.RedisError, OSError),
+        )
 
     def close(self) -> None:
         """Forget everything that was learned."""

@@ -6,11 +6,14 @@ hold after any number of them is in :func:`violations`.
 
 from __future__ import annotations
 
+import functools
 import json
 import random
+import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 from xml.etree import ElementTree
@@ -19,16 +22,21 @@ from botocore.serialize import create_serializer
 
 from cachefleet.api.protocol.model import load_model
 from tests.parity.shapes import Generator, service_model
+from tests.support.fuzz_calls import ACCOUNT, REGIONS, sensible
 from tests.support.rest import routes
 
 FORM = "application/x-www-form-urlencoded; charset=utf-8"
 JUNK = ("", "0", "-1", "99999999999999999999", "null", "true", "☃", "a" * 300, "%00", "../..", "{}")
-NAMES = ("demo", "a", "b-1", "x" * 41, "default", "default.redis7")
+NAMES = ("demo", "a", "b-1", "x" * 41, "default", "default.redis7", "n0", "n1", "n2", "cn0")
 SERVICE = service_model()
+COVERAGE = Path(__file__).parents[2] / "openapi/coverage.md"
 OPERATIONS = tuple(sorted(load_model().operations))
 LISTINGS = tuple(
     sorted({route.path for route in routes().routes if route.reads and route.member is None})
 )
+
+
+_OF_OPERATION = re.compile(r"The operation ([A-Za-z]+) is not implemented\.")
 
 
 @dataclass(frozen=True)
@@ -49,11 +57,11 @@ Send = Callable[[FuzzRequest], Awaitable[Answer]]
 def request(seed: int) -> FuzzRequest:
     """Return the request of a seed."""
     dice = random.Random(seed)
-    if dice.random() < 0.4:  # or the records would stay empty, and nothing would meet
-        operation, params = _sensible(dice)
-        if dice.random() < 0.5:
-            return _query(operation, params, dice, spoils=(0, 0, 0, 1))
-        return _rest(operation, params, dice, spoils=(0, 0, 0, 1))
+    if dice.random() < 0.5:  # or the records would stay empty, and nothing would meet
+        operation, params = sensible(dice)
+        door = _query if dice.random() < 0.5 else _rest
+        region = REGIONS[dice.random() < 0.2]
+        return in_region(region, door(operation, params, dice, spoils=(0, 0, 0, 1)))
     operation = dice.choice(OPERATIONS)
     shape = SERVICE.operation_model(operation).input_shape
     params = (
@@ -65,69 +73,12 @@ def request(seed: int) -> FuzzRequest:
     )
 
 
-def _sensible(dice: random.Random) -> tuple[str, dict[str, Any]]:
-    """Return an operation with parameters that may well be accepted."""
-    name = f"n{dice.randrange(12)}"
-    group = {"ReplicationGroupId": name}
-    cluster = {"CacheClusterId": name}
-    parameters = {"CacheParameterGroupName": name}
-    subnets = {"CacheSubnetGroupName": name, "SubnetIds": ["subnet-1"]}
-    node = {"CacheNodeType": "cache.t3.micro"}
-    choices: list[tuple[str, dict[str, Any]]] = [
-        (
-            "CreateReplicationGroup",
-            {
-                **group,
-                **node,
-                "ReplicationGroupDescription": "d",
-                "NumCacheClusters": dice.randrange(1, 7),
-            },
-        ),
-        (
-            "CreateReplicationGroup",
-            {
-                **group,
-                **node,
-                "ReplicationGroupDescription": "d",
-                "NumNodeGroups": dice.randrange(1, 4),
-                "ReplicasPerNodeGroup": dice.randrange(3),
-                "AutomaticFailoverEnabled": True,
-            },
-        ),
-        (
-            "CreateCacheCluster",
-            {
-                **cluster,
-                **node,
-                "Engine": dice.choice(["redis", "memcached"]),
-                "NumCacheNodes": dice.randrange(1, 4),
-            },
-        ),
-        (
-            "CreateCacheParameterGroup",
-            {**parameters, "CacheParameterGroupFamily": "redis7", "Description": "d"},
-        ),
-        ("CreateCacheSubnetGroup", {**subnets, "CacheSubnetGroupDescription": "d"}),
-        ("ModifyCacheSubnetGroup", {**subnets, "SubnetIds": ["subnet-2"]}),
-        (
-            "ModifyCacheParameterGroup",
-            {
-                **parameters,
-                "ParameterNameValues": [
-                    {"ParameterName": "timeout", "ParameterValue": str(dice.randrange(99))}
-                ],
-            },
-        ),
-        ("DeleteCacheParameterGroup", parameters),
-        ("DeleteCacheSubnetGroup", {"CacheSubnetGroupName": name}),
-        ("DeleteReplicationGroup", group),
-        ("DeleteCacheCluster", cluster),
-        ("DescribeReplicationGroups", dice.choice([{}, group])),
-        ("DescribeCacheClusters", dice.choice([{}, cluster, {"ShowCacheNodeInfo": True}])),
-        ("DescribeEvents", {"MaxRecords": dice.randrange(20, 101)}),
-        ("DescribeCacheParameters", parameters),
-    ]
-    return dice.choice(choices)
+def in_region(region: str, one: FuzzRequest) -> FuzzRequest:
+    """Return a request that means another region; nobody checks its signature."""
+    scope = f"{ACCOUNT}/20260101/{region}/elasticache/aws4_request"
+    signed = f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature={'0' * 64}"
+    dated = {"authorization": signed, "x-amz-date": "20260101T000000Z"}
+    return replace(one, headers={**one.headers, **dated})
 
 
 def _use_known_names(params: dict[str, Any], dice: random.Random) -> None:
@@ -235,26 +186,49 @@ def wrong(sent: FuzzRequest, status: int, body: bytes) -> str | None:
     """Return what is wrong with an answer, or None."""
     if status >= 500 and status != 501:
         return f"status {status}: {body[:300]!r}"
-    if sent.path == "/":
-        if not body and status == 302:
-            return None
-        root = ElementTree.fromstring(body)
-        if status >= 400 and root.findtext(".//{*}Code") is None:
-            return f"status {status} without a code"
-        return None
     if not body:
-        return None if status in (204, 304) else f"status {status} without a body"
-    document = json.loads(body)
-    if status >= 400 and not {"code", "message", "request_id", "resource"} <= document.keys():
-        return f"status {status} in another shape: {document}"
+        expected = status == 302 if sent.path == "/" else status in (204, 304)
+        return None if expected else f"status {status} without a body"
+    if sent.path == "/":
+        root = ElementTree.fromstring(body)
+        code, message = root.findtext(".//{*}Code"), root.findtext(".//{*}Message")
+    else:
+        document = json.loads(body)
+        if status < 400:
+            return None
+        if not {"code", "message", "request_id", "resource"} <= document.keys():
+            return f"status {status} in another shape: {document}"
+        code, message = document["code"], document["message"]
+    if status >= 400 and not code:
+        return f"status {status} without a code"
+    if status == 501 and not is_documented(message or ""):
+        return f"status 501 with a sentence that no page has: {message}"
     return None
 
 
-async def violations(send: Send) -> list[str]:
+def is_documented(sentence: str) -> bool:
+    """Tell whether the coverage page has what a 501 says."""
+    operation = _OF_OPERATION.fullmatch(sentence)
+    if operation is not None:
+        return any(operation[1] in re.split(r"[:, ]+", line) for line in _unbuilt())
+    return sentence in _unbuilt() or sentence.startswith("This process runs no nodes")
+
+
+@functools.cache
+def _unbuilt() -> frozenset[str]:
+    lines = COVERAGE.read_text().splitlines()
+    return frozenset(line.removeprefix("* ") for line in lines if line.startswith("* "))
+
+
+async def violations(send: Send, region: str = REGIONS[0]) -> list[str]:
     """Return what is broken in the records: every listing and every resource has to be shown."""
     found = []
+
+    def _get(path: str) -> FuzzRequest:
+        return in_region(region, FuzzRequest("GET", path, "", {}, b""))
+
     for path in LISTINGS:
-        status, body = await send(FuzzRequest("GET", path, "", {}, b""))
+        status, body = await send(_get(path))
         if status not in (200, 501):
             found.append(f"{path}: {status} {body[:200]!r}")
     for group in json.loads((await send(_get("/v1/replication-groups")))[1])["ReplicationGroups"]:
@@ -274,7 +248,3 @@ async def violations(send: Send) -> list[str]:
         if any(count != 1 for count in roles):
             found.append(f"{name}: primaries by shard {roles}")
     return found
-
-
-def _get(path: str) -> FuzzRequest:
-    return FuzzRequest("GET", path, "", {}, b"")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import subprocess
 import tempfile
 from pathlib import Path
@@ -16,13 +15,13 @@ from redis.cluster import RedisCluster
 from cachefleet.engine.discovery import discover
 from cachefleet.engine.types import Engine
 from cachefleet.engine.valkey.cluster import SLOT_COUNT
+from tests.support.ports import own_port
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from mypy_boto3_elasticache.type_defs import CustomerNodeEndpointTypeDef
 
-STOP_TIMEOUT_S = 10.0
-PORT_MAX = 55_000
+STOP_TIMEOUT_S = 30.0
 
 
 class OutsideServer:
@@ -34,7 +33,7 @@ class OutsideServer:
         self._options = {"save": "", "repl-diskless-sync-delay": "0", **options}
         self._directory = tempfile.TemporaryDirectory(prefix="cachefleet-outside-")
         self._process: subprocess.Popen[bytes] | None = None
-        self.host, self.port = "127.0.0.1", free_port()
+        self.host, self.port = "127.0.0.1", own_port()
         self.password = options.get("requirepass")  # none by default
 
     def __enter__(self) -> Self:
@@ -130,13 +129,3 @@ class OutsideCluster:
         """Return a client of it."""
         first = self.nodes[0]
         return RedisCluster(host=first.host, port=first.port, decode_responses=True)
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on, with room for a cluster's bus 10000 above."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        if port <= PORT_MAX:
-            return port

@@ -12,7 +12,6 @@ import os
 import pwd
 import secrets
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -22,7 +21,9 @@ from pathlib import Path
 
 import psycopg
 
-START_TIMEOUT_S = 30
+from tests.support.ports import own_port
+
+START_TIMEOUT_S = 60
 SERVERS = Path("/usr/lib/postgresql")
 UNPRIVILEGED = ("postgres", "nobody")
 # Nothing here outlives the session, so nothing has to reach the disk.
@@ -76,7 +77,7 @@ def run_postgres() -> Iterator[PostgresCluster]:
     """
     programs, user = _programs(), _user()
     directory = Path(tempfile.mkdtemp(prefix="cachefleet-postgres-"))
-    cluster = PostgresCluster(directory, _free_port(), secrets.token_hex(8))
+    cluster = PostgresCluster(directory, own_port(), secrets.token_hex(8))
     try:
         directory.chmod(0o700)
         if user is not None:
@@ -153,9 +154,3 @@ def _run(command: Sequence[str], cluster: PostgresCluster, user: str | None) -> 
         )
     if done.returncode != 0:
         raise RuntimeError(f"{Path(command[0]).name} failed:\n{log.read_text()}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

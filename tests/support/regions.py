@@ -1,4 +1,4 @@
-"""A global datastore in cluster mode with two regions, and clients that know nothing of it."""
+"""Global datastores with two regions, and clients that know nothing of them."""
 
 from __future__ import annotations
 
@@ -22,68 +22,97 @@ AWAY = (redis.RedisError, RedisClusterException, OSError)
 
 
 class Pair:
-    """A global datastore in cluster mode with two members of two shards."""
+    """A global datastore with two members: ``near`` here, and ``far`` there once it joins."""
 
-    def __init__(self, server: Server, suffix: str, *, replicas: int = 0, **options: Any) -> None:
+    def __init__(self, server: Server, suffix: str, **options: Any) -> None:
         self._account = own_account()
+        self._clients: dict[tuple[str, str], ElastiCacheClient] = {}
         self.server = server
-        self._endpoints: dict[str, Any] = {}
+        # Names of members are found in the records of all accounts: each test has its own.
         self.near_name, self.far_name = f"{suffix}-near", f"{suffix}-far"
         self.name = f"ldgnf-{suffix}"
-        self.replicas = replicas
         self.near.create_replication_group(
             ReplicationGroupId=self.near_name,
             ReplicationGroupDescription="the first",
             Engine="valkey",
             CacheNodeType=NODE,
-            NumNodeGroups=2,
-            ReplicasPerNodeGroup=replicas,
             AutomaticFailoverEnabled=True,
             AtRestEncryptionEnabled=False,
             **options,
         )
         available_group(self.near, self.near_name)
-        self.near.create_global_replication_group(
+        answer = self.near.create_global_replication_group(
             GlobalReplicationGroupIdSuffix=suffix, PrimaryReplicationGroupId=self.near_name
         )
+        assert answer["GlobalReplicationGroup"]["Status"] == "creating"
         self.becomes("primary-only")
 
     @property
     def near(self) -> ElastiCacheClient:
-        """Return a client of the one region: a new one, for the server may be another by now."""
-        return self.server.client(self._account, HERE)
+        """Return a client of the one region."""
+        return self._client(HERE)
 
     @property
     def far(self) -> ElastiCacheClient:
         """Return a client of the other region."""
-        return self.server.client(self._account, THERE)
+        return self._client(THERE)
+
+    def _client(self, region: str) -> ElastiCacheClient:
+        where = self.server.url, region  # the server may be another by now
+        if where not in self._clients:
+            self._clients[where] = self.server.client(self._account, region)
+        return self._clients[where]
 
     def join(self, **options: Any) -> None:
+        """Add the other region, and wait until it follows."""
         self.far.create_replication_group(
             ReplicationGroupId=self.far_name,
             ReplicationGroupDescription="the second",
             GlobalReplicationGroupId=self.name,
-            ReplicasPerNodeGroup=self.replicas,
             **options,
         )
         available_group(self.far, self.far_name)
         self.becomes("available")
-        for region in (HERE, THERE):  # they never change, and have to be known without the server
-            self.cluster(region).close()
 
     def shown(self) -> dict[str, Any]:
+        """Return what is described of it, members included."""
         answer = self.far.describe_global_replication_groups(
             GlobalReplicationGroupId=self.name, ShowMemberInfo=True
         )
         return dict(answer["GlobalReplicationGroups"][0])
 
     def becomes(self, status: str) -> dict[str, Any]:
+        """Wait until it has a status; return what is shown of it then."""
         return wait_until(
             self.shown, lambda row: row["Status"] == status, what=f"{self.name} is {status}"
         )
 
     def roles(self) -> dict[str, str]:
+        """Return the role of each region."""
         return {one["ReplicationGroupRegion"]: one["Role"] for one in self.shown()["Members"]}
+
+    def fail_over(self, region: str) -> None:
+        """Ask for another region to lead."""
+        self.near.failover_global_replication_group(
+            GlobalReplicationGroupId=self.name,
+            PrimaryRegion=region,
+            PrimaryReplicationGroupId=self.near_name if region == HERE else self.far_name,
+        )
+
+
+class ShardedPair(Pair):
+    """One in cluster mode, with members of two shards."""
+
+    def __init__(self, server: Server, suffix: str, *, replicas: int = 0, **options: Any) -> None:
+        self._endpoints: dict[str, Any] = {}
+        self.replicas = replicas
+        super().__init__(server, suffix, NumNodeGroups=2, ReplicasPerNodeGroup=replicas, **options)
+
+    def join(self, **options: Any) -> None:
+        """Add the other region, and wait until it follows."""
+        super().join(ReplicasPerNodeGroup=self.replicas, **options)
+        for region in (HERE, THERE):  # they never change, and have to be known without the server
+            self.cluster(region).close()
 
     def cluster(self, region: str) -> RedisCluster:
         """Return a client that knows nothing of global datastores."""
@@ -108,18 +137,11 @@ class Pair:
             passing=AWAY,
         )
 
-    def fail_over(self, region: str) -> None:
-        self.near.failover_global_replication_group(
-            GlobalReplicationGroupId=self.name,
-            PrimaryRegion=region,
-            PrimaryReplicationGroupId=self.near_name if region == HERE else self.far_name,
-        )
-
 
 class Counter(threading.Thread):
     """Writes a key after another wherever a region takes it; notes what was taken."""
 
-    def __init__(self, pair: Pair, *, prefix: str = "n") -> None:
+    def __init__(self, pair: ShardedPair, *, prefix: str = "n") -> None:
         super().__init__(daemon=True)
         self._prefix = prefix
         self._pair = pair
@@ -141,7 +163,7 @@ class Counter(threading.Thread):
 
     def stop(self) -> dict[str, str]:
         self._stopping.set()
-        self.join(30)
+        self.join(60)
         assert not self.is_alive()
         return {f"{self._prefix}:{number}": str(number) for number in self.taken}
 
@@ -151,7 +173,7 @@ def writes_on(counter: Counter) -> None:
     wait_until(lambda: len(counter.taken) > before + 50, what="it writes on")
 
 
-def refuses_writes(pair: Pair, region: str) -> None:
+def refuses_writes(pair: ShardedPair, region: str) -> None:
     with pair.cluster(region) as client:
         with pytest.raises(redis.ReadOnlyError, match="against a read only replica"):
             client.set("refused", "1")

@@ -33,6 +33,7 @@ from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.store import Store
 from cachefleet.provisioner.state.tables import CacheNode
 from tests.support.forks import Process, run, start
+from tests.support.ports import own_network
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -42,17 +43,13 @@ ACCOUNT = "000000000000"
 REGION = "us-east-1"
 READY_PREFIX = "cachefleet is ready on "
 PROVISIONER_READY = "cachefleet provisioner is ready"
+METRICS_AT = "; metrics are on "
 START_TIMEOUT_S = 60.0
+PATIENT_S = "8"  # a machine can be busy; tests of what hangs say how long it may
 STOP_TIMEOUT_S = 60.0
 COMMAND_TIMEOUT_S = 60.0
 
-_networks = itertools.count(1)
 _accounts = itertools.count(1)
-
-
-def own_network() -> str:
-    """Return a network that no other server of this machine's test runs uses."""
-    return f"127.{101 + os.getpid() % 150}.{next(_networks) % 256}.0/24"
 
 
 def own_account() -> str:
@@ -88,7 +85,7 @@ class Server:
         self.data_dir = data_dir
         self.network = settings.pop("endpoint_network", "") or own_network()
         self.options = options
-        self.settings = settings
+        self.settings = {"failover_timeout_s": PATIENT_S, **settings}
         self._path = path
         self.command = "serve"
         self.program: Sequence[str] = ("-m", "cachefleet")  # what Python is told to run
@@ -129,7 +126,8 @@ class Server:
         assert self._process is not None
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        if line.strip() == PROVISIONER_READY:
+        if line.startswith(PROVISIONER_READY):
+            self.url = line.partition(METRICS_AT)[2].strip().removesuffix("/metrics")
             return
         if not line.startswith(READY_PREFIX):
             self.kill()

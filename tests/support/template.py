@@ -59,6 +59,7 @@ def main() -> None:
 def _import_everything() -> None:
     import alembic.command
     import cryptography.x509
+    import sqlalchemy.orm
     import uvicorn.protocols.http.httptools_impl
     import uvloop
 
@@ -69,8 +70,14 @@ def _import_everything() -> None:
     import cachefleet.migrations
     import cachefleet.snapshot_report
     import cachefleet.status
+    from cachefleet.api.openapi_file import document
+    from cachefleet.engine.catalog import Catalog
 
     del alembic, cryptography, uvicorn, uvloop, cachefleet
+    sqlalchemy.orm.configure_mappers()
+    Catalog.load()
+    document()  # of an application that is thrown away; what it was made of stays in caches
+    gc.collect()
     gc.freeze()  # a collection in a fork would copy what all of them share
 
 

@@ -21,7 +21,7 @@ from cachefleet.engine.gateway.serverless.picture import Picture
 from cachefleet.engine.gateway.serverless.session import Session
 from cachefleet.engine.gateway.serverless.slots import SlotMap
 from cachefleet.engine.gateway.service import Budget as Connections
-from cachefleet.engine.gateway.sessions import Cancellable, SessionTimer, loop_timer, utc_now
+from cachefleet.engine.gateway.sessions import Expiries, SessionTimer, loop_timer, utc_now
 
 log = logging.getLogger(__name__)
 
@@ -45,10 +45,9 @@ class ServerlessService:
         self.slots = SlotMap(_told(route).shards)
         self._connections = budget
         self._now = now
-        self._session_timer = session_timer
         self._admission = Admission(route.options.admitted)
         self._sessions: set[Session] = set()
-        self._expiries: dict[Session, Cancellable] = {}
+        self._expiries: Expiries[Session] = Expiries(session_timer)
         self._waiting: deque[Session] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._wrong = secrets.token_hex(32).encode()
@@ -156,8 +155,7 @@ class ServerlessService:
             return  # it was refused
         self._sessions.discard(session)
         self._connections.give_back()
-        if (expiry := self._expiries.pop(session, None)) is not None:
-            expiry.cancel()
+        self._expiries.forget(session)
         self._bytes_from_clients += session.byte_count
         self._bytes_from_backends += session.bytes_back
 
@@ -201,13 +199,8 @@ class ServerlessService:
         except LookupError:
             return words  # a user with a password of its own
         if password is not None:
-            self._begin_expiry(session, auth.iam.session_s_max)
+            self._expiries.begin(session, auth.iam.session_s_max, session.abort)
         return [*words[: at + 1], password or self._wrong, *words[at + 2 :]]
-
-    def _begin_expiry(self, session: Session, after_s: float) -> None:
-        if (expiry := self._expiries.get(session)) is not None:
-            expiry.cancel()
-        self._expiries[session] = self._session_timer(after_s, session.abort)
 
     def _is_admitted(self, session: Session) -> bool:
         peer = session.transport.get_extra_info("peername")

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 from xml.etree import ElementTree
 
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from cachefleet.api.app import create_app
 from cachefleet.api.auth.identity import CredentialStore
@@ -107,7 +108,7 @@ def quiet_settings(**changes: Any) -> ApiSettings:
 
 
 async def send(
-    app: FastAPI,
+    app: ASGIApp,
     *,
     method: str = "POST",
     path: str = "/",

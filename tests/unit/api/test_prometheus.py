@@ -9,6 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from cachefleet.api.endpoint import Served
+from cachefleet.api.metrics_app import MetricsApp
 from cachefleet.api.prometheus import ServedCounts
 from cachefleet.engine.metrics.samples import HostSample, Sample
 from cachefleet.engine.types import Engine
@@ -130,6 +131,37 @@ async def test_strangers_get_no_metrics() -> None:
     app = make_app(settings=quiet_settings())
     answer = await send(app, method="GET", path="/metrics", headers={"host": "evil.example"})
     assert answer.status == 403
+
+
+def _apart() -> MetricsApp:
+    busy = ProvisionerCollector(Busy(), Busy())  # type: ignore[arg-type]
+    return MetricsApp(quiet_settings(), (busy, GatewayCollector()))
+
+
+async def test_a_provisioner_apart_tells_what_it_knows_and_nothing_of_requests() -> None:
+    answer = await send(_apart(), method="GET", path="/metrics")
+    assert answer.headers["content-type"].startswith("text/plain")
+    found = _families(answer.body)
+    assert found["cachefleet_provisioner_leases"] == [({}, 2.0)]
+    assert {"cachefleet_gateway_up", "cachefleet_build_info"} <= found.keys()
+    assert not [name for name in found if name.startswith("cachefleet_http")]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status"),
+    [
+        pytest.param("GET", "/metrics", {"host": "evil.example"}, 403, id="strange-host"),
+        pytest.param("GET", "/metrics", {"origin": "http://evil.example"}, 403, id="foreign-page"),
+        pytest.param("POST", "/metrics", {}, 405, id="not-to-be-changed"),
+        pytest.param("GET", "/v1/users", {}, 404, id="no-api-here"),
+        pytest.param("GET", "/healthz", {}, 200, id="alive"),
+    ],
+)
+async def test_a_provisioner_apart_refuses(
+    method: str, path: str, headers: dict[str, str], status: int
+) -> None:
+    answer = await send(_apart(), method=method, path=path, headers=headers)
+    assert answer.status == status
 
 
 async def test_dashboard_asks_for_what_there_is() -> None:

@@ -14,18 +14,12 @@ from pathlib import Path
 import pytest
 
 from cachefleet.engine.memserver.launch import command
+from tests.support.ports import own_port
 
-START_S_MAX = 10.0
-REPLY_S_MAX = 3.0
+START_S_MAX = 30.0
+REPLY_S_MAX = 30.0
+PAUSE_S = 0.005
 ORACLE_VERSION = "1.6.18"
-
-
-def free_port() -> int:
-    """A TCP port of the loopback that nobody holds right now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def connect(port: int, *, within_s: float = START_S_MAX) -> socket.socket:
@@ -36,16 +30,10 @@ def connect(port: int, *, within_s: float = START_S_MAX) -> socket.socket:
             sock = socket.create_connection(("127.0.0.1", port), timeout=REPLY_S_MAX)
         except ConnectionRefusedError:
             assert time.monotonic() < deadline, f"nobody listens on {port}"
-            # Nothing tells when a foreign process listens but trying.
-            select_nothing()
+            time.sleep(PAUSE_S)  # nothing tells when a foreign process listens but trying
         else:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return sock
-
-
-def select_nothing() -> None:
-    """Give the processor away for a moment."""
-    os.sched_yield()
 
 
 @contextlib.contextmanager
@@ -65,7 +53,7 @@ def running(argv: list[str], port: int) -> Iterator[subprocess.Popen[bytes]]:
 @contextlib.contextmanager
 def our_server(*options: str) -> Iterator[int]:
     """Our server on a free port; the port."""
-    port = free_port()
+    port = own_port()
     version = ["--report-version", ORACLE_VERSION]
     with running([*command(), "-l", "127.0.0.1", "-p", str(port), *version, *options], port):
         yield port
@@ -80,7 +68,7 @@ def memcached(*options: str) -> Iterator[int]:
     version = subprocess.run([path, "-V"], capture_output=True, text=True, check=True).stdout
     if ORACLE_VERSION not in version:
         pytest.skip(f"the comparison is with memcached {ORACLE_VERSION}, not {version.strip()}")
-    port = free_port()
+    port = own_port()
     user = ["-u", "root"] if os.geteuid() == 0 else []
     with running([path, "-l", "127.0.0.1", "-p", str(port), *user, *options], port):
         yield port
@@ -124,7 +112,7 @@ def control(path: Path, request: bytes, end: bytes = b"\r\n") -> bytes:
         except (FileNotFoundError, ConnectionRefusedError):
             sock.close()
             assert time.monotonic() < deadline, f"no control socket at {path}"
-            select_nothing()
+            time.sleep(PAUSE_S)
             continue
         with sock:
             sock.sendall(request)

@@ -62,6 +62,28 @@ def test_every_key_goes_to_its_shard_once(tmp_path: Path, sources: int, shards: 
     assert read[-1] == sum(path.stat().st_size for path in paths)
 
 
+@pytest.mark.parametrize("shards", [1, 3])
+def test_a_key_of_several_sources_is_what_the_last_of_them_has(tmp_path: Path, shards: int) -> None:
+    paths = []
+    for number in range(3):
+        own = [pair(b"own:%d:%d" % (number, n), b"%d" % number) for n in range(50)]
+        shared = [pair(b"key:%d" % n, b"%d" % number) for n in range(number, 40)]
+        paths.append(tmp_path / f"in-{number}.rdb")
+        paths[-1].write_bytes(rdb(*own, *shared))
+    outs = targets(tmp_path, shards)
+    split(paths, outs, on_progress=lambda count: None)
+    found: dict[bytes, bytes] = {}
+    for out in outs:
+        data = out.path.read_bytes()
+        for record in walk(data):
+            if isinstance(record, Entry):
+                assert record.key not in found, "once"
+                found[record.key] = data[record.start : record.end]
+    wanted = {b"own:%d:%d" % (s, n): s for s in range(3) for n in range(50)}
+    wanted |= {b"key:%d" % n: min(n, 2) for n in range(40)}
+    assert found == {key: pair(key, b"%d" % source) for key, source in wanted.items()}
+
+
 def test_functions_go_to_every_shard_once_and_stream_positions_to_none(tmp_path: Path) -> None:
     function = b"\xf5\x05hello"
     paths = [tmp_path / "a.rdb", tmp_path / "b.rdb"]
