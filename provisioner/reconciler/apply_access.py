@@ -42,7 +42,7 @@ async def apply_access(operation: Operation, lease: Lease, fleet: Fleet) -> Outc
             # A node is down or not looked at yet: what mends that sets its users as well.
             await settle(lease, fleet)
         await ensure_access(record, fleet, severed=change.severed)
-        if _is_structural(operation):
+        if users.is_structural(operation.payload):
             outcome = await settle(lease, fleet)
             if not isinstance(outcome, Done):
                 return Requeue(after_s=RETRY_S, reason=repr(outcome))
@@ -53,12 +53,6 @@ async def apply_access(operation: Operation, lease: Lease, fleet: Fleet) -> Outc
         log.warning("access_refused", subject=record.settings.name, reason=failure)
     await _conclude(operation, lease, record, fleet, failure=failure)
     return Done("all nodes have the users") if failure is None else GiveUp(failure)
-
-
-def _is_structural(operation: Operation) -> bool:
-    """Tell whether the change is of more than what users may do: of who they are, and how."""
-    change = Change.of(operation.payload)
-    return bool(change.group_ids or change.reroutes or operation.payload.get("attachment"))
 
 
 async def _conclude(
@@ -72,7 +66,7 @@ async def _conclude(
     async with fleet.store.begin(lease.scope) as tx:
         await leases.require(tx, lease, holder=fleet.holder)
         await users.conclude_change(tx, operation.id, Change.of(operation.payload))
-        if failure is None and not _is_structural(operation):
+        if failure is None and not users.is_structural(operation.payload):
             return  # nothing but the users was on its way
         fresh = await load_subject(tx, lease)
         if fresh is not None and fresh.group is not None:
@@ -81,5 +75,5 @@ async def _conclude(
                 group.pending = {k: v for k, v in group.pending.items() if k != "UserGroups"}
             if failure is not None:
                 tx.emit(GROUP, group.name, f"Failed to apply user access: {failure}")
-    if record is not None and (failure is not None or _is_structural(operation)):
+    if record is not None and (failure is not None or users.is_structural(operation.payload)):
         await conclude(record, fleet, operation_id=operation.id)

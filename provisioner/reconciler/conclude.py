@@ -17,7 +17,6 @@ from cachefleet.provisioner.reconciler.records import LIVE, SubjectRecord, load_
 from cachefleet.provisioner.state import events, leases, lifecycle, snapshots, users
 from cachefleet.provisioner.state.lifecycle import Event
 from cachefleet.provisioner.state.operations import (
-    OPEN_STATES,
     OperationKind,
     OperationState,
     forget_subject,
@@ -174,14 +173,13 @@ async def _superseded(tx: Transaction, record: SubjectRecord, operation_id: int 
 
 async def _is_part(tx: Transaction, record: SubjectRecord, operation_id: int | None) -> bool:
     """Tell whether a longer change is under way, of which this pass is a repair in the middle."""
-    query = select(Operation.id).where(
-        Operation.subject_uid == record.lease.subject_uid,
-        Operation.state.in_(OPEN_STATES),
-        Operation.kind.in_(CONCLUDED_BY_THEMSELVES),
+    return any(
+        operation.id != operation_id
+        and operation.kind in CONCLUDED_BY_THEMSELVES
+        # One of what users may do ends nothing: whoever waited for it would be modifying for ever.
+        and (operation.kind != OperationKind.APPLY_ACCESS or users.is_structural(operation.payload))
+        for operation in await open_operations(tx, record.lease.subject_uid)
     )
-    if operation_id is not None:
-        query = query.where(Operation.id != operation_id)
-    return (await tx.session.scalars(query.limit(1))).first() is not None
 
 
 async def _conclude_nodes(

@@ -97,6 +97,15 @@ class Change:
         )
 
 
+def is_structural(payload: Mapping[str, Any]) -> bool:
+    """Tell whether a change is of more than what users may do: of who they are, and how.
+
+    Only such a change has its caches ``modifying``, and ends that.
+    """
+    change = Change.of(payload)
+    return bool(change.group_ids or change.reroutes or payload.get("attachment"))
+
+
 @dataclass(frozen=True, slots=True)
 class Attachments:
     """Which caches the groups of a scope are attached to, by name."""

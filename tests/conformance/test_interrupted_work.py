@@ -219,6 +219,29 @@ async def test_a_node_that_is_asked_for_during_a_pass_gets_an_address_in_it(
     assert [node.host for node in (await loaded()).live_nodes] == ["127.0.0.1", "127.0.0.1"]
 
 
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        pytest.param({"users": ["u"]}, "available", id="of-rights"),
+        pytest.param({"groups": ["g"]}, "modifying", id="of-groups"),
+    ],
+)
+async def test_a_change_is_not_left_to_work_that_will_not_end_it(
+    store: Store, fleet: Fleet, change: dict[str, list[str]], status: str
+) -> None:
+    async with store.begin(HERE) as tx:
+        cluster = await cache_cluster(
+            tx, "demo", engine="memcached", node_count=0, status="modifying"
+        )
+        tx.enqueue("settle", subject_uid=cluster.uid)
+    lease, operation = await claimed(store)
+    async with store.begin(HERE) as tx:  # somebody changes a user meanwhile
+        tx.enqueue("apply_access", subject_uid=lease.subject_uid, payload=change)
+    assert isinstance(await settle(lease, fleet, operation_id=operation.id), Done)
+    async with store.read(HERE) as tx:
+        assert (await tx.session.scalars(select(CacheCluster.status))).all() == [status]
+
+
 async def test_a_gateway_that_does_not_start_is_waited_for(store: Store, fleet: Fleet) -> None:
     async with store.begin(HERE) as tx:
         await cache_cluster(tx, "demo", engine="memcached", node_count=0, status="creating")
