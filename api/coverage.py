@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import functools
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -41,7 +42,6 @@ NO_SECURITY_GROUPS = (
     "There are no cache security groups where accounts have a VPC: calls that make or change one "
     "are refused with `InvalidParameterValue`, as on the service."
 )
-NO_SERVERLESS_MIGRATION = "Migration into a serverless cache is not built."
 IMPOSSIBLE: Mapping[str, str] = MappingProxyType(
     {
         "AuthorizationAlreadyExistsFault": NO_SECURITY_GROUPS,
@@ -60,9 +60,6 @@ IMPOSSIBLE: Mapping[str, str] = MappingProxyType(
         "InvalidSubnet": "Every subnet id of the right form is one here; another form is "
         "`InvalidParameterValue`.",
         "InvalidVPCNetworkStateFault": "A VPC is a name here, and is in no state.",
-        "MigrationHealthFault": NO_SERVERLESS_MIGRATION,
-        "ServerlessCacheAlreadyUnderMigrationFault": NO_SERVERLESS_MIGRATION,
-        "ServerlessCacheNotUnderMigrationFault": NO_SERVERLESS_MIGRATION,
         "ServiceLinkedRoleNotFoundFault": "No role has to be there for cachefleet to act.",
         "SubnetNotAllowedFault": "There are no Local Zones and no Outposts whose subnets could be "
         "mixed with others.",
@@ -81,7 +78,9 @@ EFFECTS: Mapping[str, str] = MappingProxyType(
         "BatchStopUpdateAction": "The node that is being updated is gone through with, the others "
         "stay as they are.",
         "CompleteMigration": "The primary leads (`REPLICAOF NO ONE`), in cluster mode every shard, "
-        "once it has every byte that the source had when it was asked.",
+        "once it has every byte that the source had when it was asked. Of a serverless cache: its "
+        "clients are held, the last of what they wrote arrives, and the endpoint leads to its own "
+        "shards.",
         "CreateCacheCluster": "Starts a process for each node. With a group named: starts a "
         "replica, which copies its primary. With `SnapshotName` or `SnapshotArns`: the node loads "
         "the data before it serves.",
@@ -146,10 +145,15 @@ EFFECTS: Mapping[str, str] = MappingProxyType(
         "memory is lost.",
         "RemoveTagsFromResource": "None. A group is `modifying` for a moment, as on the service.",
         "ResetCacheParameterGroup": "As `ModifyCacheParameterGroup`.",
+        "PrepareMigration": "The source is looked at; then the endpoint of the serverless cache "
+        "leads its clients there.",
+        "StopMigration": "The shards of the serverless cache are fed no more; its clients go on at "
+        "the source.",
         "StartMigration": "The primary follows the source (`REPLICAOF`), which replaces its data; "
         "its replicas follow it. In cluster mode the stream of each of the source's primaries is "
         "applied to the shard with the same slots. The group takes no writes until the migration "
-        "is completed.",
+        "is completed. A serverless cache is given the source's shards, slot for slot, and fed in "
+        "the same way.",
         "TestFailover": "Kills the primary's process. What follows is an ordinary failover.",
         "CopyServerlessCacheSnapshot": "None: files are copied, and read back.",
         "CreateServerlessCache": "Starts a primary and a replica for each shard that the minimum "
@@ -275,7 +279,8 @@ def why_impossible(name: str) -> str | None:
     return IMPOSSIBLE.get(name)
 
 
-def provoked(tests: Path) -> dict[str, str]:
+@functools.cache
+def provoked(tests: Path) -> Mapping[str, str]:
     """Return the faults that tests expect of calls, each with the first file that does."""
     names = {shape.code: shape.name for shape in load_model().faults.values()}
     names |= {shape.name: shape.name for shape in load_model().faults.values()}
@@ -289,9 +294,10 @@ def provoked(tests: Path) -> dict[str, str]:
                     name = names[str(node.value)]
                     if name not in IMPOSSIBLE:
                         found.setdefault(name, path.as_posix())
-    return found
+    return MappingProxyType(found)
 
 
+@functools.cache
 def scan_sources() -> Raisable:
     """Read from the sources what can be raised; nothing is executed but the tables."""
     folders = Path(api.__path__[0]), Path(provisioner.__path__[0]) / "state"

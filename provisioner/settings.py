@@ -35,6 +35,7 @@ class ProvisionerSettings:
     snapshot_store: str | None = None
     s3_endpoint_url: str | None = None
     kms_endpoint_url: str | None = None
+    secretsmanager_endpoint_url: str | None = None
     region: str = "us-east-1"  # of buckets and keys that are the fleet's own
     # Memory-backed: where nodes live that are encrypted at rest. None: there is no such place.
     memory_dir: Path | None = None

@@ -8,10 +8,14 @@ events.
 from __future__ import annotations
 
 from cachefleet.api import references
+from cachefleet.api.actions.serverless_migration import (
+    complete_serverless_migration,
+    start_serverless_migration,
+)
 from cachefleet.api.context import RequestContext
 from cachefleet.api.registry import Params, Result, action
 from cachefleet.api.validation.migration import check_sources, check_target
-from cachefleet.api.validation.refusals import not_built, wrong_combination
+from cachefleet.api.validation.refusals import wrong_combination
 from cachefleet.api.views.replication_groups import replication_group_view
 from cachefleet.provisioner.state import lifecycle
 from cachefleet.provisioner.state.errors import NotFound
@@ -30,15 +34,17 @@ async def test_migration(ctx: RequestContext, params: Params) -> Result:
 
 @action("StartMigration")
 async def start_migration(ctx: RequestContext, params: Params) -> Result:
-    """Have the group follow the source; it takes no writes until the migration is completed."""
-    _require_group(params)
+    """Have the group or cache follow the source; it takes no writes until that is completed."""
+    if _is_of_cache(params):
+        return await start_serverless_migration(ctx, params)
     return await _begin(ctx, params, STARTING, OperationKind.START_MIGRATION)
 
 
 @action("CompleteMigration")
 async def complete_migration(ctx: RequestContext, params: Params) -> Result:
-    """Have the group lead, once it has everything; with ``Force`` whatever it has."""
-    _require_group(params)
+    """Have the group or cache lead, once it has everything; with ``Force`` whatever it has."""
+    if _is_of_cache(params):
+        return await complete_serverless_migration(ctx, params)
     async with ctx.begin() as tx:
         group = await tx.get(ReplicationGroup, params["ReplicationGroupId"], lock=True)
         phase = group.migration.get("phase")
@@ -73,16 +79,17 @@ async def _shown(tx: Transaction, group: ReplicationGroup) -> Result:
     return {"ReplicationGroup": replication_group_view(group, endpoints=endpoints)}
 
 
-def _require_group(params: Params) -> None:
-    """Refuse anything but a group: a request names either one or a serverless cache."""
+def _is_of_cache(params: Params) -> bool:
+    """Tell whether a request is about a serverless cache; it names either one or a group."""
     if params.get("ReplicationGroupId") and params.get("ServerlessCacheName"):
         raise wrong_combination(
             "ReplicationGroupId and ServerlessCacheName cannot be used together."
         )
     if params.get("ServerlessCacheName"):
-        raise not_built("Migration into a serverless cache is not built yet.")
+        return True
     if not params.get("ReplicationGroupId"):
         raise wrong_combination("ReplicationGroupId or ServerlessCacheName must be given.")
     for name in ("AutoCutover", "ClearTargetCacheData"):
         if params.get(name):
             raise wrong_combination(f"{name} goes with ServerlessCacheName only.")
+    return False

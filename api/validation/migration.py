@@ -51,10 +51,8 @@ def check_target(catalog: Catalog, group: ReplicationGroup) -> None:
         raise wrong_value(f"Online migration does not support node type {group.node_type}.")
 
 
-def check_sources(
-    group: ReplicationGroup, given: Sequence[Mapping[str, Any]] | None
-) -> list[dict[str, Any]]:
-    """Return the source's nodes, as they are recorded."""
+def check_endpoints(given: Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]]:
+    """Return addresses and ports as they are recorded; there is at least one."""
     sources = []
     for one in given or ():
         address, port = (one.get("Address") or "").strip(), one.get("Port")
@@ -67,6 +65,14 @@ def check_sources(
         sources.append({"Address": address, "Port": port})
     if not sources:
         raise wrong_value("CustomerNodeEndpointList must be provided.")
+    return sources
+
+
+def check_sources(
+    group: ReplicationGroup, given: Sequence[Mapping[str, Any]] | None
+) -> list[dict[str, Any]]:
+    """Return the source's nodes, as they are recorded."""
+    sources = check_endpoints(given)
     if len(sources) != SOURCES_WITHOUT_CLUSTER_MODE and not group.cluster_enabled:
         raise wrong_value(
             "CustomerNodeEndpointList must have exactly one element where cluster mode is disabled."

@@ -8,6 +8,7 @@ from typing import Any
 from cachefleet.api.validation.serverless import major_of
 from cachefleet.engine.types import Engine
 from cachefleet.provisioner.state import lifecycle, snapshots
+from cachefleet.provisioner.state import serverless_migration as words
 from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.serverless_tables import ServerlessCache
 from cachefleet.provisioner.state.snapshot_tables import Snapshot
@@ -47,6 +48,12 @@ def serverless_cache_view(
         host, port, reads_port = address
         view["Endpoint"] = {"Address": host, "Port": port}
         view["ReaderEndpoint"] = {"Address": host, "Port": reads_port}
+    if cache.migration:
+        view["Migration"] = {
+            "Status": cache.migration["phase"],
+            "MigrationEndpoint": view.get("Endpoint"),
+            "CutoverMode": words.AUTO if cache.migration.get("auto") else words.MANUAL,
+        }
     return view
 
 

@@ -1,8 +1,8 @@
 """Connections of a feed: to a source as a replica makes them, to a target as a client does.
 
-Both come by a node's unix socket under the control plane's user; to a source outside by TCP, under
-no name. Whatever breaks is an :class:`EngineError`; the connection is closed then, and not used
-again.
+Both come by a node's unix socket under the control plane's user; to a source outside by TCP or
+TLS, under no name or the customer's. Whatever breaks is an :class:`EngineError`; the connection is
+closed then, and not used again.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from cachefleet.engine.errors import CommandRefused, NodeUnreachable
 from cachefleet.engine.feed.links import Position, Side
 from cachefleet.engine.feed.marks import TargetView
 from cachefleet.engine.feed.wire import Replies, encode, error_of
+from cachefleet.engine.outside import trusting
 from cachefleet.engine.valkey.replication import parse_info
 
 CHUNK_BYTES = 256 * 1024
@@ -45,10 +46,11 @@ class Connection:
         except (OSError, TimeoutError) as error:
             raise NodeUnreachable(f"{side.socket}: {error or 'no answer in time'}") from error
         connection = cls(reader, writer)
-        if side.outside is not None:
+        if side.outside is not None and not side.password:
             return connection
+        named = (side.username.encode(),) if side.username else ()
         try:
-            await connection.ask(b"AUTH", side.username.encode(), side.password.encode())
+            await connection.ask(b"AUTH", *named, side.password.encode())
         except BaseException:
             connection.close()
             raise
@@ -138,7 +140,8 @@ async def _connected(side: Side) -> tuple[asyncio.StreamReader, asyncio.StreamWr
     if side.outside is None:
         return await asyncio.open_unix_connection(side.socket, limit=BUFFER_BYTES)
     host, port = side.outside
-    return await asyncio.open_connection(host, port, limit=BUFFER_BYTES)
+    tls = trusting(side.ca) if side.ca else None
+    return await asyncio.open_connection(host, port, limit=BUFFER_BYTES, ssl=tls)
 
 
 async def open_target(side: Side) -> tuple[Connection, TargetView | None]:

@@ -16,6 +16,7 @@ SCHEMA: Final = 1
 FILE_BYTES_MAX: Final = 8 * 1024 * 1024
 LINKS_MAX: Final = 1024
 TEXT_CHARS_MAX: Final = 4096
+CA_CHARS_MAX: Final = 65_536
 OFFSET_MAX: Final = 2**63 - 1
 TCP: Final = "tcp:"
 _OUTSIDE: Final = re.compile(r"tcp:[^\s\0]{1,255}:[0-9]{1,5}")
@@ -29,12 +30,14 @@ class IllegalLinks(ValueError):
 class Side:
     """A node by its unix socket, and how it is logged in to.
 
-    One outside the fleet is ``tcp:HOST:PORT``, and takes us without a name.
+    One outside the fleet is ``tcp:HOST:PORT``: it may take us without a name, or by TLS, where *ca*
+    has who vouches for it.
     """
 
     socket: str
     username: str = ""
     password: str = field(default="", repr=False)
+    ca: str = field(default="", repr=False)
 
     @property
     def outside(self) -> tuple[str, int] | None:
@@ -72,7 +75,12 @@ class Link:
 
 def render_links(links: Sequence[Link]) -> str:
     """Return the file's text; what :func:`parse_links` reads back as equal links."""
-    text = json.dumps({"schema": SCHEMA, "links": [asdict(link) for link in links]}, indent=1)
+    rows = [asdict(link) for link in links]
+    for row in rows:
+        for side in (row["source"], row["target"]):
+            if not side["ca"]:
+                del side["ca"]
+    text = json.dumps({"schema": SCHEMA, "links": rows}, indent=1)
     parse_links(text)
     return text + "\n"
 
@@ -114,11 +122,22 @@ def _link(value: object, where: str) -> Link:
 
 
 def _side(value: object, where: str) -> Side:
-    row = _members(value, where, {"socket", "username", "password"})
+    names = {"socket", "username", "password"}
+    if isinstance(value, dict) and "ca" in value:
+        names.add("ca")
+    row = _members(value, where, names)
     if isinstance(row["socket"], str) and _OUTSIDE.fullmatch(row["socket"]):
-        if row["username"] or row["password"]:
-            raise IllegalLinks(f"{where}: a node outside is not logged in to")
-        return Side(socket=row["socket"])
+        told = {name: row.get(name, "") for name in ("username", "password", "ca")}
+        for name, text in told.items():
+            if text:
+                _text(text, f"{where}.{name}", chars_max=CA_CHARS_MAX)
+            elif text != "":
+                raise IllegalLinks(f"{where}.{name}: not a text")
+        if told["username"] and not told["password"]:
+            raise IllegalLinks(f"{where}: a user without a password")
+        return Side(socket=row["socket"], **told)
+    if "ca" in row:
+        raise IllegalLinks(f"{where}.ca: only a node outside is reached by TLS")
     return Side(
         socket=_path(row["socket"], f"{where}.socket"),
         username=_text(row["username"], f"{where}.username"),
@@ -147,10 +166,10 @@ def _members(value: object, where: str, names: set[str]) -> Mapping[str, Any]:
     return value
 
 
-def _text(value: object, where: str) -> str:
+def _text(value: object, where: str, *, chars_max: int = TEXT_CHARS_MAX) -> str:
     # The value is not told: it may be a secret.
-    if not isinstance(value, str) or not 1 <= len(value) <= TEXT_CHARS_MAX:
-        raise IllegalLinks(f"{where}: not a text of 1 to {TEXT_CHARS_MAX} characters")
+    if not isinstance(value, str) or not 1 <= len(value) <= chars_max:
+        raise IllegalLinks(f"{where}: not a text of 1 to {chars_max} characters")
     return value
 
 

@@ -49,6 +49,7 @@ class RouteStatus:
     backends: tuple[BackendStatus, ...]
     units_total: int = 0  # of a serverless cache: processing units that were used
     throttled_total: int = 0  # commands that had to wait for some
+    outstanding: int = 0  # commands that were passed on and have no answer yet
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -100,7 +100,9 @@ class ShardOptions:
 class ServerlessOptions:
     """What stands behind the endpoint of a serverless cache, and what clients are told of it.
 
-    *host* is what clients are told, a name or an address; *ecpu_per_s* None is no limit.
+    *host* is what clients are told, a name or an address; *ecpu_per_s* None is no limit. While data
+    is taken over from a server *outside*, the shards are that one's, with TLS where *outside_ca*
+    vouches for it. *held*: no command is passed on, and what was is still answered.
     """
 
     host: str
@@ -109,6 +111,9 @@ class ServerlessOptions:
     node_ids: tuple[str, str]
     shards: tuple[ShardOptions, ...]
     ecpu_per_s: int | None = None
+    outside: bool = False
+    outside_ca: str = ""
+    held: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -33,8 +34,12 @@ from cachefleet.engine.gateway.routes import (
     TlsMode,
     TlsOptions,
 )
+from cachefleet.engine.outside import trusting
 
 SCHEMA: Final = 1  # of the file's format; ``version`` counts the file's contents
+CA_CHARS_MAX: Final = 65_536
+# What a serverless route is told only where it differs.
+_RARE: Final = frozenset({"outside", "outside_ca", "held"})
 FILE_BYTES_MAX: Final = 8 * 1024 * 1024
 ROUTES_MAX: Final = 4096
 LISTEN_MAX: Final = 16  # addresses a route
@@ -144,8 +149,9 @@ def _rendered_option(value: object) -> object:
             told = {**vars(iam), "users": [vars(user) for user in iam.users]}
         return {**vars(value), "iam": told}
     if isinstance(value, ServerlessOptions):
+        told = {name: one for name, one in vars(value).items() if name not in _RARE or one}
         return {
-            **vars(value),
+            **told,
             "shards": [
                 {
                     "slots": [list(pair) for pair in shard.slots],
@@ -362,7 +368,7 @@ def parse_serverless(value: object, where: str) -> ServerlessOptions | None:
         value,
         where,
         required={"host", "port", "reads_port", "node_ids", "shards"},
-        optional={"ecpu_per_s"},
+        optional={"ecpu_per_s", *_RARE},
     )
     ids = checked.list_of(
         members["node_ids"], f"{where}.node_ids", count_max=2, count_min=2, item=checked.node_id
@@ -379,7 +385,27 @@ def parse_serverless(value: object, where: str) -> ServerlessOptions | None:
         ecpu_per_s=None
         if ecpu is None
         else checked.whole(ecpu, f"{where}.ecpu_per_s", low=1, high=ECPU_PER_S_MAX),
+        outside=_flag(members.get("outside", False), f"{where}.outside"),
+        outside_ca=_authorities(members.get("outside_ca", ""), f"{where}.outside_ca"),
+        held=_flag(members.get("held", False), f"{where}.held"),
     )
+
+
+def _flag(value: object, where: str) -> bool:
+    if type(value) is not bool:
+        raise IllegalRoutes(f"{where}: not true or false")
+    return value
+
+
+def _authorities(value: object, where: str) -> str:
+    if not isinstance(value, str) or len(value) > CA_CHARS_MAX:
+        raise IllegalRoutes(f"{where}: not a string of at most {CA_CHARS_MAX} characters")
+    try:
+        if value:
+            trusting(value)
+    except ssl.SSLError as error:
+        raise IllegalRoutes(f"{where}: no certificate in PEM") from error
+    return value
 
 
 def _shard(value: object, where: str) -> ShardOptions:

@@ -12,7 +12,12 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from valkey.asyncio.connection import AbstractConnection, Connection, UnixDomainSocketConnection
+from valkey.asyncio.connection import (
+    AbstractConnection,
+    Connection,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
 from valkey.exceptions import (
     AuthenticationError,
     AuthorizationError,
@@ -66,7 +71,8 @@ _CODES: tuple[tuple[type[ValkeyError], str], ...] = (
 class ValkeyAdapter:
     """Implements :class:`cachefleet.engine.ports.EngineAdapter`, and the cluster's commands.
 
-    *renamed_commands* maps upper-case command names to the names this node knows them by.
+    *renamed_commands* maps upper-case command names to the names this node knows them by; *ca* is
+    who vouches for a node that is reached by TLS.
     """
 
     def __init__(
@@ -76,6 +82,7 @@ class ValkeyAdapter:
         endpoint: Endpoint | None = None,
         username: str | None = None,
         password: str | None = None,
+        ca: str = "",
         timeout_s: float = TIMEOUT_S_DEFAULT,
         renamed_commands: Mapping[str, str] | None = None,
     ) -> None:
@@ -85,6 +92,7 @@ class ValkeyAdapter:
         self._unix_socket = unix_socket
         self._username = username
         self._password = password
+        self._ca = ca
         self._timeout_s = timeout_s
         given = {old.upper(): new for old, new in (renamed_commands or {}).items()}
         self._renamed = {**OWN_SPELLING, **given}
@@ -446,6 +454,14 @@ class ValkeyAdapter:
         if self._unix_socket is not None:
             return UnixDomainSocketConnection(path=self._unix_socket, **common)
         assert self.endpoint is not None
+        if self._ca:
+            return SSLConnection(
+                host=self.endpoint.host,
+                port=self.endpoint.port,
+                ssl_ca_data=self._ca,
+                ssl_check_hostname=False,
+                **common,
+            )
         return Connection(host=self.endpoint.host, port=self.endpoint.port, **common)
 
     async def _drop(self) -> None:

@@ -9,9 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cachefleet.engine.errors import CommandRefused
+from cachefleet.engine.outside import OutsideAccess
 from cachefleet.engine.types import Endpoint, Engine, NodeRole, SlotRange
 from cachefleet.engine.valkey.adapter import ValkeyAdapter
 from cachefleet.engine.valkey.replication import parse_replication
+
+ANYBODY = OutsideAccess()
 
 # What a replica has to be able to say to it, and what it will be sent: none of these may be renamed
 # on the one side only. A sample of the commands that change data.
@@ -47,14 +50,16 @@ class SourceReport:
     missing_commands: tuple[str, ...]
 
 
-async def read_source(endpoint: Endpoint, *, timeout_s: float) -> SourceReport:
+async def read_source(
+    endpoint: Endpoint, *, timeout_s: float, access: OutsideAccess = ANYBODY
+) -> SourceReport:
     """Ask the server at *endpoint*.
 
     Raises:
         NodeUnreachable: nothing answers there, or what answers is no such server.
         CommandRefused: it wants to know who asks, or takes no strangers.
     """
-    adapter = ValkeyAdapter(endpoint=endpoint, timeout_s=timeout_s)
+    adapter = _adapter(endpoint, timeout_s, access)
     try:
         await adapter.ping()
         info = await adapter.info("everything")
@@ -90,13 +95,15 @@ class SourceShard:
     slots: tuple[SlotRange, ...]
 
 
-async def read_shards(endpoint: Endpoint, *, timeout_s: float) -> list[SourceShard]:
+async def read_shards(
+    endpoint: Endpoint, *, timeout_s: float, access: OutsideAccess = ANYBODY
+) -> list[SourceShard]:
     """Return the shards of the cluster that the server at *endpoint* is in, as it knows them.
 
     Raises:
         NodeUnreachable, CommandRefused: as :func:`read_source`.
     """
-    adapter = ValkeyAdapter(endpoint=endpoint, timeout_s=timeout_s)
+    adapter = _adapter(endpoint, timeout_s, access)
     try:
         peers = await adapter.cluster_nodes()
     finally:
@@ -112,14 +119,26 @@ async def read_shards(endpoint: Endpoint, *, timeout_s: float) -> list[SourceSha
     ]
 
 
-async def read_offset(endpoint: Endpoint, *, timeout_s: float) -> tuple[NodeRole, int]:
+async def read_offset(
+    endpoint: Endpoint, *, timeout_s: float, access: OutsideAccess = ANYBODY
+) -> tuple[NodeRole, int]:
     """Return the server's role and how far its stream has got; raises as :func:`read_source`."""
-    adapter = ValkeyAdapter(endpoint=endpoint, timeout_s=timeout_s)
+    adapter = _adapter(endpoint, timeout_s, access)
     try:
         view = await adapter.replication()
     finally:
         await adapter.aclose()
     return view.role, view.offset
+
+
+def _adapter(endpoint: Endpoint, timeout_s: float, access: OutsideAccess) -> ValkeyAdapter:
+    return ValkeyAdapter(
+        endpoint=endpoint,
+        username=access.username or None,
+        password=access.password or None,
+        ca=access.ca,
+        timeout_s=timeout_s,
+    )
 
 
 def _integer(text: str | None) -> int:

@@ -177,6 +177,7 @@ class PeerWatch:
 
     def _missed(self, one: _Shared, reason: str) -> None:
         region = one.region
+        self._heard_s.setdefault(one.fleet, self._fleet.clock.monotonic_s())
         self._misses[one.fleet] = self._misses.get(one.fleet, 0) + 1
         pause_s = min(RARELY_S, 2 * self._pause_s.get(region, LOOK_EVERY_S / 2))
         self._pause_s[region] = pause_s

@@ -60,6 +60,7 @@ class ServerlessGrowth:
                 (cache, group, _primaries(group))
                 for cache in caches
                 if cache.backing_uid in held
+                and not cache.migration  # it has the shards of its source
                 and isinstance(group := await serverless.backing_of(tx, cache), ReplicationGroup)
                 and group.status == lifecycle.AVAILABLE
             ]

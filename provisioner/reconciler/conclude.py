@@ -55,6 +55,9 @@ CONCLUDED_BY_THEMSELVES = (
     OperationKind.TEST_MIGRATION,
     OperationKind.START_MIGRATION,
     OperationKind.COMPLETE_MIGRATION,
+    OperationKind.SYNC_MIGRATION,
+    OperationKind.STOP_MIGRATION,
+    OperationKind.CUT_OVER,
     OperationKind.APPLY_UPDATE,
 )
 

@@ -16,6 +16,7 @@ from sqlalchemy import JSON, select
 from cachefleet.engine.errors import CommandRefused, NodeUnreachable
 from cachefleet.engine.feed.control import FeedControl, LinkStatus
 from cachefleet.engine.feed.links import TCP, Link, Position, Side, render_links
+from cachefleet.engine.outside import OutsideAccess
 from cachefleet.engine.types import NodeRole
 from cachefleet.provisioner.drivers.base import LaunchFailed
 from cachefleet.provisioner.reconciler.fleet import ADMIN_USER, Fleet
@@ -23,7 +24,9 @@ from cachefleet.provisioner.reconciler.places import SCRATCH_FOLDER, memory_fold
 from cachefleet.provisioner.reconciler.records import LIVE
 from cachefleet.provisioner.reconciler.worker import CONTROL_TIMEOUT_S, Worker
 from cachefleet.provisioner.state.global_groups import SECONDARY
+from cachefleet.provisioner.state.master_key import UnreadableSecret, UnusableMasterKey
 from cachefleet.provisioner.state.scope import Scope
+from cachefleet.provisioner.state.serverless_migration import access_of
 from cachefleet.provisioner.state.tables import CacheNode, NodeGroup, ReplicationGroup
 
 log = structlog.get_logger(__name__)
@@ -153,10 +156,23 @@ class Feeds:
         if target is None:
             return None
         host, port = told["outside"]["host"], told["outside"]["port"]
+        access = OutsideAccess(ca=told["outside"].get("ca") or "")
+        try:
+            if told["outside"].get("login"):
+                uid = group.serverless_uid or ""
+                access = access_of(told["outside"], self._fleet.master_key, uid)
+        except (UnusableMasterKey, UnreadableSecret) as error:
+            log.warning("source_login_unreadable", group=group.name, reason=str(error))
+            return None
         return Link(
             token=told["token"],
             name=f"{host}:{port} to {group.region}/{group.name}, shard {shard.node_group_id}",
-            source=Side(socket=f"{TCP}{host}:{port}"),
+            source=Side(
+                socket=f"{TCP}{host}:{port}",
+                username=access.username,
+                password=access.password,
+                ca=access.ca,
+            ),
             target=self._side(target),
             scratch=str(self._scratch(group)),
         )

@@ -34,6 +34,12 @@ from cachefleet.provisioner.reconciler.modify import modify
 from cachefleet.provisioner.reconciler.outcomes import Done, GiveUp, Outcome, Requeue
 from cachefleet.provisioner.reconciler.reshard import reshard
 from cachefleet.provisioner.reconciler.serverless import settle_serverless
+from cachefleet.provisioner.reconciler.serverless_migration import (
+    cut_over,
+    prepare_migration,
+    stop_migration,
+    sync_migration,
+)
 from cachefleet.provisioner.reconciler.settle import settle
 from cachefleet.provisioner.reconciler.settle_snapshot import settle_snapshot
 from cachefleet.provisioner.reconciler.take_snapshot import take_snapshot
@@ -80,6 +86,10 @@ HANDLERS: Mapping[str, Handler] = {
     OperationKind.TEST_MIGRATION: test_migration,
     OperationKind.START_MIGRATION: start_migration,
     OperationKind.COMPLETE_MIGRATION: complete_migration,
+    OperationKind.PREPARE_MIGRATION: prepare_migration,
+    OperationKind.SYNC_MIGRATION: sync_migration,
+    OperationKind.STOP_MIGRATION: stop_migration,
+    OperationKind.CUT_OVER: cut_over,
     OperationKind.APPLY_UPDATE: apply_update,
 }
 

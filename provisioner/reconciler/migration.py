@@ -17,8 +17,9 @@ from collections.abc import Mapping
 import structlog
 
 from cachefleet.engine.errors import CommandRefused, NodeUnreachable
+from cachefleet.engine.outside import OutsideAccess
 from cachefleet.engine.types import Endpoint, NodeRole, ReplicationView
-from cachefleet.engine.valkey.source import read_offset
+from cachefleet.engine.valkey.source import ANYBODY, read_offset
 from cachefleet.provisioner.planning.migration import is_in_sync, why_not_complete, why_not_fed
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.migration_sources import (
@@ -74,7 +75,7 @@ async def start_migration(operation: Operation, lease: Lease, fleet: Fleet) -> O
         return Done("it is gone")
     assert record.group is not None, "only groups migrate"
     sources = _sources(operation)
-    if not _is_following(record):
+    if not is_following(record):
         if not record.group.migration:
             return Done("it was ended")
         try:
@@ -114,14 +115,14 @@ async def complete_migration(operation: Operation, lease: Lease, fleet: Fleet) -
         return Done("it is gone")
     assert record.group is not None, "only groups migrate"
     force = bool(operation.payload.get("force"))
-    if _is_following(record):
-        refusal = None if force else await _incomplete(record, fleet)
+    if is_following(record):
+        refusal = None if force else await incomplete(record, fleet)
         async with fleet.store.begin(lease.scope) as tx:
             group = await _group(tx, lease, fleet)
             if refusal is not None:
                 _stay(tx, group, operation, refusal)
             else:
-                _lead(group)
+                lead(group)
                 tx.emit(GROUP, group.name, f"Complete Migration successful for {group.name}")
         if refusal is not None:
             return GiveUp(refusal)
@@ -136,7 +137,8 @@ def _sources(operation: Operation) -> list[Endpoint]:
     return [Endpoint(one["Address"], one["Port"]) for one in operation.payload["source"]]
 
 
-def _is_following(record: SubjectRecord) -> bool:
+def is_following(record: SubjectRecord) -> bool:
+    """Tell whether any shard follows a server outside."""
     assert record.group is not None, "only groups migrate"
     return any(shard.upstream or shard.feed for shard in record.group.node_groups)
 
@@ -155,7 +157,9 @@ async def _in_sync(record: SubjectRecord, fleet: Fleet) -> bool:
     return True
 
 
-async def _incomplete(record: SubjectRecord, fleet: Fleet) -> str | None:
+async def incomplete(
+    record: SubjectRecord, fleet: Fleet, *, access: OutsideAccess = ANYBODY
+) -> str | None:
     """Return what is missing still; waits a while for what is on its way."""
     replaced = {
         node.member_name
@@ -166,7 +170,7 @@ async def _incomplete(record: SubjectRecord, fleet: Fleet) -> str | None:
     goals: dict[Endpoint, int] = {}
     for at in _followed(record):
         try:
-            goals[at] = await _goal(at)
+            goals[at] = await _goal(at, access)
         except (NodeUnreachable, CommandRefused):
             return f"the source at {at} does not answer"
     while True:
@@ -221,9 +225,9 @@ async def _links(
     return links
 
 
-async def _goal(source: Endpoint) -> int:
+async def _goal(source: Endpoint, access: OutsideAccess) -> int:
     """Return how far the source's stream has got by now."""
-    _, offset = await read_offset(source, timeout_s=SOURCE_TIMEOUT_S)
+    _, offset = await read_offset(source, timeout_s=SOURCE_TIMEOUT_S, access=access)
     return offset
 
 
@@ -270,13 +274,14 @@ async def _give_up(operation: Operation, lease: Lease, fleet: Fleet, reason: str
     """End a migration that has not come about; the group leads again, with the data it then has."""
     async with fleet.store.begin(lease.scope) as tx:
         group = await _group(tx, lease, fleet)
-        _lead(group)
+        lead(group)
         tx.emit(GROUP, group.name, f"Migration failed for replication group {group.name}: {reason}")
     outcome = await settle(lease, fleet, operation_id=operation.id)
     return outcome if isinstance(outcome, Requeue) else GiveUp(reason)
 
 
-def _lead(group: ReplicationGroup) -> None:
+def lead(group: ReplicationGroup) -> None:
+    """Write down that the group follows nobody any more."""
     group.migration = {}
     for shard in group.node_groups:
         shard.upstream = shard.feed = None

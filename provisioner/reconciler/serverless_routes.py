@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import select
 
@@ -131,7 +132,9 @@ def _tls(one: Behind, fleet: Fleet) -> TlsOptions:
 def _valkey(
     one: Behind, group: ReplicationGroup, options: RouteOptions, fleet: Fleet
 ) -> Route | None:
-    shards = _shards(group, one.nodes, unfit=fleet.unfit_readers)
+    migration = one.cache.migration
+    outside = _outside(migration.get("nodes") or ())
+    shards = outside or _shards(group, one.nodes, unfit=fleet.unfit_readers)
     if not shards:
         return None
     main, reads = one.addresses
@@ -150,10 +153,24 @@ def _valkey(
                     node_ids=(primary_id, reader_id),
                     shards=tuple(shards),
                     ecpu_per_s=one.cache.ecpu_per_s,
+                    outside=bool(outside),
+                    outside_ca=(migration.get("ca") or "") if outside else "",
+                    held=bool(migration.get("held")),
                 ),
             }
         ),
     )
+
+
+def _outside(nodes: Sequence[Mapping[str, Any]]) -> list[ShardOptions]:
+    """Return the shards of the cluster that clients are led to until the cut-over."""
+    return [
+        ShardOptions(
+            slots=tuple((piece.first, piece.last) for piece in parse_slots(node["slots"])),
+            primary=Address(node["host"], node["port"]),
+        )
+        for node in nodes
+    ]
 
 
 def _memcached(one: Behind, options: RouteOptions) -> Route | None:

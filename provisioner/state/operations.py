@@ -39,6 +39,10 @@ class OperationKind(enum.StrEnum):
     SETTLE_GLOBAL = "settle_global"  # do what is pending on a global datastore
     LOG_DELIVERY = "log_delivery"  # look where logs are to go, and say whether they can
     COMPLETE_MIGRATION = "complete_migration"  # lead again
+    PREPARE_MIGRATION = "prepare_migration"  # look at what a serverless cache is to take over
+    SYNC_MIGRATION = "sync_migration"  # feed a serverless cache until it is in sync
+    STOP_MIGRATION = "stop_migration"  # feed it no more
+    CUT_OVER = "cut_over"  # have it serve its clients itself
     APPLY_UPDATE = "apply_update"  # bring a service update to each node in turn
 
 

@@ -57,8 +57,13 @@ def source_of(backing: Backing) -> Source:
 
 
 def require_free(cache: ServerlessCache, backing: Backing | None, event: Event) -> None:
-    """Raise :class:`IllegalTransition` where *event* is illegal now, or a backup is being made."""
+    """Raise :class:`IllegalTransition` where *event* is illegal now.
+
+    A backup is being made, data is taken over, or slots are moved.
+    """
     lifecycle.require(cache, event)
+    if cache.migration:
+        raise IllegalTransition(cache.resource, cache.name, "migrating", event.value)
     if backing is None or cache.status == lifecycle.CREATE_FAILED:
         return
     if backing.status != lifecycle.AVAILABLE:
@@ -145,6 +150,50 @@ async def add_shards(
     tx: Transaction, group: ReplicationGroup, count: int, *, zones: Sequence[str], token: str
 ) -> None:
     """Write *count* shards more, without slots, and file the move of slots."""
+    mark_modifying(group)
+    added = _append_shards(tx, group, count, zones=zones)
+    await tx.session.flush()
+    tx.enqueue(
+        OperationKind.RESHARD,
+        subject_uid=group.uid,
+        payload={"remove": [], "add": added},
+        token=token,
+    )
+
+
+def reshape(
+    tx: Transaction,
+    group: ReplicationGroup,
+    layout: Sequence[str],
+    *,
+    removed: Sequence[str],
+    zones: Sequence[str],
+) -> None:
+    """Write the shards that a group lacks, and file the move of slots to exactly *layout*.
+
+    *layout* has the slots of the shards that stay, in order of their ids, then of new ones.
+    """
+    mark_modifying(group)
+    kept = sorted(
+        one.node_group_id for one in group.node_groups if one.node_group_id not in removed
+    )
+    added = _append_shards(tx, group, len(layout) - len(kept), zones=zones)
+    tx.enqueue(
+        OperationKind.RESHARD,
+        subject_uid=group.uid,
+        payload={
+            "remove": list(removed),
+            "add": added,
+            "layout": dict(zip([*kept, *added], layout, strict=True)),
+        },
+    )
+
+
+def _append_shards(
+    tx: Transaction, group: ReplicationGroup, count: int, *, zones: Sequence[str]
+) -> list[str]:
+    if not count:
+        return []
     first = len(group.node_groups) % len(zones)
     plans = lay_out_group(
         group.name,
@@ -156,20 +205,12 @@ async def add_shards(
         zones=[*zones[first:], *zones[:first]],
         taken_names=[member.name for member in group.members],
     )
-    plans = tuple(replace(plan, slots="") for plan in plans)
-    mark_modifying(group)
     for plan in plans:
-        node_group = new_node_group(plan)
+        node_group = new_node_group(replace(plan, slots=""))
         group.node_groups.append(node_group)
         for node in plan.nodes:
             add_member(group, node_group, node, now=tx.now)
-    await tx.session.flush()
-    tx.enqueue(
-        OperationKind.RESHARD,
-        subject_uid=group.uid,
-        payload={"remove": [], "add": [plan.node_group_id for plan in plans]},
-        token=token,
-    )
+    return [plan.node_group_id for plan in plans]
 
 
 def _free_ids(group: ReplicationGroup, count: int) -> list[str]:

@@ -98,6 +98,7 @@ class Settings(BaseSettings):
     snapshot_store: str | None = None
     s3_endpoint_url: str | None = None
     kms_endpoint_url: str | None = None
+    secretsmanager_endpoint_url: str | None = None
     memory_dir: Path | None = None
     cloudwatch_endpoint_url: (
         Annotated[str, Field(pattern=r"^https?://\S+$", max_length=2048)] | None
@@ -224,6 +225,7 @@ class Settings(BaseSettings):
             snapshot_store=self.snapshot_store,
             s3_endpoint_url=self.s3_endpoint_url,
             kms_endpoint_url=self.kms_endpoint_url,
+            secretsmanager_endpoint_url=self.secretsmanager_endpoint_url,
             region=self.default_region,
             memory_dir=self.memory_dir,
             allow_faults=self.allow_faults or self.ephemeral,

@@ -80,7 +80,7 @@ def test_memcapable(port: int, protocol: str) -> None:
     if path is None:
         pytest.skip("libmemcached-tools is not installed")
     run = [path, "-h", "127.0.0.1", "-p", str(port), protocol]
-    result = subprocess.run(run, capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run(run, capture_output=True, text=True, timeout=120, check=False)
     failed = [line for line in result.stdout.splitlines() if "[FAIL]" in line]
     assert not failed
     assert "[pass]" in result.stdout.lower()
@@ -91,7 +91,7 @@ def test_memcstat(port: int) -> None:
     if path is None:
         pytest.skip("libmemcached-tools is not installed")
     run = [path, f"--servers=127.0.0.1:{port}"]
-    result = subprocess.run(run, capture_output=True, text=True, timeout=60, check=True)
+    result = subprocess.run(run, capture_output=True, text=True, timeout=120, check=True)
     assert "version: 1.6.18" in result.stdout
 
 

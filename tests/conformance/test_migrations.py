@@ -7,8 +7,6 @@ import fcntl
 import math
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,8 +24,8 @@ from cachefleet.provisioner.clock import SystemClock
 from cachefleet.provisioner.state.tables import Base
 from cachefleet.serving import CannotStart
 from cachefleet.settings import Settings
+from tests.support.server import command as cachefleet
 
-COMMAND_TIMEOUT_S = 60
 INDEX = "ix_cache_nodes_subject_uid"
 NEWER = "9999_expand_things_to_come"
 
@@ -161,13 +159,7 @@ async def test_a_database_from_the_future_is_refused_and_untouched(
 
 def refusal(*arguments: str) -> str:
     """Run the command line; return the one line with which it refuses."""
-    done = subprocess.run(
-        [sys.executable, "-m", "cachefleet", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=COMMAND_TIMEOUT_S,
-        check=False,
-    )
+    done = cachefleet(*arguments)
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""
     [line] = done.stderr.splitlines()

@@ -79,6 +79,8 @@ OPTIONS: Mapping[str, str] = {
     "s3_endpoint_url": "Where S3 is, for exports, seeds and an `s3://` store. AWS itself unless "
     "given. Credentials come from where AWS's tools look for them.",
     "kms_endpoint_url": "Where KMS is, for `KmsKeyId`. AWS itself unless given.",
+    "secretsmanager_endpoint_url": "Where Secrets Manager is, for the password of a migration's "
+    "source. AWS itself unless given.",
     "memory_dir": "A memory-backed directory for the nodes of groups that are encrypted at rest. "
     "`/dev/shm` unless given.",
     "cloudwatch_endpoint_url": "Where metrics are put (`PutMetricData`), once a minute; without "

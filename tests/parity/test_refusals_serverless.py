@@ -51,6 +51,15 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         loop.close()
 
 
+PHASES = {
+    "looked": "preparing",
+    "fed": "syncing",
+    "same": "in-sync",
+    "halted": "stopped",
+    "cutting": "cutting-over",
+}
+
+
 async def _populate(api: Api) -> None:
     await api("CreateUser", UserId="owner", UserName="owner", Engine="valkey",
               AccessString="on ~* +@all", Passwords=["p" * 16])  # fmt: skip
@@ -59,7 +68,8 @@ async def _populate(api: Api) -> None:
     for name, engine in (
         ("ready", "valkey"), ("redis", "redis"), ("mem", "memcached"), ("starting", "valkey"),
         ("copied", "valkey"), ("failed", "valkey"), ("leaving", "valkey"),
-        ("full", "valkey"),
+        ("full", "valkey"), ("looked", "valkey"), ("fed", "valkey"), ("same", "valkey"),
+        ("halted", "valkey"), ("cutting", "valkey"),
     ):  # fmt: skip
         await api("CreateServerlessCache", ServerlessCacheName=name, Engine=engine)
     async with api.store.begin(SCOPE) as tx:
@@ -71,6 +81,8 @@ async def _populate(api: Api) -> None:
             cache.status = {
                 "starting": "creating", "failed": "create-failed", "leaving": "deleting"
             }.get(cache.name, "available")  # fmt: skip
+            if cache.name in PHASES:
+                cache.migration = {"phase": PHASES[cache.name], "dirty": cache.name == "halted"}
         await _put_available(tx.session)
     await api("CreateServerlessCacheSnapshot", ServerlessCacheName="ready",
               ServerlessCacheSnapshotName="whole")  # fmt: skip
@@ -264,6 +276,68 @@ GROUPS = [
         "cannot be restored"),
 ]  # fmt: skip
 
+SOURCE = [{"Address": "10.0.0.1", "Port": 6379}]
+NOT_UNDER, UNHEALTHY = "ServerlessCacheNotUnderMigrationFault", "MigrationHealthFault"
+
+
+def prepare(
+    id_: str, code: str, words: str = "", status: int = 400, name: str = "ready", **params: Any
+) -> Any:
+    given = {"ServerlessCacheName": name, "CustomerNodeEndpointList": SOURCE, **params}
+    return row(id_, "PrepareMigration", given, code, words, status)
+
+
+def move(
+    id_: str, verb: str, name: str, code: str, words: str = "", status: int = 400, **params: Any
+) -> Any:
+    given = {"ServerlessCacheName": name, **params}
+    return row(id_, f"{verb}Migration", given, code, words, status)
+
+
+MIGRATION = [
+    prepare("unknown", MISSING, "nobody", 404, name="nobody"),
+    prepare("redis", VALUE, "Valkey only", name="redis"),
+    prepare("memcached", VALUE, "Valkey only", name="mem"),
+    prepare("creating", STATE, "creating", name="starting"),
+    prepare("in-a-backup", STATE, "snapshotting", name="copied"),
+    *(
+        prepare(f"while-{phase}", "ServerlessCacheAlreadyUnderMigrationFault", name, name=name)
+        for name, phase in PHASES.items()
+    ),
+    prepare("two-sources", VALUE, "exactly one", CustomerNodeEndpointList=SOURCE * 2),
+    prepare("no-port", VALUE, "Port", CustomerNodeEndpointList=[{"Address": "a"}]),
+    prepare("no-address", VALUE, "Address", CustomerNodeEndpointList=[{"Port": 1}]),
+    prepare("no-secret", VALUE, "not valid", SourceAuthenticationConfiguration={
+        "SecretManagerConfig": {"SecretArn": "arn:aws:s3:::b"}}),
+    prepare("no-certificate", VALUE, "requires", SourceTlsConfiguration={
+        "SourceTlsMode": "verify-ca"}),
+    prepare("bad-certificate", VALUE, "PEM", SourceTlsConfiguration={
+        "SourceTlsMode": "verify-ca", "SourceTlsCertificate": "x"}),
+    prepare("certificate-for-nothing", VALUE, "verify-ca only", SourceTlsConfiguration={
+        "SourceTlsMode": "none", "SourceTlsCertificate": "x"}),
+    move("unknown", "Start", "nobody", MISSING, "nobody", 404),
+    move("without-one", "Start", "ready", NOT_UNDER, "ready"),
+    move("too-early", "Start", "looked", STATE, "preparing"),
+    move("twice", "Start", "fed", STATE, "syncing"),
+    move("again-without-clearing", "Start", "halted", COMBINATION, "ClearTargetCacheData"),
+    move("with-sources", "Start", "halted", COMBINATION, "PrepareMigration",
+         CustomerNodeEndpointList=SOURCE),
+    move("unknown", "Stop", "nobody", MISSING, "nobody", 404),
+    move("without-one", "Stop", "ready", NOT_UNDER, "ready"),
+    move("not-begun", "Stop", "halted", STATE, "stopped"),
+    move("in-the-cut-over", "Stop", "cutting", STATE, "cutting-over"),
+    move("unknown", "Complete", "nobody", MISSING, "nobody", 404),
+    move("without-one", "Complete", "ready", NOT_UNDER, "ready"),
+    move("not-in-sync", "Complete", "fed", UNHEALTHY, "syncing"),
+    move("stopped", "Complete", "halted", UNHEALTHY, "stopped"),
+    move("too-early-by-force", "Complete", "looked", STATE, "preparing", Force=True),
+    move("twice", "Complete", "cutting", STATE, "cutting-over", Force=True),
+    modify("migrating", STATE, "migrating", ServerlessCacheName="same", Description="d"),
+    take("migrating", "fed", "new", STATE, "migrating"),
+    row("migrating", "DeleteServerlessCache", {"ServerlessCacheName": "halted"}, STATE,
+        "migrating"),
+]  # fmt: skip
+
 TAGS = [
     row("creating", "AddTagsToResource",
         {"ResourceName": f"{ARN}:serverlesscache:starting", "Tags": [{"Key": "k", "Value": "v"}]},
@@ -277,7 +351,7 @@ TAGS = [
 
 @pytest.mark.parametrize(
     ("operation", "params", "code", "status", "words"),
-    [*CREATE, *MODIFY, *DELETE, *DESCRIBE, *SNAPSHOTS, *GROUPS, *TAGS],
+    [*CREATE, *MODIFY, *DELETE, *DESCRIBE, *SNAPSHOTS, *GROUPS, *MIGRATION, *TAGS],
 )
 def test_refusal(
     world: World, operation: str, params: dict[str, Any], code: str, status: int, words: str

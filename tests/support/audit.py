@@ -88,7 +88,7 @@ def audit(server: Server, *, resting: Collection[str] = RESTING) -> Audit:
         )
         unsettled = [
             f"{name} is {status}"
-            for table in ("cache_clusters", "replication_groups")
+            for table in ("cache_clusters", "replication_groups", "serverless_caches")
             for name, status in rows(f"SELECT name, status FROM {table}")
             if status not in resting
         ]

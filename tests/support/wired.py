@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from fastapi import FastAPI
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 
 from cachefleet.api.app import create_app
 from cachefleet.engine.catalog import Catalog
@@ -20,17 +20,22 @@ from cachefleet.provisioner.peering.client import PeerAway, Peers
 from cachefleet.provisioner.peering.seal import Seal
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.settings import ProvisionerSettings
+from cachefleet.provisioner.state import global_groups
 from cachefleet.provisioner.state.addresses import PortsPool
+from cachefleet.provisioner.state.global_tables import GlobalGroup
 from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.store import Store
-from cachefleet.provisioner.state.tables import Base
+from cachefleet.provisioner.state.tables import Base, EndpointAddress, ReplicationGroup
 from cachefleet.provisioner.state.tables import Fleet as FleetRow
+from tests.builders import groups as build
 from tests.support.api import Api, empty_database
 from tests.unit.api.driver import SteppedClock, quiet_settings, send
 
 HERE, THERE = "us-east-1", "eu-west-1"
 SECRET = b"known to both of the two"
 DOOR = "/v1/peers"
+NAME, OF = "ldgnf-shared", {"GlobalReplicationGroupId": "ldgnf-shared"}
+FIT = "cache.r7g.large"
 
 
 class WiredPeers(Peers):
@@ -124,3 +129,59 @@ def sealed(peers: WiredPeers, **question: Any) -> bytes:
     """Return a question as it is sent."""
     assert peers.seal is not None
     return json.dumps({"sealed": peers.seal.close(question)}).encode()
+
+
+async def leading(side: Side, **columns: Any) -> None:
+    """Write a global datastore down that this side leads, with its endpoint."""
+    async with side.api.store.begin(side.scope) as tx:
+        group = await build.replication_group(
+            tx, "near", node_type=FIT, engine="valkey", engine_version="8.0.1",
+            parameter_group_name="default.valkey8", **columns,
+        )  # fmt: skip
+        tx.session.add(
+            EndpointAddress(kind="primary", subject_uid=group.uid, host="127.0.1.1", port=6379)
+        )
+    await side.api(
+        "CreateGlobalReplicationGroup",
+        GlobalReplicationGroupIdSuffix="shared",
+        PrimaryReplicationGroupId="near",
+    )
+    await rest(side)
+
+
+async def rest(side: Side) -> None:
+    """Have everything done that is on its way, as a provisioner does."""
+    async with side.api.store.begin(side.scope) as tx:
+        for group in (await tx.session.scalars(select(ReplicationGroup))).unique():
+            group.status = "available"
+        for row in (await tx.session.scalars(select(GlobalGroup))).all():
+            if global_groups.primary_of(row).fleet is None:
+                row.status = "primary-only" if len(row.members) == 1 else "available"
+                row.pending = {}
+                for member in row.members:
+                    member.status = "associated"
+
+
+async def joined(near: Side, far: Side) -> None:
+    """Have both sides be members, at rest."""
+    await leading(near)
+    await far.api("CreateReplicationGroup", **joining())
+    async with far.api.store.begin(far.scope) as tx:
+        group = await tx.get(ReplicationGroup, "far")
+        tx.session.add(
+            EndpointAddress(kind="primary", subject_uid=group.uid, host="127.0.2.1", port=6379)
+        )
+    await rest(far)
+    await near.watch.look()
+    await rest(near)
+    await far.watch.look()
+
+
+def joining(name: str = "far", **params: Any) -> dict[str, Any]:
+    return {
+        "ReplicationGroupId": name,
+        "ReplicationGroupDescription": "follows",
+        "NumCacheClusters": 1,
+        **OF,
+        **params,
+    }

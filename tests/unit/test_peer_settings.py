@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from cachefleet.control_plane import open_peers
+from cachefleet.peers import open_peers
 from cachefleet.provisioner.clock import SystemClock
 from cachefleet.serving import CannotStart
 from cachefleet.settings import PEERS_MAX, Settings

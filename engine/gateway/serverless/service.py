@@ -22,6 +22,7 @@ from cachefleet.engine.gateway.serverless.session import Session
 from cachefleet.engine.gateway.serverless.slots import SlotMap
 from cachefleet.engine.gateway.service import Budget as Connections
 from cachefleet.engine.gateway.sessions import Expiries, SessionTimer, loop_timer, utc_now
+from cachefleet.engine.outside import trusting
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ class ServerlessService:
         self._expiries: Expiries[Session] = Expiries(session_timer)
         self._waiting: deque[Session] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self.held = _told(route).held
         self._wrong = secrets.token_hex(32).encode()
         self._refused_total = 0
         self._bytes_from_clients = 0
@@ -76,8 +78,16 @@ class ServerlessService:
     def change(self, route: Route) -> int:
         """Serve as *route* says; return how many connections were cut."""
         old, self.route = self.route, route
-        self.slots.change(_told(route).shards)
-        self.budget.change(_told(route).ecpu_per_s)
+        told, before = _told(route), _told(old)
+        self.slots.change(told.shards)
+        self.budget.change(told.ecpu_per_s)
+        if told.outside != before.outside:
+            for session in list(self._sessions):
+                session.change_sides()
+        self.held = told.held
+        if before.held and not told.held:
+            for session in list(self._sessions):
+                session.flush()
         if route.options.admitted == old.options.admitted:
             return 0
         self._admission = Admission(route.options.admitted)
@@ -134,9 +144,15 @@ class ServerlessService:
             backends=(),
             units_total=self.budget.spent_total,
             throttled_total=self.budget.throttled_total,
+            outstanding=sum(one.outstanding for one in living),
         )
 
     # What sessions ask.
+
+    def upstream_tls(self) -> ssl.SSLContext | None:
+        """Return how connections to shards are encrypted; None where they are in clear."""
+        ca = _told(self.route).outside_ca
+        return trusting(ca) if ca else None
 
     def session_opened(self, session: Session) -> bool:
         """A client is there; False refuses it."""

@@ -9,6 +9,7 @@ is done, so that commands on one key are never turned round.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, cast
@@ -131,6 +132,28 @@ class Session(ClientSide):
         if self.made and not self.lost:
             self.transport.close()
 
+    def change_sides(self) -> None:
+        """Other shards serve from now on, which know nothing of this client yet.
+
+        Whoever has commands under way, or a place that only the former shards know of, is cut off:
+        nobody knows what was done.
+        """
+        bound = self.queue or self.transaction.active or self.subscriptions.listens
+        if bound or any(self.transaction.needs(address) for address in self.upstreams):
+            self.abort()
+            return
+        self.drop_upstreams()
+        self._home = None
+
+    @property
+    def outstanding(self) -> int:
+        """How many commands have yet to be answered."""
+        return len(self.queue)
+
+    def upstream_tls(self) -> ssl.SSLContext | None:
+        """Return how a connection to a shard is encrypted."""
+        return self.service.upstream_tls()
+
     # Commands in.
 
     def flush(self) -> None:
@@ -183,6 +206,7 @@ class Session(ClientSide):
     def _is_held(self) -> bool:
         return (
             self.barrier
+            or self.service.held
             or self._throttled
             or self._ending
             or self.lost

@@ -8,6 +8,7 @@ may or may not have been done: the session that owns it decides what that means 
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol, cast
@@ -54,6 +55,8 @@ class UpstreamOwner(Protocol):
     stuck: int
 
     def preamble(self, address: Address) -> list[bytes]: ...
+
+    def upstream_tls(self) -> ssl.SSLContext | None: ...
 
     def moved_to(self, address: Address, slot: int | None) -> Address: ...
 
@@ -109,7 +112,9 @@ class Upstream(asyncio.Protocol):
                 break  # another node has the slot by now
             try:
                 async with asyncio.timeout(CONNECT_S_MAX):
-                    await loop.create_connection(lambda: self, *self.address)
+                    await loop.create_connection(
+                        lambda: self, *self.address, ssl=self._owner.upstream_tls()
+                    )
             except (OSError, TimeoutError):
                 await asyncio.sleep(RETRY_S)
             else:

@@ -11,6 +11,7 @@ unless ``CACHEFLEET_URL`` names one for all (started with ``--allow-reset`` or `
 
 from __future__ import annotations
 
+import ipaddress
 import itertools
 import json
 import os
@@ -33,6 +34,8 @@ URL_VARIABLE = "CACHEFLEET_URL"
 REGION = "us-east-1"
 NODE_TYPE = "cache.t3.micro"
 STOP_TIMEOUT_S = 30.0
+NETWORK_VARIABLE = "CACHEFLEET_ENDPOINT_NETWORK"
+SHARE_ADDRESSES_MIN = 8  # of a worker: its nodes and their endpoints
 RESET_TIMEOUT_S = 30.0
 WAIT_EVERY_S = 0.1
 WAITS_MAX = 600
@@ -63,8 +66,7 @@ def cachefleet_server(worker_network: str) -> Iterator[str]:
     if given:
         yield given.rstrip("/")
         return
-    environment = dict(os.environ)
-    environment.setdefault("CACHEFLEET_ENDPOINT_NETWORK", worker_network)
+    environment = {**os.environ, NETWORK_VARIABLE: worker_network}
     process = subprocess.Popen(
         [sys.executable, "-m", "cachefleet", "serve", "--ephemeral", "--port", "0"],
         stdout=subprocess.PIPE,
@@ -87,9 +89,27 @@ def cachefleet_server(worker_network: str) -> Iterator[str]:
 def worker_network() -> str:
     """Give the network of this worker's nodes: servers side by side must not share one."""
     worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+    given = os.environ.get(NETWORK_VARIABLE)
+    if given is not None:
+        return share_of(given, worker, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
     # Of this session's own process too, so that two runs on one machine do not meet.
     seed = zlib.crc32(f"{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}{worker}".encode())
     return f"127.{101 + seed % 150}.{seed // 150 % 256}.0/24"
+
+
+def share_of(network: str, worker: str, workers: int) -> str:
+    """Return the part of *network* that is a worker's: ``gw3`` is the fourth of *workers*.
+
+    Raises:
+        ValueError: the network is none, or too small to be shared by so many.
+    """
+    whole = ipaddress.IPv4Network(network)
+    number = int(worker.removeprefix("gw")) if worker.startswith("gw") else 0
+    shares = whole.subnets(prefixlen_diff=(workers - 1).bit_length())
+    share = next(itertools.islice(shares, number, None))
+    if share.num_addresses < SHARE_ADDRESSES_MIN:
+        raise ValueError(f"{network} is too small for {workers} workers")
+    return str(share)
 
 
 @pytest.fixture

@@ -19,24 +19,33 @@ from cachefleet.provisioner.peering.client import (
     PeerStrange,
 )
 from cachefleet.provisioner.state import global_groups
-from cachefleet.provisioner.state.global_tables import GlobalGroup
 from cachefleet.provisioner.state.tables import (
-    EndpointAddress,
     Event,
     Operation,
     ReplicationGroup,
 )
 from tests.builders import groups as build
 from tests.support.api import Refused
-from tests.support.wired import DOOR, HERE, THERE, Side, WiredPeers, sealed, two_sides
+from tests.support.wired import (
+    DOOR,
+    HERE,
+    NAME,
+    OF,
+    THERE,
+    Side,
+    WiredPeers,
+    joined,
+    joining,
+    leading,
+    rest,
+    sealed,
+    two_sides,
+)
 from tests.unit.api.driver import quiet_settings, send
 
 pytestmark = pytest.mark.anyio
 
-NAME = "ldgnf-shared"
-FIT = "cache.r7g.large"
 STATE = "InvalidGlobalReplicationGroupState"
-OF = {"GlobalReplicationGroupId": NAME}
 TOWARDS_FAR = {"PrimaryRegion": THERE, "PrimaryReplicationGroupId": "far"}
 Two = tuple[Side, Side]
 
@@ -59,64 +68,6 @@ async def two(sides: Two) -> Two:
         await side.begin_anew()
     sides[0].peers.apps[THERE], sides[1].peers.apps[HERE] = sides[1].api.app, sides[0].api.app
     return sides
-
-
-async def leading(side: Side, **columns: Any) -> None:
-    """Write a global datastore down that this side leads, with its endpoint."""
-    async with side.api.store.begin(side.scope) as tx:
-        group = await build.replication_group(
-            tx, "near", node_type=FIT, engine="valkey", engine_version="8.0.1",
-            parameter_group_name="default.valkey8", **columns,
-        )  # fmt: skip
-        tx.session.add(
-            EndpointAddress(kind="primary", subject_uid=group.uid, host="127.0.1.1", port=6379)
-        )
-    await side.api(
-        "CreateGlobalReplicationGroup",
-        GlobalReplicationGroupIdSuffix="shared",
-        PrimaryReplicationGroupId="near",
-    )
-    await rest(side)
-
-
-async def rest(side: Side) -> None:
-    """Have everything done that is on its way, as a provisioner does."""
-    async with side.api.store.begin(side.scope) as tx:
-        for group in (await tx.session.scalars(select(ReplicationGroup))).unique():
-            group.status = "available"
-            if not any(group.node_groups[0].nodes):
-                continue
-        for row in (await tx.session.scalars(select(GlobalGroup))).all():
-            if global_groups.primary_of(row).fleet is None:
-                row.status = "primary-only" if len(row.members) == 1 else "available"
-                row.pending = {}
-                for member in row.members:
-                    member.status = "associated"
-
-
-async def joined(near: Side, far: Side) -> None:
-    """Have both sides be members, at rest."""
-    await leading(near)
-    await far.api("CreateReplicationGroup", **joining())
-    async with far.api.store.begin(far.scope) as tx:
-        group = await tx.get(ReplicationGroup, "far")
-        tx.session.add(
-            EndpointAddress(kind="primary", subject_uid=group.uid, host="127.0.2.1", port=6379)
-        )
-    await rest(far)
-    await near.watch.look()
-    await rest(near)
-    await far.watch.look()
-
-
-def joining(name: str = "far", **params: Any) -> dict[str, Any]:
-    return {
-        "ReplicationGroupId": name,
-        "ReplicationGroupDescription": "follows",
-        "NumCacheClusters": 1,
-        **OF,
-        **params,
-    }
 
 
 async def group_of(side: Side, name: str) -> ReplicationGroup:
@@ -183,6 +134,15 @@ async def test_who_was_let_in_and_does_not_come_is_forgotten(two: Two) -> None:
         await far.peers.ask(HERE, "join", {**who, "only_ask": False})
     assert await roles(near) == {HERE: "PRIMARY", THERE: "SECONDARY"}
     await far.peers.ask(HERE, "leave", {**body, "fleet": f"fleet-{THERE}"})
+    assert await roles(near) == {HERE: "PRIMARY"}
+
+
+async def test_a_region_that_is_no_peer_is_not_let_in(two: Two) -> None:
+    near, far = two
+    await leading(near)
+    body = {"account": "000000000000", "name": NAME, "region": "ap-south-1", "group_name": "new"}
+    with pytest.raises(PeerRefused, match="ap-south-1 is no peer of the primary's cachefleet"):
+        await far.peers.ask(HERE, "join", {**body, "fleet": "other", "only_ask": False})
     assert await roles(near) == {HERE: "PRIMARY"}
 
 
@@ -327,8 +287,11 @@ async def test_another_cachefleet_at_the_same_place_is_not_believed(two: Two) ->
                 member.fleet = "fleet-of-before"
     async with near.api.store.begin(near.scope) as tx:
         await tx.session.delete(await global_groups.get(tx, NAME))
-    await far.watch.look()
+    for _ in range(3):
+        await far.watch.look()
+        far.api.clock.advance(watching.RARELY_S)
     assert (await group_of(far, "far")).global_role == "SECONDARY"
+    assert far.watch.is_away("fleet-of-before")
 
 
 async def test_who_is_not_heard_is_away(two: Two) -> None:

@@ -39,8 +39,15 @@ LINK = Link(token="t", name="a to b", source=OWN, target=OWN, scratch="/tmp/s")
             target=OWN,
             scratch="/tmp/s",
         ),
+        Link(
+            token="t",
+            name="with a login, by TLS",
+            source=Side(socket="tcp:10.0.0.1:6379", username="me", password="x", ca="PEM" * 3_000),
+            target=OWN,
+            scratch="/tmp/s",
+        ),
     ],
-    ids=["ours", "outside", "ipv6"],
+    ids=["ours", "outside", "ipv6", "secured"],
 )
 def test_what_was_written_is_read(link: Link) -> None:
     assert parse_links(render_links([link])) == (link,)
@@ -62,9 +69,12 @@ def test_outside_is_where_it_says() -> None:
         {"socket": "tcp:10.0.0.1:0x1", "username": "", "password": ""},
         {"socket": "tcp:a b:1", "username": "", "password": ""},
         {"socket": "tcp:10.0.0.1:1", "username": "a", "password": ""},
+        {"socket": "tcp:10.0.0.1:1", "username": "", "password": 5},
+        {"socket": "tcp:10.0.0.1:1", "username": "", "password": "", "ca": "x" * 70_000},
+        {"socket": "/run/a", "username": "a", "password": "b", "ca": "PEM"},
         {"socket": 5, "username": "a", "password": "b"},
     ],
-    ids=lambda source: str(source["socket"]),
+    ids=lambda source: f"{source['socket']}-{len(source)}-{source['password']}",
 )
 def test_refuses(source: dict[str, Any]) -> None:
     document = json.loads(render_links([LINK]))

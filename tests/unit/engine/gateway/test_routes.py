@@ -34,6 +34,8 @@ SERVERLESS = st.builds(
     host=st.sampled_from(["127.0.0.1", "a-123456.serverless.use1.cache.cachefleet.internal"]),
     port=st.just(6379),
     reads_port=st.just(6380),
+    outside=st.booleans(),
+    held=st.booleans(),
     node_ids=st.just(("a" * 40, "b" * 40)),
     shards=st.lists(
         st.builds(
