@@ -1,19 +1,20 @@
-"""Keeps the results of questions until something in their scope changes.
+"""Keeps the results of questions until something that they were read from changes.
 
 A page of groups costs a few milliseconds to read and nothing to know: waiters and consoles ask the
-same again and again. A result is good for as long as the scope's revision stands, which every
-write raises (:meth:`Store.revision`). What depends on the time of asking is never kept. The text
-that a result was written as is kept with it.
+same again and again. A result is good for as long as no table that it was read from has changed in
+its scope, which every write notes (:meth:`Store.revisions`). What depends on the time of asking is
+never kept. The text that a result was written as is kept with it.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from cachefleet.api.registry import Params, Result
+from cachefleet.provisioner.state.revisions import Revisions
 from cachefleet.provisioner.state.scope import Scope
 
 KEPT_MAX = 256  # a page of 100 groups is some 200 kB
@@ -35,6 +36,7 @@ Key = tuple[str, Scope, Hashable]
 @dataclass(slots=True)
 class _Kept:
     revision: int
+    tables: frozenset[str]
     result: Result
     text: bytes | None = None
 
@@ -54,20 +56,23 @@ class AnswerCache:
             return None
         return (operation, scope, _frozen(params))
 
-    def find(self, key: Key, revision: int) -> tuple[bool, Result]:
-        """Return whether there is a result of this revision, and the result."""
+    def find(self, key: Key, revisions: Revisions) -> tuple[bool, Result]:
+        """Return whether there is a result that still stands, and the result."""
         kept = self._kept.get(key)
-        if kept is None or kept.revision != revision:
+        if kept is None or not revisions.stand_since(kept.revision, kept.tables):
             return False, None
+        kept.revision = revisions.newest  # what did not change until now need not be asked again
         self._kept.move_to_end(key)
         return True, kept.result
 
-    def keep(self, key: Key, revision: int, result: Result) -> None:
-        """Keep a result that was read at *revision* or later."""
+    def keep(self, key: Key, revision: int, tables: Iterable[str], result: Result) -> None:
+        """Keep a result that was read from *tables* at *revision* or later."""
         former = self._kept.pop(key, None)
         if former is not None:
             self._by_result.pop((key[0], id(former.result)), None)
-        self._kept[key] = self._by_result[key[0], id(result)] = _Kept(revision, result)
+        self._kept[key] = self._by_result[key[0], id(result)] = _Kept(
+            revision, frozenset(tables), result
+        )
         while len(self._kept) > self._kept_max:
             (operation, *_), oldest = self._kept.popitem(last=False)
             self._by_result.pop((operation, id(oldest.result)), None)

@@ -32,7 +32,7 @@ READS = "None: it reads the record."
 UNBUILT = "not built yet."  # how every sentence ends that explains a 501
 REFUSED = "Refuse."  # the docstring of a handler that never accepts
 CODE_RAISERS = frozenset({"Fault", "SignatureRefused"})
-STATE_RAISERS = frozenset({"NotFound", "AlreadyExists"})
+STATE_RAISERS = frozenset({"NotFound", "AlreadyExists", "QuotaExceeded"})
 
 TESTS = Path("tests")
 # Where tests make whole calls; the others name faults without provoking them.

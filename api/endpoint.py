@@ -22,6 +22,7 @@ from cachefleet.api.pipeline import Pipeline
 from cachefleet.api.protocol.xml import CONTENT_TYPE
 from cachefleet.api.settings import ApiSettings
 from cachefleet.api.stages import Exchange
+from cachefleet.provisioner.state.turns import awaited
 
 API_PATH: Final = "/"
 CONSOLE_PATH: Final = "/console/"
@@ -111,10 +112,12 @@ class FrontDoor:
         if scope["type"] == "websocket":
             await self._websocket(refusal, scope, receive, send)
         elif path == API_PATH:
-            await self._api(refusal, headers, scope, receive, send)
+            with awaited():
+                await self._api(refusal, headers, scope, receive, send)
         elif self._rest is not None and self._rest.takes(path):
             early = self._early_fault(refusal, headers, scope)
-            await self._rest(early, headers, scope, receive, send)
+            with awaited():
+                await self._rest(early, headers, scope, receive, send)
         else:
             await self._other(refusal, headers, scope, receive, send)
 

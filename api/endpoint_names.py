@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from cachefleet.api.registry import Result
+from cachefleet.provisioner.state import touched
 from cachefleet.provisioner.state.endpoint_names import Names, read_names
 from cachefleet.provisioner.state.scope import Scope
 
@@ -21,7 +22,7 @@ class EndpointNamer:
 
     def __init__(self, domain: str) -> None:
         self._domain = domain
-        self._kept: dict[Scope, tuple[int, Names]] = {}
+        self._kept: dict[Scope, tuple[int, set[str], Names]] = {}
 
     async def rename(self, store: Store, scope: Scope, result: Result) -> Result:
         """Return *result* with every endpoint that has a name under it."""
@@ -31,15 +32,19 @@ class EndpointNamer:
         return {name: _renamed(value, names) for name, value in result.items()}
 
     async def _names(self, store: Store, scope: Scope) -> Names:
-        revision = await store.revision(scope)
+        revisions = await store.revisions(scope)
         kept = self._kept.get(scope)
-        if kept is not None and kept[0] == revision:
-            return kept[1]
-        async with store.read(scope) as tx:
-            names = await read_names(tx, scope, self._domain)
+        if kept is not None and revisions.stand_since(kept[0], kept[1]):
+            touched.note_read(kept[1])
+            return kept[2]
+        revision = revisions.newest
+        with touched.reading() as tables:
+            async with store.read(scope) as tx:
+                names = await read_names(tx, scope, self._domain)
+        touched.note_read(tables)
         if len(self._kept) >= SCOPES_KEPT_MAX:
             self._kept.pop(next(iter(self._kept)))
-        self._kept[scope] = (revision, names)
+        self._kept[scope] = (revision, tables, names)
         return names
 
 

@@ -20,6 +20,7 @@ from cachefleet.provisioner.state.errors import (
     InvalidCombination,
     InvalidValue,
     NotFound,
+    QuotaExceeded,
     ResourceError,
     StateError,
     TagQuotaExceeded,
@@ -109,7 +110,7 @@ def _faults_by_name() -> Mapping[str, FaultShape]:
     return MappingProxyType(named)
 
 
-# (shape name, message). {noun}, {name}, {status} and {act} are filled in.
+# (shape name, message). {noun}, {name}, {status}, {act} and {quota} are filled in.
 Answer = tuple[str, str]
 
 _MISSING = "{noun} not found: {name}"
@@ -239,6 +240,19 @@ STATE_FAULTS: Final[Mapping[tuple[str, type[ResourceError]], Answer]] = MappingP
             "Replication group {name} is already under migration.",
         ),
         ("migration", IllegalTransition): ("InvalidReplicationGroupStateFault", _BUSY),
+        ("user", QuotaExceeded): ("UserQuotaExceededFault", "A region can have {quota} users."),
+        ("user_group", QuotaExceeded): (
+            "UserGroupQuotaExceededFault",
+            "A region can have {quota} groups.",
+        ),
+        ("parameter_group", QuotaExceeded): (
+            "CacheParameterGroupQuotaExceededFault",
+            "A region can have {quota} cache parameter groups.",
+        ),
+        ("subnet_group", QuotaExceeded): (
+            "CacheSubnetGroupQuotaExceededFault",
+            "A region can have {quota} cache subnet groups.",
+        ),
         ("tag", NotFound): ("TagNotFoundFault", _MISSING),
         ("tag", AlreadyExists): (_NO_FAULT_OF_ITS_OWN, _TAKEN),
         ("tag", IllegalTransition): (_NO_FAULT_OF_ITS_OWN, _BUSY),
@@ -281,6 +295,7 @@ def state_fault(error: StateError) -> Fault | None:
                     name=error.name,
                     status=getattr(error, "status", ""),
                     act=_ACTS.get(event, event),
+                    quota=getattr(error, "quota", ""),
                 ),
             )
     return None

@@ -26,6 +26,7 @@ from cachefleet.api.settings import ApiSettings
 from cachefleet.api.throttle import Throttle
 from cachefleet.provisioner.clock import Clock
 from cachefleet.provisioner.peering.client import PeerAway, PeerRefused, Peers, PeerStrange
+from cachefleet.provisioner.state import touched
 from cachefleet.provisioner.state.errors import Stale
 from cachefleet.provisioner.state.ids import request_token
 from cachefleet.provisioner.state.scope import Scope
@@ -224,12 +225,14 @@ async def call_handler(
         finally:
             request_token.reset(told)
         return await _named(services, context, result)
-    # Before the records are read: a change in between makes the result too old at once.
-    revision = await services.store.revision(context.scope)
-    known, result = services.answers.find(key, revision)
+    revisions = await services.store.revisions(context.scope)
+    known, result = services.answers.find(key, revisions)
     if not known:
-        result = await _named(services, context, await handler(context, params))
-        services.answers.keep(key, revision, result)
+        # Before the records are read: a change in between makes the result too old at once.
+        revision = revisions.newest
+        with touched.reading() as tables:
+            result = await _named(services, context, await handler(context, params))
+        services.answers.keep(key, revision, tables, result)
     return result
 
 

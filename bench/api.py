@@ -1,14 +1,19 @@
 """Describe calls a second beside moto_server, in one run: by boto3 and raw, with eight connections.
 
-Both hold the same: five replication groups and ten users' worth of subnet groups. The raw load is
-wrk's where it is installed.
+Both hold the same: five replication groups and ten users' worth of subnet groups. One boto3 client
+that calls again and again measures how long a call takes, most of which is the client's own time;
+eight of them, spread over a process a core, measure what the server can do. The raw load is wrk's
+where it is installed.
 """
 
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import contextlib
 import functools
+import multiprocessing
+import os
 import re
 import shutil
 import subprocess
@@ -24,6 +29,7 @@ from bench.fleet import client, median, running, seconds_until, written_to
 
 GROUPS = 5
 CONNECTIONS = 8
+WARM_UP_TIMEOUT_S = 60.0
 BODY = "Action={action}&Version=2015-02-02"
 SCRIPT = """wrk.method = "POST"
 wrk.body = "{body}"
@@ -54,7 +60,9 @@ def main() -> None:
         for url in (ours, theirs):
             fill(url)
         for title, action in CALLS.items():
-            compare("boto3", title, action, (ours, theirs), options, by_boto3)
+            compare("boto3, one client", title, action, (ours, theirs), options, by_boto3)
+            eight = f"boto3, {CONNECTIONS} clients"
+            compare(eight, title, action, (ours, theirs), options, by_many_boto3)
             if shutil.which("wrk"):
                 compare("wrk", title, action, (ours, theirs), options, by_wrk)
                 v1 = functools.partial(by_wrk, resource=RESOURCES[action])
@@ -135,17 +143,57 @@ def fill(url: str) -> None:
 
 def by_boto3(url: str, action: str, seconds: float) -> float:
     """Return calls a second of one boto3 client."""
-    api = client(url)
-    call = {
-        "DescribeReplicationGroups": api.describe_replication_groups,
-        "DescribeCacheSubnetGroups": api.describe_cache_subnet_groups,
-    }[action]
+    call = _call(url, action)
     call()
     began, count = time.perf_counter(), 0
     while time.perf_counter() - began < seconds:
         call()
         count += 1
     return count / (time.perf_counter() - began)
+
+
+def by_many_boto3(url: str, action: str, seconds: float) -> float:
+    """Return calls a second of eight boto3 clients, in as many processes as there are cores."""
+    processes = min(os.cpu_count() or 1, CONNECTIONS)
+    # Fresh interpreters: what this one holds, threads among it, is none of theirs.
+    context = multiprocessing.get_context("spawn")
+    with (
+        concurrent.futures.ProcessPoolExecutor(processes, mp_context=context) as pool,
+        context.Manager() as manager,
+    ):
+        ready = manager.Barrier(processes)
+        shares = [CONNECTIONS // processes] * processes
+        shares[0] += CONNECTIONS - sum(shares)
+        done = [pool.submit(_share, ready, url, action, seconds, n) for n in shares]
+        return sum(one.result() for one in done)
+
+
+def _share(ready: Any, url: str, action: str, seconds: float, clients: int) -> float:
+    """Return calls a second of *clients* threads of this process, each with its own client."""
+    calls = [_call(url, action) for _ in range(clients)]
+    for call in calls:
+        call()
+    ready.wait(WARM_UP_TIMEOUT_S)
+    until = time.perf_counter() + seconds
+
+    def ask(call: Any) -> int:
+        count = 0
+        while time.perf_counter() < until:
+            call()
+            count += 1
+        return count
+
+    with concurrent.futures.ThreadPoolExecutor(clients) as threads:
+        return sum(threads.map(ask, calls)) / seconds
+
+
+def _call(url: str, action: str) -> Any:
+    """Return the call of a new client."""
+    api = client(url)
+    return {
+        "DescribeReplicationGroups": api.describe_replication_groups,
+        "DescribeCacheSubnetGroups": api.describe_cache_subnet_groups,
+    }[action]
 
 
 def by_wrk(url: str, action: str, seconds: float, *, resource: str | None = None) -> float:

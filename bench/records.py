@@ -24,6 +24,7 @@ from bench.fleet import client, median, running, seconds_until, written_to
 
 RESOURCES = 100
 ACCOUNT = "111111111111"
+DEFAULT_USER = "the-default"
 BEHIND = 64  # so many records stand between a creation and its deletion
 NODES = 50
 REQUESTS = 100_000
@@ -72,8 +73,27 @@ PARAMETER_GROUP = Kind(
     "/v1/parameter-groups",
     '{"CacheParameterGroupName":"NAME","CacheParameterGroupFamily":"valkey8","Description":"b"}',
 )
+SUBNET_GROUP = Kind(
+    "subnet groups",
+    "&CacheSubnetGroupName=NAME&CacheSubnetGroupDescription=bench"
+    "&SubnetIds.SubnetIdentifier.1=subnet-0123456789abcdef0",
+    "&CacheSubnetGroupName=NAME",
+    "/v1/subnet-groups",
+    '{"CacheSubnetGroupName":"NAME","CacheSubnetGroupDescription":"bench",'
+    '"SubnetIds":["subnet-0123456789abcdef0"]}',
+)
+# Of a user that is there; moto_server has no user groups.
+USER_GROUP = Kind(
+    "user groups",
+    "&UserGroupId=NAME&Engine=redis&UserIds.member.1=the-default",
+    "&UserGroupId=NAME",
+    "/v1/user-groups",
+    '{"UserGroupId":"NAME","Engine":"redis","UserIds":["the-default"]}',
+)
 ACTIONS = {
     "users": ("CreateUser", "DeleteUser"),
+    "subnet groups": ("CreateCacheSubnetGroup", "DeleteCacheSubnetGroup"),
+    "user groups": ("CreateUserGroup", "DeleteUserGroup"),
     "parameter groups": ("CreateCacheParameterGroup", "DeleteCacheParameterGroup"),
 }
 
@@ -92,8 +112,9 @@ def main() -> None:
             _compare_described(ours, theirs, resource, action, options)
         for door in ("/", "/v1"):
             _compare_churn(USER, door, ours, theirs, options)
-            rates = [churn(ours, PARAMETER_GROUP, door, options.seconds, turn=n) for n in (1, 2)]
-            print(f"| create and delete parameter groups | {door} | {median(rates):.0f}/s | | | |")
+            for kind in (PARAMETER_GROUP, SUBNET_GROUP, USER_GROUP):
+                rates = [churn(ours, kind, door, options.seconds, turn=n) for n in (1, 2)]
+                print(f"| create and delete {kind.name} | {door} | {median(rates):.0f}/s | | | |")
         print_latencies(ours)
         print_memory(ours, pid)
 
@@ -151,6 +172,9 @@ def churn(url: str, kind: Kind, door: str, seconds: float, *, turn: int) -> floa
     script = _churn_script(kind, door, base).replace(ACCOUNT, account)
     # The first deletions shall find something; wrk throws the first request of a script away.
     api = client(url, account=account)
+    if kind is USER_GROUP:
+        user = {"UserId": DEFAULT_USER, "UserName": "default", "Engine": "redis"}
+        _create(api, "CreateUser", {**user, "AccessString": ""})
     for number in range(1 - BEHIND, 2):
         name = f"{base}{number + BEHIND}o" if number < 1 else f"{base}1"
         fields = {
@@ -164,6 +188,9 @@ def churn(url: str, kind: Kind, door: str, seconds: float, *, turn: int) -> floa
 def _create(api: Any, action: str, fields: dict[str, Any]) -> None:
     if "AccessString" in fields:
         fields = {**fields, "AccessString": "on ~* +get", "NoPasswordRequired": True}
+    listed = {name: [text] for name, text in fields.items() if "." in name}
+    fields = {name: text for name, text in fields.items() if "." not in name}
+    fields.update({name.partition(".")[0]: texts for name, texts in listed.items()})
     operation = re.sub(r"(?<!^)(?=[A-Z])", "_", action).lower()
     written_to(getattr(api, operation), **fields)
 

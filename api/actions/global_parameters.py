@@ -41,7 +41,7 @@ async def other_copies(
     for member in (await global_groups.groups_of(tx, datastore)).values():
         if member.uid == group.uid:
             continue
-        inside = Transaction(tx.session, scope=member.scope, now=tx.now)
+        inside = tx.within(member.scope)
         copy = await inside.find(ParameterGroup, member.parameter_group_name, lock=True)
         if copy is not None and copy.family == row.family:
             found.append((inside, copy))

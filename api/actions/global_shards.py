@@ -106,7 +106,7 @@ async def _at_rest(tx: Transaction, params: Params) -> tuple[GlobalGroup, Groups
 
 def _inside(tx: Transaction, group: ReplicationGroup) -> Transaction:
     """Return the transaction as seen from the group's own region."""
-    return Transaction(tx.session, scope=group.scope, now=tx.now)
+    return tx.within(group.scope)
 
 
 def _stored(plans: Sequence[ShardPlan]) -> list[dict[str, Any]]:

@@ -64,13 +64,7 @@ async def create_cache_parameter_group(ctx: RequestContext, params: Params) -> R
             description=description,
             values={},
         )
-        await tx.insert(row)
-        groups_max = ctx.catalog.quota(GROUPS_QUOTA)
-        if await tx.count(ParameterGroup) > groups_max:
-            raise Fault(
-                "CacheParameterGroupQuotaExceededFault",
-                f"A region can have {groups_max} cache parameter groups.",
-            )
+        await tx.insert(row, at_most=ctx.catalog.quota(GROUPS_QUOTA))
         await tags.put(tx, ParameterGroup.arn_kind, name, wanted_tags)
         events.record(tx, ctx.catalog, GROUP_EVENT, name, group=name, what="created")
         group = parameter_groups.of_row(row)
@@ -203,17 +197,16 @@ async def delete_cache_parameter_group(ctx: RequestContext, params: Params) -> R
         "CacheParameterGroupName", params["CacheParameterGroupName"], chars_max=NAME_CHARS_MAX
     )
     async with ctx.begin() as tx:
-        row = await tx.find(ParameterGroup, name, lock=True)
+        row = await tx.hold(ParameterGroup, name)
         if row is None:
             raise _not_found(f"CacheParameterGroupnot found: {name}")
-        used = await parameter_groups.find_users(tx, row.name)
-        if used or await parameter_groups.is_awaited(tx, row.name):
+        if await parameter_groups.is_wanted(tx, row.name):
             raise Fault(
                 "InvalidCacheParameterGroupStateFault",
                 "One or more cache clusters are still members of this parameter group "
                 f"{row.name}, so the group cannot be deleted.",
             )
-        await tx.session.delete(row)
+        await tx.remove(row)
         await tags.forget(tx, ParameterGroup.arn_kind, row.name)
         events.record(tx, ctx.catalog, GROUP_EVENT, row.name, group=row.name, what="deleted")
     return None

@@ -25,7 +25,6 @@ from cachefleet.provisioner.state.store import Transaction
 from cachefleet.provisioner.state.tables import (
     CacheCluster,
     CacheNode,
-    ReplicationGroup,
     SubnetGroup,
 )
 
@@ -54,13 +53,7 @@ async def create_cache_subnet_group(ctx: RequestContext, params: Params) -> Resu
             vpc_id=subnets.vpc_of(ctx.scope),
             subnets=await subnets.place_in_scope(tx, ids),
         )
-        await tx.insert(group)
-        groups_max = ctx.catalog.quota(GROUPS_QUOTA)
-        if await tx.count(SubnetGroup) > groups_max:
-            raise Fault(
-                "CacheSubnetGroupQuotaExceededFault",
-                f"A region can have {groups_max} cache subnet groups.",
-            )
+        await tx.insert(group, at_most=ctx.catalog.quota(GROUPS_QUOTA))
         await tags.put(tx, SubnetGroup.arn_kind, name, wanted_tags)
         events.record(tx, ctx.catalog, EVENT, name, group=name, what="created")
         return {"CacheSubnetGroup": subnet_group_view(group)}
@@ -112,19 +105,17 @@ async def delete_cache_subnet_group(ctx: RequestContext, params: Params) -> Resu
     name = params["CacheSubnetGroupName"]
     _refuse_default(name, "deleted")
     async with ctx.begin() as tx:
-        group = await tx.find(SubnetGroup, name, lock=True)
+        group = await tx.hold(SubnetGroup, name)
         if group is None:
             raise Fault(
                 "CacheSubnetGroupNotFoundFault", f"Cache Subnet Group {name} does not exist"
             )
-        users = await tx.count(CacheCluster, CacheCluster.subnet_group_name == group.name)
-        users += await tx.count(ReplicationGroup, ReplicationGroup.subnet_group_name == group.name)
-        if users:
+        if await subnets.is_used(tx, group):
             raise Fault(
                 "CacheSubnetGroupInUse",
                 f"Cache subnet group {group.name} is currently in use by a cache cluster.",
             )
-        await tx.session.delete(group)
+        await tx.remove(group)
         await tags.forget(tx, SubnetGroup.arn_kind, group.name)
         events.record(tx, ctx.catalog, EVENT, group.name, group=group.name, what="deleted")
     return None

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import select
-
 from cachefleet.api.context import RequestContext
 from cachefleet.api.faults import Fault
 from cachefleet.api.pagination import window
@@ -50,14 +48,12 @@ async def create_user_group(ctx: RequestContext, params: Params) -> Result:
             user_ids=user_ids,
             user_ids_before=[],
         )
-        await tx.insert(group)
-        groups_max = ctx.catalog.quota(QUOTA)
-        if await tx.count(UserGroup) > groups_max:
-            raise Fault("UserGroupQuotaExceededFault", f"A region can have {groups_max} groups.")
+        view = user_group_view(group, members=members, cache_ids=[])
+        # No cache uses it yet: there is nothing to wait for.
+        lifecycle.fire(group, lifecycle.Event.PROVISIONED)
+        await tx.insert(group, at_most=ctx.catalog.quota(QUOTA))
         await tags.put(tx, UserGroup.arn_kind, group_id, wanted_tags)
         events.record(tx, ctx.catalog, EVENT, group_id, user_group=group_id, what="created")
-        view = user_group_view(group, members=members, cache_ids=[])
-        await users.rest_unknown(tx, _change(group), ())
         return view
 
 
@@ -72,7 +68,7 @@ async def describe_user_groups(ctx: RequestContext, params: Params) -> Result:
         else:
             rows = await tx.page(UserGroup, after=asked.after, limit=asked.fetch)
         shown, marker = asked.close(rows, lambda row: row.name)
-        membership = await users.membership(tx)
+        attached = await users.attachments(tx)
         ids = {user_id for group in shown for user_id in group.user_ids}
         found = {user.name: user for user in await users.members(tx, ids)}
     return {
@@ -80,8 +76,8 @@ async def describe_user_groups(ctx: RequestContext, params: Params) -> Result:
             user_group_view(
                 group,
                 members=[found[one] for one in group.user_ids if one in found],
-                cache_ids=membership.caches_of.get(group.name, []),
-                serverless_ids=membership.serverless_of.get(group.name, []),
+                cache_ids=attached.caches_of.get(group.name, []),
+                serverless_ids=attached.serverless_of.get(group.name, []),
             )
             for group in shown
         ],
@@ -131,20 +127,22 @@ async def modify_user_group(ctx: RequestContext, params: Params) -> Result:
 async def delete_user_group(ctx: RequestContext, params: Params) -> Result:
     """Delete a group that is attached to no cache."""
     async with ctx.begin() as tx:
-        group = await tx.get(UserGroup, params["UserGroupId"], lock=True)
+        group = await tx.hold(UserGroup, params["UserGroupId"])
+        if group is None:
+            raise NotFound(UserGroup.resource, params["UserGroupId"])
         lifecycle.require(group, lifecycle.Event.DELETE)
-        caches = await users.attached(tx, [group.name])
-        if caches:
+        user = (await users.attachments(tx)).first_user(group.name)
+        if user is not None:
             raise Fault(
                 "InvalidUserGroupStateFault",
-                f"User group {group.name} is attached to {caches[0].name} and cannot be deleted.",
+                f"User group {group.name} is attached to {user} and cannot be deleted.",
             )
-        lifecycle.fire(group, lifecycle.Event.DELETE)
-        events.record(tx, ctx.catalog, EVENT, group.name, user_group=group.name, what="deleted")
         members = await users.members(tx, group.user_ids)
-        view = user_group_view(group, members=members, cache_ids=[])
-        await users.rest_unknown(tx, _change(group), ())
-        return view
+        await tx.remove(group)
+        await tags.forget(tx, UserGroup.arn_kind, group.name)
+        events.record(tx, ctx.catalog, EVENT, group.name, user_group=group.name, what="deleted")
+        lifecycle.fire(group, lifecycle.Event.DELETE)
+        return user_group_view(group, members=members, cache_ids=[])
 
 
 def _change(group: UserGroup, severed: Collection[str] = ()) -> Change:
@@ -175,11 +173,7 @@ def _require_membership(group: UserGroup, added: Sequence[str], removed: Sequenc
 
 async def _require_users(tx: Transaction, user_ids: Sequence[str]) -> list[User]:
     """Return the users with these ids, held against their deletion meanwhile."""
-    query = select(User).where(
-        User.account == tx.scope.account, User.region == tx.scope.region, User.name.in_(user_ids)
-    )
-    await tx.session.scalars(query.with_for_update())
-    found = {user.name: user for user in await users.members(tx, user_ids)}
+    found = {user.name: user for user in await users.members(tx, user_ids, hold=True)}
     for user_id in user_ids:
         if user_id not in found or found[user_id].status == lifecycle.DELETING:
             raise NotFound(User.resource, user_id)

@@ -11,11 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import select
-
 from cachefleet.api.context import RequestContext
 from cachefleet.api.faults import Fault
-from cachefleet.api.pagination import page
+from cachefleet.api.pagination import Window, page, window
 from cachefleet.api.registry import Params, Result, action
 from cachefleet.api.validation import user_access as checks
 from cachefleet.api.validation.refusals import wrong_combination, wrong_value
@@ -23,6 +21,7 @@ from cachefleet.api.validation.user_groups import check_members, check_version, 
 from cachefleet.api.views.users import user_view
 from cachefleet.provisioner.state import events, lifecycle, tags, users
 from cachefleet.provisioner.state.access_tables import User
+from cachefleet.provisioner.state.errors import NotFound
 from cachefleet.provisioner.state.ids import new_uid
 from cachefleet.provisioner.state.store import Transaction
 from cachefleet.provisioner.state.users import DEFAULT_USER, Change
@@ -81,10 +80,7 @@ async def create_user(ctx: RequestContext, params: Params) -> Result:
             authentication_type=authentication.type,
             password_sha256s=list(authentication.password_sha256s),
         )
-        await tx.insert(user)
-        users_max = ctx.catalog.quota(QUOTA)
-        if await tx.count(User) > users_max:
-            raise Fault("UserQuotaExceededFault", f"A region can have {users_max} users.")
+        await tx.insert(user, at_most=ctx.catalog.quota(QUOTA))
         await tags.put(tx, User.arn_kind, user_id, wanted_tags)
         events.record(tx, ctx.catalog, EVENT, user_id, user=user_id, what="created")
         return user_view(user, group_ids=[])
@@ -93,17 +89,19 @@ async def create_user(ctx: RequestContext, params: Params) -> Result:
 @action("DescribeUsers")
 async def describe_users(ctx: RequestContext, params: Params) -> Result:
     """Return one user, or a page of those that pass the filters, ``default`` among them."""
+    asked = window(params, ctx.paging)
     wanted = _filters(params)
+    user_id = params.get("UserId")
     async with ctx.read() as tx:
-        user_id = params.get("UserId")
-        found = [await users.get(tx, user_id)] if user_id else await _all(tx)
-        membership = await users.membership(tx)
-    passing = [user for user in found if all(test(user) for test in wanted)]
-    shown, marker = page(passing, lambda user: user.name, params, ctx.paging)
+        groups_of = await users.groups_of(tx)
+        if wanted or user_id:
+            found = [await users.get(tx, user_id)] if user_id else await users.everybody(tx)
+            passing = [user for user in found if all(test(user) for test in wanted)]
+            shown, marker = page(passing, lambda user: user.name, params, ctx.paging)
+        else:
+            shown, marker = asked.close(await _page(tx, asked), lambda user: user.name)
     return {
-        "Users": [
-            user_view(user, group_ids=membership.groups_of.get(user.name, [])) for user in shown
-        ],
+        "Users": [user_view(user, group_ids=groups_of.get(user.name, [])) for user in shown],
         "Marker": marker,
     }
 
@@ -156,9 +154,14 @@ async def delete_user(ctx: RequestContext, params: Params) -> Result:
     user_id = params["UserId"].lower()
     _refuse_default(user_id)
     async with ctx.begin() as tx:
-        user = await tx.get(User, user_id, lock=True)
+        held = await tx.hold(User, user_id)
+        if held is None:
+            raise NotFound(User.resource, params["UserId"])
+        if not await users.is_grouped(tx, held.name):
+            return await _delete_at_once(ctx, tx, held)
+        user = await tx.get(User, user_id)
         groups = await users.groups_with(tx, user.name)
-        if user.user_name == DEFAULT_USER and groups:
+        if user.user_name == DEFAULT_USER:
             raise Fault(
                 "DefaultUserAssociatedToUserGroupFault",
                 f"User {user.name} is the default user of the user group {groups[0].name}.",
@@ -169,7 +172,7 @@ async def delete_user(ctx: RequestContext, params: Params) -> Result:
         group_ids = [group.name for group in groups]
         change = Change(
             user_ids=frozenset({user.name}),
-            severed=frozenset({user.user_name} if groups else ()),
+            severed=frozenset({user.user_name}),
             reroutes=user.authentication_type == users.IAM,
         )
         caches = await users.file_change(tx, change, group_ids=group_ids, token=ctx.request_id)
@@ -177,6 +180,15 @@ async def delete_user(ctx: RequestContext, params: Params) -> Result:
         view = user_view(user, group_ids=group_ids)
         await users.rest_unknown(tx, change, caches)
         return view
+
+
+async def _delete_at_once(ctx: RequestContext, tx: Transaction, user: User) -> Result:
+    """Delete a user whom no cache knows; it is shown as ``deleting`` all the same."""
+    await tx.remove(user)
+    await tags.forget(tx, User.arn_kind, user.name)
+    events.record(tx, ctx.catalog, EVENT, user.name, user=user.name, what="deleted")
+    lifecycle.fire(user, lifecycle.Event.DELETE)
+    return user_view(user, group_ids=[])
 
 
 def _refuse_default(user_id: str) -> None:
@@ -217,10 +229,13 @@ async def _require_groups_allow(tx: Transaction, user: User) -> list[str]:
     return [group.name for group in groups]
 
 
-async def _all(tx: Transaction) -> Sequence[User]:
-    query = select(User).where(User.account == tx.scope.account, User.region == tx.scope.region)
-    rows = (await tx.session.scalars(query)).all()
-    return sorted([*rows, users.default_user(tx.scope)], key=lambda user: user.name)
+async def _page(tx: Transaction, asked: Window) -> Sequence[User]:
+    """Return the users that a page may show, ``default`` in its place."""
+    rows = await tx.page(User, after=asked.after, limit=asked.fetch)
+    default = users.default_user(tx.scope)
+    if asked.after is None or default.name > asked.after:
+        rows = sorted([*rows, default], key=lambda user: user.name)[: asked.fetch]
+    return rows
 
 
 def _filters(params: Params) -> list[Callable[[User], bool]]:

@@ -43,7 +43,7 @@ class OneTransaction:
     @contextlib.asynccontextmanager
     async def begin(self, _: object) -> AsyncIterator[Transaction]:
         yield self._transaction
-        await self._transaction.session.flush()
+        await self._transaction.flush()
 
     read = begin
 

@@ -183,10 +183,10 @@ class Catalog:
 
     def quota(self, name: str) -> int:
         """A quota's default by its name in ``limits.json``; raises NotInCatalog."""
-        for row in document("limits")["quotas"]["rows"]:
-            if row[0] == name:
-                return int(row[1])
-        raise NotInCatalog(f"there is no quota {name!r}")
+        quota = _quotas().get(name)
+        if quota is None:
+            raise NotInCatalog(f"there is no quota {name!r}")
+        return quota
 
     def page(self, operation: str) -> Mapping[str, Any] | None:
         """Page sizes of an operation: ``size``, ``token``, ``min``, ``max``, ``default``."""
@@ -197,6 +197,11 @@ class Catalog:
     def document(self, name: str) -> Mapping[str, Any]:
         """Any data file: ``metrics``, ``reserved_offerings``, ``service_updates``, …"""
         return document(name)
+
+
+@functools.cache
+def _quotas() -> Mapping[str, int]:
+    return {row[0]: int(row[1]) for row in document("limits")["quotas"]["rows"]}
 
 
 @functools.cache

@@ -8,7 +8,7 @@ from alembic import op
 import cachefleet.provisioner.state.tables
 
 revision = "0015_expand_peers"
-down_revision = "0013_expand_memcached_logins"
+down_revision = "0014_expand_revisions"
 branch_labels = None
 depends_on = None
 

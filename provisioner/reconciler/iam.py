@@ -49,7 +49,7 @@ async def iam_options(
     for group in groups:
         if not group.user_group_ids:
             continue
-        inside = Transaction(tx.session, scope=group.scope, now=tx.now)
+        inside = tx.within(group.scope)
         members = await users.users_of(inside, group.user_group_ids)
         known = tuple(
             IamUser(

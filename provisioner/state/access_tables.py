@@ -37,6 +37,7 @@ class User(Named, Base):
     __table_args__ = (UniqueConstraint("account", "region", "name"),)
     resource = "user"
     arn_kind = "user"
+    by_value = True
 
     user_name: Mapped[str]
     status: Mapped[str] = mapped_column(String(16))
@@ -57,6 +58,7 @@ class UserGroup(Named, Base):
     __table_args__ = (UniqueConstraint("account", "region", "name"),)
     resource = "user_group"
     arn_kind = "usergroup"
+    by_value = True
 
     status: Mapped[str] = mapped_column(String(16))
     engine: Mapped[str] = mapped_column(String(16))

@@ -1,57 +1,70 @@
 """What changed, noticed where it is written: no code has to remember to tell.
 
-A :class:`Recorder` listens to the flushes of one writing session. Every row with a ``status``,
-``role`` or ``slots`` that is made, changed or removed, and every event, becomes one entry of the
-log: what it was before the transaction, what it is after. Entries are written last, under the lock
-of their scope's revision, which is what puts their ids in the order of commits.
+A :class:`Recorder` knows what one writing transaction does: it listens to the flushes of the
+session, and is told of rows that go past it. Every row with a ``status``, ``role`` or ``slots``
+that is made, changed or removed, and every event, becomes one entry of the log: what it was before
+the transaction, what it is after. Entries are written last, under the lock of their scope's
+revision, which is what puts their ids in the order of commits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import delete, event, func, inspect, select
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import Session
 
 from cachefleet.provisioner.state.change_tables import Change
 from cachefleet.provisioner.state.scope import Scope
-from cachefleet.provisioner.state.tables import CacheNode, Event, NodeGroup, ReplicationGroup
+from cachefleet.provisioner.state.tables import CacheNode, Named, NodeGroup, ReplicationGroup
 
 KEPT: Final = timedelta(days=14)  # as long as events
 RESOURCE: Final = "resource"
 EVENT: Final = "event"
 WATCHED: Final = ("status", "role", "slots")
+RECORDER: Final = "recorder"  # in the ``info`` of a session: who notes its flushes
 _FIELDS: Final = {"status": "Status", "role": "Role", "slots": "Slots"}
+
+Values = dict[str, Any]
 
 
 @dataclass(slots=True)
 class _Seen:
     row: Any
-    before: dict[str, Any]
+    before: Values
     made: bool = False
     removed: bool = False
+    flushed: bool = True  # by the session; what went past it is written already
+
+
+class WatchedSession(Session):
+    """A session whose flushes are noted by the :class:`Recorder` in its ``info``."""
 
 
 @dataclass(slots=True)
 class Recorder:
-    """Notes what one session changes."""
+    """Notes what one transaction changes."""
 
     _seen: dict[int, _Seen] = field(default_factory=dict)
-    _events: list[Event] = field(default_factory=list)
 
-    def listen(self, session: AsyncSession) -> None:
-        """Begin to note."""
-        event.listen(session.sync_session, "before_flush", self._note)
+    def note_made(self, row: Named) -> None:
+        """Note a row that was written past the session."""
+        if _is_watched(row):
+            self._seen[id(row)] = _Seen(row, {}, made=True, flushed=False)
 
-    def _note(self, session: Session, *_: object) -> None:
+    def note_removed(self, row: Named) -> None:
+        """Note a row that was removed past the session; it says what it was."""
+        if _is_watched(row):
+            self._seen[id(row)] = _Seen(row, _now(row), removed=True, flushed=False)
+
+    def note_flush(self, session: Session) -> None:
+        """Note what a session is about to write."""
         for row in session.new:
-            if isinstance(row, Event):
-                self._events.append(row)
-            elif _is_watched(row):
+            if _is_watched(row):
                 self._seen.setdefault(id(row), _Seen(row, {}, made=True))
         for row in session.dirty:
             if _is_watched(row):
@@ -66,44 +79,53 @@ class Recorder:
                 seen = self._seen.setdefault(id(row), _Seen(row, _now(row)))
                 seen.removed = True
 
-    async def entries(self, session: AsyncSession, scope: Scope, now: datetime) -> list[Change]:
-        """Return the log's entries for what was flushed so far."""
+    async def entries(
+        self,
+        connection: AsyncConnection,
+        events: Iterable[Values],
+        scope: Scope,
+        now: datetime,
+    ) -> list[Values]:
+        """Return the log's entries for what was written so far, and for *events*."""
         found = []
         for seen in self._seen.values():
-            state = inspect(seen.row)
-            if not (state.persistent or seen.removed):
+            if seen.flushed and not (inspect(seen.row).persistent or seen.removed):
                 continue  # an insert that was taken back
-            named = await _named(session, seen.row)
+            named = await _named(connection, seen.row)
             after = {} if seen.removed else _now(seen.row)
             before = {} if seen.made else {**_now(seen.row), **seen.before}
             if named is None or before == after:
                 continue
             found.append(
-                Change(
-                    account=getattr(seen.row, "account", scope.account),
-                    region=getattr(seen.row, "region", scope.region),
-                    kind=RESOURCE,
-                    payload=_payload(*named, before, after, now),
-                    occurred_at=now,
-                )
+                {
+                    "account": getattr(seen.row, "account", scope.account),
+                    "region": getattr(seen.row, "region", scope.region),
+                    "kind": RESOURCE,
+                    "payload": _payload(*named, before, after, now),
+                    "occurred_at": now,
+                }
             )
         found.extend(
-            Change(
-                account=row.account,
-                region=row.region,
-                kind=EVENT,
-                payload={
-                    "SourceIdentifier": row.source_identifier,
-                    "SourceType": row.source_type,
-                    "Message": row.message,
-                    "Date": _instant(row.occurred_at),
+            {
+                "account": one["account"],
+                "region": one["region"],
+                "kind": EVENT,
+                "payload": {
+                    "SourceIdentifier": one["source_identifier"],
+                    "SourceType": one["source_type"],
+                    "Message": one["message"],
+                    "Date": _instant(one["occurred_at"]),
                 },
-                occurred_at=row.occurred_at,
-            )
-            for row in self._events
-            if inspect(row).persistent
+                "occurred_at": one["occurred_at"],
+            }
+            for one in events
         )
         return found
+
+
+@event.listens_for(WatchedSession, "before_flush")
+def _note(session: Session, *_: object) -> None:
+    session.info[RECORDER].note_flush(session)
 
 
 def _is_watched(row: object) -> bool:
@@ -133,7 +155,7 @@ def _now(row: Any) -> dict[str, Any]:
     }
 
 
-async def _named(session: AsyncSession, row: Any) -> tuple[str, str] | None:
+async def _named(connection: AsyncConnection, row: Any) -> tuple[str, str] | None:
     """Return the kind and the name of what the row records."""
     if isinstance(row, CacheNode):
         return "cache-node", f"{row.member_name}/{row.cache_node_id}"
@@ -141,7 +163,7 @@ async def _named(session: AsyncSession, row: Any) -> tuple[str, str] | None:
         query = select(ReplicationGroup.name).where(
             ReplicationGroup.uid == row.replication_group_uid
         )
-        group = await session.scalar(query)
+        group = await connection.scalar(query)
         return None if group is None else ("node-group", f"{group}/{row.node_group_id}")
     return row.resource.replace("_", "-"), row.name
 

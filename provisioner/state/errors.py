@@ -27,6 +27,14 @@ class AlreadyExists(ResourceError):
     """The identifier is taken in this scope."""
 
 
+class QuotaExceeded(ResourceError):
+    """The scope has as many resources of this kind as it may."""
+
+    def __init__(self, resource: str, name: str, quota: int) -> None:
+        super().__init__(resource, name, f"a region can have {quota} of {resource}")
+        self.quota = quota
+
+
 class IllegalTransition(ResourceError):
     """The resource's status does not allow what was asked."""
 

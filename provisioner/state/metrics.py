@@ -11,11 +11,15 @@ import zlib
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import delete, func, select
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
+from cachefleet.provisioner.state import prepared, records
 from cachefleet.provisioner.state.metric_tables import MetricLayout, MetricSample
+from cachefleet.provisioner.state.prepared import Prepared
 from cachefleet.provisioner.state.store import Transaction
 
 SAMPLE_EVERY_S = 15
@@ -23,6 +27,21 @@ KEPT_S = 24 * 3600
 SAMPLES_MAX = 600_000  # a day of 100 nodes; the oldest go first
 FORGOTTEN_AT_ONCE_MAX = 5_000  # writers wait for each other: none may take long
 STATISTICS: Final = ("Average", "Sum", "Minimum", "Maximum", "SampleCount")
+
+
+def _keep_statement(insert: Any) -> Prepared:
+    statement = insert(records.table_of(MetricSample))
+    taken = {name: statement.excluded[name] for name in ("layout_id", "numbers")}
+    return Prepared(
+        statement.on_conflict_do_update(index_elements=["node_uid", "sampled_at_s"], set_=taken),
+        columns=["node_uid", "sampled_at_s", "layout_id", "numbers"],
+    )
+
+
+_KEEP: Final = {
+    "sqlite": _keep_statement(sqlite_insert),
+    "postgresql": _keep_statement(postgresql_insert),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +83,14 @@ def unpack(packed: bytes) -> array[float]:
 
 async def keep(tx: Transaction, node_uid: str, at_s: int, layout_id: int, packed: bytes) -> None:
     """Write one sample; a second one of the same instant takes its place."""
-    await tx.session.merge(
-        MetricSample(node_uid=node_uid, sampled_at_s=at_s, layout_id=layout_id, numbers=packed)
-    )
+    sample = {
+        "node_uid": node_uid,
+        "sampled_at_s": at_s,
+        "layout_id": layout_id,
+        "numbers": packed,
+    }
+    await tx.flush()
+    await prepared.run(tx.connection, _KEEP[tx.connection.dialect.name], sample)
 
 
 async def forget(tx: Transaction, now_s: int) -> int:

@@ -6,13 +6,17 @@ changed.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Select, String, bindparam, cast, or_, select, union_all
 
 from cachefleet.engine.catalog import Catalog, DefaultGroup, ParameterFamily
+from cachefleet.provisioner.state import records
 from cachefleet.provisioner.state.errors import NotFound
+from cachefleet.provisioner.state.prepared import Prepared
 from cachefleet.provisioner.state.store import Transaction
 from cachefleet.provisioner.state.tables import (
     CacheCluster,
@@ -25,6 +29,22 @@ from cachefleet.provisioner.state.tables import (
 # cluster mode.
 PENDING_GROUP = "CacheParameterGroupName"
 PENDING_MODE_GROUP = "ClusterModeParameterGroupName"
+
+
+def _naming(table: type[ReplicationGroup] | type[CacheCluster]) -> Select[Any]:
+    columns = records.columns_of(table)
+    return select(columns.parameter_group_name, columns.pending).where(
+        columns.account == bindparam("of_account"),
+        columns.region == bindparam("of_region"),
+        or_(
+            columns.parameter_group_name == bindparam("of_name"),
+            # JSON: what merely has the name somewhere in it is sorted out by who asks.
+            cast(columns.pending, String).like(bindparam("like")),
+        ),
+    )
+
+
+_NAMING = Prepared(union_all(_naming(ReplicationGroup), _naming(CacheCluster)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +130,15 @@ class Users:
 
     def __bool__(self) -> bool:
         return bool(self.subject_uids)
+
+
+async def is_wanted(tx: Transaction, name: str) -> bool:
+    """Say whether a cache uses the custom group *name*, or is to; it should be held."""
+    found = await tx.rows(_NAMING, of_name=name, like=f"%{json.dumps(name)}%")
+    return any(
+        name in (used, pending.get(PENDING_GROUP), pending.get(PENDING_MODE_GROUP))
+        for used, pending in found
+    )
 
 
 async def is_awaited(tx: Transaction, name: str) -> bool:

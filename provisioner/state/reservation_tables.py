@@ -17,6 +17,7 @@ class ReservedNode(Named, Base):
     __table_args__ = (UniqueConstraint("account", "region", "name"),)
     resource = "reserved_cache_node"
     arn_kind = "reserved-instance"
+    by_value = True
 
     offering_id: Mapped[str] = mapped_column()
     node_type: Mapped[str] = mapped_column()

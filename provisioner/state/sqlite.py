@@ -1,51 +1,115 @@
-"""SQLite on the event loop's own thread.
+"""SQLite on the event loop's own thread: Python's driver behind SQLAlchemy's asyncio extension.
 
-aiosqlite gives every connection a thread, because a query may be slow. Ours read a few rows of a
-local file in some 20 microseconds; the way to a thread and back costs many times that, and under
-load each hop waits for the interpreter lock. Measured with eight clients that describe five
-groups: 51 answers a second with threads, 10 times as many without (docs/adr/0003).
+A query of ours reads a few rows of a local file in some 20 microseconds; the way to a thread and
+back costs many times that, and under load each hop waits for the interpreter lock. So there is no
+thread: a statement runs where it is awaited. Measured against aiosqlite, with its threads and with
+them taken out, in docs/adr/0003.
+
+A transaction says ``BEGIN`` itself. One that may write takes the write lock at once
+(:data:`WRITES` in the connection's ``info``), so that none fails half-way for having begun as a
+reader.
 """
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
-from collections.abc import Callable, Generator
-from typing import Any, TypeVar
+from collections.abc import Generator
+from typing import Any, Final
 
-import aiosqlite
+from sqlalchemy import event
+from sqlalchemy.dialects import registry
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool, Pool
+from sqlalchemy.util import await_only
 
-T = TypeVar("T")
-
-ITERATION_CHUNK = 64
-
-
-class LoopConnection(aiosqlite.Connection):
-    """An aiosqlite connection that runs each call where it is awaited, without a thread."""
-
-    async def _execute(self, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        if self._connection is None:
-            raise ValueError("Connection closed")
-        return fn(*args, **kwargs)
-
-    async def _connect(self) -> LoopConnection:
-        if self._connection is None:
-            self._connection = self._connector()
-        return self
-
-    def __await__(self) -> Generator[Any, None, LoopConnection]:
-        return self._connect().__await__()
-
-    async def close(self) -> None:
-        self.stop()
-
-    def stop(self) -> asyncio.Future[Any] | None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-        return None
+# How long a writer waits for another process (an upgrade, a backup); the loop waits with it.
+BUSY_TIMEOUT_S = 2.0
+STATEMENTS_KEPT = 512  # prepared, a connection: SQLite need not parse them again
+WRITES: Final = "cachefleet_writes"
+DRIVER: Final = "sqlite+loop"
 
 
-def connect(database: str, **options: Any) -> LoopConnection:
-    """Return a connection for SQLAlchemy's ``async_creator_fn``; takes sqlite3's own options."""
-    return LoopConnection(lambda: sqlite3.connect(database, **options), ITERATION_CHUNK)
+class _AtOnce:
+    """What is there already: whoever awaits it goes on without giving way.
+
+    SQLAlchemy insists that an asynchronous driver awaits something for each statement.
+    """
+
+    def __await__(self) -> Generator[Any, None, None]:
+        yield from ()
+
+
+_AT_ONCE: Final = _AtOnce()
+
+
+class _Cursor(sqlite3.Cursor):
+    async def _async_soft_close(self) -> None:
+        """Do nothing: SQLAlchemy asks it of cursors that would have to be awaited to be closed."""
+
+
+class _Connection(sqlite3.Connection):
+    def cursor(self, factory: Any = None) -> Any:
+        return super().cursor(factory or _Cursor)
+
+
+class LoopDialect(SQLiteDialect_pysqlite):
+    """Python's own driver, called where it is awaited."""
+
+    driver = "loop"
+    is_async = True
+    has_terminate = True
+    supports_statement_cache = True
+
+    @classmethod
+    def get_pool_class(cls, url: URL) -> type[Pool]:
+        return AsyncAdaptedQueuePool
+
+    def connect(self, *words: Any, **options: Any) -> Any:
+        return sqlite3.connect(
+            *words, factory=_Connection, cached_statements=STATEMENTS_KEPT, **options
+        )
+
+    def do_terminate(self, dbapi_connection: Any) -> None:
+        dbapi_connection.close()
+
+    def do_begin(self, dbapi_connection: Any) -> None:
+        writes = dbapi_connection.info.get(WRITES, True)
+        dbapi_connection.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    def do_execute(self, cursor: Any, statement: Any, parameters: Any, context: Any = None) -> None:
+        await_only(_AT_ONCE)
+        cursor.execute(statement, parameters)
+
+    def do_executemany(
+        self, cursor: Any, statement: Any, parameters: Any, context: Any = None
+    ) -> None:
+        await_only(_AT_ONCE)
+        cursor.executemany(statement, parameters)
+
+
+registry.register("sqlite.loop", __name__, LoopDialect.__name__)
+
+
+def make_engine(url: URL, *, pool_size: int) -> AsyncEngine:
+    """Return an engine for ``sqlite:///path``; connects at first use."""
+    engine = create_async_engine(
+        url.set(drivername=DRIVER),
+        connect_args={
+            "timeout": BUSY_TIMEOUT_S,
+            "isolation_level": None,  # the dialect says BEGIN
+        },
+        pool_size=pool_size,
+    )
+    event.listen(engine.sync_engine, "connect", _prepare)
+    return engine
+
+
+def _prepare(connection: Any, _: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    # In WAL mode NORMAL survives kill -9; only a power cut can take the last transactions.
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()

@@ -4,6 +4,9 @@
 transaction that changed anything raises its scope's revision, so that whoever keeps answers knows
 when to drop them, and wakes those who wait for work.
 
+Records of kinds that are ``by_value`` go by plain statements, and so do events; a session, which
+costs more than all of them, is made when somebody asks for it.
+
 SQLite has one writer: a lock in this process queues writers in turn, and ``BEGIN IMMEDIATE`` takes
 the write lock up front, so that no transaction fails half-way for having begun as a reader.
 """
@@ -13,12 +16,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import event, func, inspect, select
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy import func, inspect, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import (
@@ -27,43 +29,98 @@ from sqlalchemy.ext.asyncio import (
     AsyncSession,
     create_async_engine,
 )
-from sqlalchemy.orm import ORMExecuteState
+from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 
 from cachefleet.provisioner.clock import Clock
 from cachefleet.provisioner.state import (
     all_tables,  # noqa: F401  so that the schema is whole
+    prepared,
+    records,
+    revisions,
     sqlite,
+    touched,
 )
-from cachefleet.provisioner.state.changes import Recorder
-from cachefleet.provisioner.state.errors import AlreadyExists, NotFound, Stale
+from cachefleet.provisioner.state.changes import RECORDER, Recorder, WatchedSession
+from cachefleet.provisioner.state.errors import AlreadyExists, NotFound, QuotaExceeded, Stale
 from cachefleet.provisioner.state.ids import new_uid, request_token
-from cachefleet.provisioner.state.notifications import Notice, file_notices, topic_at_hand
-from cachefleet.provisioner.state.scope import Scope
-from cachefleet.provisioner.state.tables import (
-    Event,
-    Named,
-    Operation,
-    ScopeRevision,
-    Subject,
+from cachefleet.provisioner.state.notifications import (
+    TABLES,
+    Notice,
+    file_notices,
+    topic_at_hand,
 )
+from cachefleet.provisioner.state.prepared import Prepared, Row
+from cachefleet.provisioner.state.revisions import Revisions
+from cachefleet.provisioner.state.scope import Scope
+from cachefleet.provisioner.state.tables import Named, Operation, Subject
+from cachefleet.provisioner.state.touched import Touched
+from cachefleet.provisioner.state.turns import Turns
 
-# How long a SQLite writer waits for another process (an upgrade, a backup); the loop waits with it.
-BUSY_TIMEOUT_S = 2.0
 POOL_CONNECTIONS_MAX = 8
 
 N = TypeVar("N", bound=Named)
 
 
-class Transaction:
-    """One database transaction in one scope. ``session`` is there for queries of the families."""
+@dataclass(slots=True)
+class _Unit:
+    """What is done in one database transaction, by one :class:`Transaction` or several."""
 
-    def __init__(self, session: AsyncSession, *, scope: Scope, now: datetime) -> None:
-        self.session = session
+    connection: AsyncConnection
+    writes: bool
+    touched: Touched = field(default_factory=Touched)
+    recorder: Recorder = field(default_factory=Recorder)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    quotas: dict[type[Named], int] = field(default_factory=dict)
+    _session: AsyncSession | None = None
+
+    @property
+    def session(self) -> AsyncSession:
+        if self._session is None:
+            self._session = AsyncSession(
+                bind=self.connection,
+                sync_session_class=WatchedSession if self.writes else Session,
+                expire_on_commit=False,
+                autoflush=self.writes,
+                info={RECORDER: self.recorder},
+            )
+        return self._session
+
+    @property
+    def has_session(self) -> bool:
+        return self._session is not None
+
+    async def flush(self) -> None:
+        """Write what the session holds, if there is one."""
+        if self._session is not None:
+            await self._session.flush()
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+
+class Transaction:
+    """One database transaction in one scope.
+
+    ``session`` is there for queries of the families, ``connection`` for statements that need none.
+    """
+
+    def __init__(self, unit: _Unit, *, scope: Scope, now: datetime) -> None:
+        self._unit = unit
+        self.connection = unit.connection
         self.scope = scope
         self.now = now
         self.wakes_provisioner = False
         self.notices: list[Notice] = []
+
+    @property
+    def session(self) -> AsyncSession:
+        return self._unit.session
+
+    async def flush(self) -> None:
+        """Write what the session holds, so that plain statements see it."""
+        await self._unit.flush()
 
     def within(self, scope: Scope) -> Transaction:
         """Return this transaction as one of another scope of the same account.
@@ -71,10 +128,15 @@ class Transaction:
         Work that is filed through it is found when the provisioner next looks; file some through
         the one that is committed, or have it looked at the next poll.
         """
-        return Transaction(self.session, scope=scope, now=self.now)
+        return Transaction(self._unit, scope=scope, now=self.now)
 
     async def find(self, table: type[N], name: str, *, lock: bool = False) -> N | None:
-        """Return the named resource of this scope, or None. Names are case-insensitive."""
+        """Return the named resource of this scope, or None. Names are case-insensitive.
+
+        Changes of the row are written, where this is a transaction that may write.
+        """
+        if table.by_value and not self._unit.writes:
+            return await self._value(table, records.statements(table).find, name)
         query = select(table).where(
             table.account == self.scope.account,
             table.region == self.scope.region,
@@ -95,19 +157,56 @@ class Transaction:
             raise NotFound(table.resource, name)
         return row
 
+    async def hold(self, table: type[N], name: str) -> N | None:
+        """Return the named resource as a value, kept from others until the transaction ends.
+
+        For what is looked at and removed: changes of the value are not written.
+        """
+        assert table.by_value, table
+        return await self._value(table, records.statements(table).hold, name)
+
+    async def _value(self, table: type[N], query: Prepared, name: str) -> N | None:
+        found = await self.values(table, query, of_name=name.lower())
+        return found[0] if found else None
+
+    async def values(
+        self, table: type[N], query: Prepared, *, scope: Scope | None = None, **more: object
+    ) -> list[N]:
+        """Return what a query of whole rows finds in this scope, as values."""
+        return records.as_values(table, await self.rows(query, scope=scope, **more))
+
+    async def rows(
+        self, query: Prepared, *, scope: Scope | None = None, **more: object
+    ) -> Sequence[Row]:
+        """Return what a query finds in this scope or the one given."""
+        await self.flush()
+        return await prepared.rows(
+            self.connection, query, records.words(scope or self.scope, **more)
+        )
+
+    async def run(self, change: Prepared, **more: object) -> int:
+        """Carry out a change in this scope; return how many rows it concerned."""
+        await self.flush()
+        return await prepared.run(self.connection, change, records.words(self.scope, **more))
+
     async def page(
         self, table: type[N], *criteria: Any, after: str | None = None, limit: int
     ) -> Sequence[N]:
         """Return up to *limit* resources of this scope in order of name, from behind *after*."""
-        query = select(table).where(
+        if table.by_value and not self._unit.writes and not criteria:
+            query = records.statements(table).page
+            return await self.values(table, query, behind=after or "", at_most=limit)
+        rows = select(table).where(
             table.account == self.scope.account, table.region == self.scope.region, *criteria
         )
         if after is not None:
-            query = query.where(table.name > after)
-        return (await self.session.scalars(query.order_by(table.name).limit(limit))).all()
+            rows = rows.where(table.name > after)
+        return (await self.session.scalars(rows.order_by(table.name).limit(limit))).all()
 
     async def count(self, table: type[Named], *criteria: Any) -> int:
         """Return how many resources of this scope meet *criteria*."""
+        if not criteria:
+            return int((await self.rows(records.statements(table).count))[0][0])
         query = (
             select(func.count())
             .select_from(table)
@@ -116,12 +215,23 @@ class Transaction:
         )
         return int(await self.session.scalar(query) or 0)
 
-    async def insert(self, row: Named) -> None:
-        """Write a new resource now.
+    async def insert(self, row: Named, *, at_most: int | None = None) -> None:
+        """Write a new resource now. Later changes of one that is ``by_value`` are not written.
 
         Raises:
             AlreadyExists: its name is taken in this scope. The transaction can go on.
+            QuotaExceeded: the scope has *at_most* resources of this kind already.
         """
+        if row.by_value:
+            await self.flush()
+            await records.write(
+                self.connection, row, at_most=records.NO_QUOTA if at_most is None else at_most
+            )
+            if at_most is not None:
+                self._unit.quotas[type(row)] = at_most
+            self._unit.recorder.note_made(row)
+            return
+        assert at_most is None, "the quota of such a kind is its caller's to count"
         try:
             async with self.session.begin_nested():
                 self.session.add(row)
@@ -131,6 +241,11 @@ class Transaction:
         for relationship in inspect(type(row)).relationships:
             if relationship.uselist and relationship.key in inspect(row).unloaded:
                 set_committed_value(row, relationship.key, [])
+
+    async def remove(self, value: Named) -> None:
+        """Remove a resource that is held (:meth:`hold`)."""
+        await self.run(records.statements(type(value)).remove, of_uid=value.uid)
+        self._unit.recorder.note_removed(value)
 
     def emit(
         self,
@@ -146,23 +261,27 @@ class Transaction:
         With *sns_event*, the source's topic is notified; *about* is what the notification names in
         place of the source.
         """
-        if sns_event is not None:
-            known, topic = topic_at_hand(self.session, self.scope, source_type, source_identifier)
+        if sns_event is not None and source_type in TABLES:
+            known, topic = False, None
+            if self._unit.has_session:
+                known, topic = topic_at_hand(
+                    self.session, self.scope, source_type, source_identifier
+                )
             if topic is not None or not known:
                 self.notices.append(
                     Notice(
                         source_type, source_identifier, sns_event, about or source_identifier, topic
                     )
                 )
-        self.session.add(
-            Event(
-                account=self.scope.account,
-                region=self.scope.region,
-                source_type=source_type,
-                source_identifier=source_identifier,
-                message=message,
-                occurred_at=self.now,
-            )
+        self._unit.events.append(
+            {
+                "account": self.scope.account,
+                "region": self.scope.region,
+                "source_type": source_type,
+                "source_identifier": source_identifier,
+                "message": message,
+                "occurred_at": self.now,
+            }
         )
 
     async def new_subject(self, kind: str, uid: str) -> None:
@@ -214,10 +333,13 @@ class Store:
         self._clock = clock
         self.is_sqlite = engine.dialect.name == "sqlite"
         self._writer = asyncio.Lock() if self.is_sqlite else None
+        self._turns = Turns() if self.is_sqlite else None
+        self._writing: AsyncConnection | None = None  # SQLite's one writer, kept from turn to turn
         # SQLite is private to this process, so its revisions can be counted here.
-        self._revisions: dict[Scope, int] = {}
+        self._counted = revisions.Counted() if self.is_sqlite else None
         self.work_filed = asyncio.Event()
         self._listeners: list[Callable[[Scope], None]] = []
+        touched.watch(engine)
 
     @classmethod
     def open(cls, url: str, *, clock: Clock) -> Store:
@@ -226,6 +348,9 @@ class Store:
 
     async def aclose(self) -> None:
         """Close all connections."""
+        if self._writing is not None:
+            await self._writing.close()
+            self._writing = None
         await self._engine.dispose()
 
     @contextlib.asynccontextmanager
@@ -236,52 +361,76 @@ class Store:
             Stale: another transaction took the same names meanwhile; nothing was changed.
         """
         try:
-            async with self._turn(), self._session(writes=True) as session:
-                changed = _watch_changes(session)
-                recorder = Recorder()
-                recorder.listen(session)
-                transaction = Transaction(session, scope=scope, now=self._clock.now())
+            async with self._turn(), self._unit(writes=True) as unit:
+                transaction = Transaction(unit, scope=scope, now=self._clock.now())
                 yield transaction
-                await session.flush()
+                await unit.flush()
                 if transaction.notices:
                     await file_notices(
-                        session, transaction.notices, scope=scope, now=transaction.now
+                        unit.session, transaction.notices, scope=scope, now=transaction.now
                     )
-                if changed():
-                    await self._raise_revision(session, scope.home)
-                    session.add_all(await recorder.entries(session, scope, transaction.now))
-                await session.commit()
+                    await unit.flush()
+                await self._finish(unit, transaction)
         except IntegrityError as error:
             raise Stale(f"another transaction was there first: {error.orig}") from error
-        if changed():
-            self._revisions[scope.home] = self._revisions.get(scope.home, 0) + 1
+        if unit.touched.written:
+            if self._counted is not None:
+                self._counted.note(scope.home, unit.touched.written)
             for listener in self._listeners:
                 listener(scope.home)
         if transaction.wakes_provisioner:
             self.work_filed.set()
 
+    async def _finish(self, unit: _Unit, transaction: Transaction) -> None:
+        """Write what goes with the changes, and commit."""
+        connection = unit.connection
+        if unit.events:
+            await prepared.run_all(connection, records.WRITE_EVENT, unit.events)
+        if unit.touched.written:
+            if self._counted is None:
+                await revisions.write(connection, transaction.scope.home, unit.touched.written)
+                await self._require_quotas(unit, transaction)
+            entries = await unit.recorder.entries(
+                connection, unit.events, transaction.scope, transaction.now
+            )
+            if entries:
+                await prepared.run_all(connection, records.WRITE_CHANGE, entries)
+        await connection.commit()
+
+    async def _require_quotas(self, unit: _Unit, transaction: Transaction) -> None:
+        """Count again, now that the revision keeps all others of this scope from committing: two
+        that wrote at once have not seen each other's rows."""
+        for table, at_most in unit.quotas.items():
+            if await transaction.count(table) > at_most:
+                raise QuotaExceeded(table.resource, "", at_most)
+
     @contextlib.asynccontextmanager
     async def read(self, scope: Scope) -> AsyncIterator[Transaction]:
         """Give a transaction that sees one state of the records and must not write."""
-        async with self._session(writes=False) as session:
-            yield Transaction(session, scope=scope, now=self._clock.now())
-            assert not session.new, "a reading transaction was given rows to write"
-            assert not session.dirty, "a reading transaction changed rows"
+        await self._give_way()
+        async with self._unit(writes=False) as unit:
+            yield Transaction(unit, scope=scope, now=self._clock.now())
+            if unit.has_session:
+                assert not unit.session.new, "a reading transaction was given rows to write"
+                assert not unit.session.dirty, "a reading transaction changed rows"
 
     async def revision(self, scope: Scope) -> int:
         """Return a number that grows with every change in *scope*."""
-        if self.is_sqlite:
-            return self._revisions.get(scope, 0)
-        query = select(ScopeRevision.revision).where(
-            ScopeRevision.account == scope.account, ScopeRevision.region == scope.region
-        )
+        return (await self.revisions(scope)).newest
+
+    async def revisions(self, scope: Scope) -> Revisions:
+        """Return that number, and when which table last changed. With SQLite they go on counting:
+        keep the numbers, not the object.
+        """
+        if self._counted is not None:
+            return self._counted.get(scope)
         async with self._engine.connect() as connection:
-            return int(await connection.scalar(query) or 0)
+            return await revisions.read(connection, scope)
 
     def forget_answers(self) -> None:
         """Make every scope's revision a new one: all of them were changed from outside."""
-        for scope in self._revisions:
-            self._revisions[scope] += 1
+        if self._counted is not None:
+            self._counted.note_everything()
 
     @contextlib.contextmanager
     def listening(self, listener: Callable[[Scope], None]) -> Iterator[None]:
@@ -296,6 +445,7 @@ class Store:
     async def connection(self) -> AsyncIterator[AsyncConnection]:
         """Give a bare connection, for schema checks."""
         async with self._engine.connect() as connection:
+            _mark(connection, writes=True, by=None)
             yield connection
 
     @contextlib.asynccontextmanager
@@ -303,82 +453,59 @@ class Store:
         if self._writer is None:
             yield
             return
+        await self._give_way()
         async with self._writer:
             yield
 
+    async def _give_way(self) -> None:
+        if self._turns is not None:
+            await self._turns.give_way()
+
     @contextlib.asynccontextmanager
-    async def _session(self, *, writes: bool) -> AsyncIterator[AsyncSession]:
-        async with self._engine.connect() as connection:
-            await connection.execution_options(cachefleet_writes=writes)
-            session = AsyncSession(bind=connection, expire_on_commit=False, autoflush=writes)
+    async def _unit(self, *, writes: bool) -> AsyncIterator[_Unit]:
+        async with self._connected(writes=writes) as connection:
+            unit = _Unit(connection, writes)
+            _mark(connection, writes=writes, by=unit.touched)
             try:
-                yield session
+                yield unit
             finally:
-                await session.close()
+                await unit.close()
 
-    async def _raise_revision(self, session: AsyncSession, scope: Scope) -> None:
-        if self.is_sqlite:
+    @contextlib.asynccontextmanager
+    async def _connected(self, *, writes: bool) -> AsyncIterator[AsyncConnection]:
+        """Give a connection; what is not committed when it is given back has never been."""
+        if not (writes and self.is_sqlite):
+            async with self._engine.connect() as connection:
+                yield connection
             return
-        values = {"account": scope.account, "region": scope.region, "revision": 1}
-        insert = sqlite_insert if self.is_sqlite else postgresql_insert
-        statement = insert(ScopeRevision).values(values)
-        await session.execute(
-            statement.on_conflict_do_update(
-                index_elements=["account", "region"],
-                set_={"revision": ScopeRevision.revision + 1},
-            )
-        )
+        # Whoever is here holds the turn. To fetch it anew costs as much as several statements.
+        kept, self._writing = self._writing, None
+        kept = kept or await self._engine.connect()
+        try:
+            yield kept
+            if kept.in_transaction():
+                await kept.rollback()
+            self._writing = kept
+        finally:
+            if self._writing is not kept:
+                await kept.close()
 
 
-def _watch_changes(session: AsyncSession) -> Any:
-    """Return a function that says whether the session has written anything."""
-    seen = False
-
-    def note(*_: object) -> None:
-        nonlocal seen
-        seen = True
-
-    def note_bulk(state: ORMExecuteState) -> None:
-        if state.is_insert or state.is_update or state.is_delete:
-            note()
-
-    event.listen(session.sync_session, "after_flush", note)
-    event.listen(session.sync_session, "do_orm_execute", note_bulk)
-    return lambda: seen
+def _mark(connection: AsyncConnection, *, writes: bool, by: Touched | None) -> None:
+    """Note on a connection who has it now; it keeps that when it is given back."""
+    sync = connection.sync_connection
+    assert sync is not None
+    sync.info[sqlite.WRITES] = writes
+    sync.info[touched.TOUCHED] = by
 
 
 def make_engine(url: str) -> AsyncEngine:
     """Return an engine with the drivers and settings that the store counts on."""
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
-        engine = create_async_engine(
-            parsed.set(drivername="sqlite+aiosqlite"),
-            connect_args={
-                "timeout": BUSY_TIMEOUT_S,
-                "isolation_level": None,  # we say BEGIN ourselves, see _begin_sqlite
-                "async_creator_fn": sqlite.connect,
-            },
-            pool_size=POOL_CONNECTIONS_MAX,
-        )
-        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
-        event.listen(engine.sync_engine, "begin", _begin_sqlite)
-        return engine
+        return sqlite.make_engine(parsed, pool_size=POOL_CONNECTIONS_MAX)
     return create_async_engine(
         parsed.set(drivername="postgresql+psycopg"),
         pool_size=POOL_CONNECTIONS_MAX,
         pool_pre_ping=True,
     )
-
-
-def _prepare_sqlite(connection: Any, _: object) -> None:
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    # In WAL mode NORMAL survives kill -9; only a power cut can take the last transactions.
-    cursor.execute("PRAGMA synchronous=NORMAL")
-    cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.close()
-
-
-def _begin_sqlite(connection: Any) -> None:
-    writes = connection.get_execution_options().get("cachefleet_writes", True)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -12,12 +12,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, String, bindparam, cast, exists, func, or_, select
 
+from cachefleet.provisioner.state import records
 from cachefleet.provisioner.state.errors import NotFound
+from cachefleet.provisioner.state.prepared import Prepared
 from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.store import Transaction
-from cachefleet.provisioner.state.tables import SubnetGroup
+from cachefleet.provisioner.state.tables import CacheCluster, ReplicationGroup, SubnetGroup
 from cachefleet.provisioner.state.zones import rotate, zones_of
 
 DEFAULT_GROUP = "default"
@@ -25,6 +27,30 @@ DEFAULT_DESCRIPTION = "Default CacheSubnetGroup"
 ID_DIGITS = 17  # as long as the ids that EC2 gives today
 ID_CHARS_MAX = 64
 
+_columns = records.columns_of(SubnetGroup)
+_text = cast(_columns.subnets, String)
+_NAMING = Prepared(
+    select(_columns.subnets)
+    .where(
+        _columns.account == bindparam("of_account"),
+        _columns.region == bindparam("of_region"),
+        # Not LIKE, to which both cases of a letter are one with SQLite.
+        func.replace(_text, bindparam("part"), "") != _text,
+    )
+    .limit(1)
+)
+
+
+def _inside(table: type[CacheCluster] | type[ReplicationGroup]) -> ColumnElement[bool]:
+    columns = records.columns_of(table)
+    return exists().where(
+        columns.account == bindparam("of_account"),
+        columns.region == bindparam("of_region"),
+        columns.subnet_group_name == bindparam("of_name"),
+    )
+
+
+_IS_USED = Prepared(select(or_(_inside(CacheCluster), _inside(ReplicationGroup))))
 _SUBNET_ID = re.compile(r"subnet-[0-9A-Za-z-]+", re.ASCII)
 
 
@@ -83,12 +109,17 @@ def place(
 async def place_in_scope(tx: Transaction, ids: Iterable[str]) -> list[dict[str, Any]]:
     """Return *ids* placed (see :func:`place`) as the groups of this scope know them."""
     known = {one["id"]: one["az"] for one in default_group(tx.scope).subnets}
-    query = select(SubnetGroup.subnets).where(
-        SubnetGroup.account == tx.scope.account, SubnetGroup.region == tx.scope.region
-    )
-    for subnets in await tx.session.scalars(query):
-        known.update({one["id"]: one["az"] for one in subnets})
-    return place(ids, known=known, zones=zones_of(tx.scope.region))
+    wanted = list(ids)
+    for one in wanted:  # a few
+        for (subnets,) in await tx.rows(_NAMING, part=f'"{one}"'):
+            # Whichever group has it, the zone is the same.
+            known.update({subnet["id"]: subnet["az"] for subnet in subnets})
+    return place(wanted, known=known, zones=zones_of(tx.scope.region))
+
+
+async def is_used(tx: Transaction, group: SubnetGroup) -> bool:
+    """Say whether any cache is in a group, which should be held."""
+    return bool((await tx.rows(_IS_USED, of_name=group.name))[0][0])
 
 
 async def get(tx: Transaction, name: str, *, lock: bool = False) -> SubnetGroup:

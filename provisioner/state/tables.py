@@ -71,6 +71,9 @@ class Named:
 
     resource: ClassVar[str]
     arn_kind: ClassVar[str]
+    # Whether rows are made, shown and removed whole, by plain statements (records.py): those of
+    # resources without processes, which have no children and change seldom.
+    by_value: ClassVar[bool] = False
 
     uid: Mapped[str] = mapped_column(String(16), primary_key=True)
     account: Mapped[str] = mapped_column(String(12))
@@ -104,6 +107,8 @@ class ScopeRevision(Base):
     account: Mapped[str] = mapped_column(String(12), primary_key=True)
     region: Mapped[str] = mapped_column(String(32), primary_key=True)
     revision: Mapped[int] = mapped_column(BigInteger, default=0)
+    # The revision at which each table last changed in this scope, see revisions.py.
+    tables: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
 
 
 class Subject(Base):
@@ -327,6 +332,7 @@ class SubnetGroup(Named, Base):
     __table_args__ = (UniqueConstraint("account", "region", "name"),)
     resource = "subnet_group"
     arn_kind = "subnetgroup"
+    by_value = True
 
     description: Mapped[str] = mapped_column(Text)
     vpc_id: Mapped[str] = mapped_column(String(64))
@@ -340,6 +346,7 @@ class ParameterGroup(Named, Base):
     __table_args__ = (UniqueConstraint("account", "region", "name"),)
     resource = "parameter_group"
     arn_kind = "parametergroup"
+    by_value = True
 
     family: Mapped[str] = mapped_column(String(32))
     description: Mapped[str] = mapped_column(Text)

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, select
+from sqlalchemy import ColumnElement, bindparam, delete, select
 
+from cachefleet.provisioner.state import records
 from cachefleet.provisioner.state.errors import InvalidValue, NotFound, TagQuotaExceeded
+from cachefleet.provisioner.state.prepared import Prepared
 from cachefleet.provisioner.state.store import Transaction
 from cachefleet.provisioner.state.tables import Tag
 
@@ -19,6 +21,16 @@ TAGS_PER_RESOURCE_MAX = 50  # the service's quota; what it sets itself (``aws:``
 KEY_CHARS_MAX = 128
 VALUE_CHARS_MAX = 256
 RESERVED_PREFIX = "aws:"
+
+_columns = records.columns_of(Tag)
+_FORGET = Prepared(
+    delete(records.table_of(Tag)).where(
+        _columns.account == bindparam("of_account"),
+        _columns.region == bindparam("of_region"),
+        _columns.arn_kind == bindparam("of_kind"),
+        _columns.resource_name == bindparam("of_name"),
+    )
+)
 
 
 def parse(given: Iterable[Mapping[str, Any]] | None) -> dict[str, str]:
@@ -102,7 +114,7 @@ async def discard(tx: Transaction, arn_kind: str, name: str, keys: Collection[st
 
 async def forget(tx: Transaction, arn_kind: str, name: str) -> None:
     """Take all tags from a resource, for when it goes."""
-    await tx.session.execute(delete(Tag).where(*_of(tx, arn_kind, name)))
+    await tx.run(_FORGET, of_kind=arn_kind, of_name=name.lower())
 
 
 async def listed(tx: Transaction, arn_kind: str, name: str) -> dict[str, str]:

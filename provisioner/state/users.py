@@ -15,15 +15,16 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, String, and_, cast, select
+from sqlalchemy import ColumnElement, String, and_, bindparam, cast, select
 
 from cachefleet.engine.types import Engine
 from cachefleet.engine.valkey.access_strings import parse_access_string
-from cachefleet.provisioner.state import lifecycle, tags
+from cachefleet.provisioner.state import lifecycle, records, tags
 from cachefleet.provisioner.state.access_tables import User, UserGroup
 from cachefleet.provisioner.state.errors import NotFound
 from cachefleet.provisioner.state.lifecycle import Event
 from cachefleet.provisioner.state.operations import OPEN_STATES, OperationKind
+from cachefleet.provisioner.state.prepared import Prepared
 from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.store import Transaction
 from cachefleet.provisioner.state.tables import Operation, ReplicationGroup, Subject
@@ -36,6 +37,32 @@ VALKEY_VERSION_MIN = (7, 2)
 IAM_VERSION_MIN = (7, 0)
 
 Version = tuple[int, int]
+
+_users = records.columns_of(User)
+_groups = records.columns_of(UserGroup)
+_caches = records.columns_of(ReplicationGroup)
+_MEMBERS = select(*_users).where(
+    _users.account == bindparam("of_account"),
+    _users.region == bindparam("of_region"),
+    _users.name.in_(bindparam("ids", expanding=True)),
+)
+_HOLD_MEMBERS = _MEMBERS.with_for_update()
+_GROUPS_NAMING = Prepared(
+    select(_groups.user_ids).where(
+        _groups.account == bindparam("of_account"),
+        _groups.region == bindparam("of_region"),
+        # JSON: what merely has the id somewhere in it is sorted out by who asks.
+        cast(_groups.user_ids, String).like(bindparam("like")),
+    )
+)
+_ATTACHED = Prepared(
+    select(_caches.name, _caches.user_group_ids, _caches.serverless_uid)
+    .where(
+        _caches.account == bindparam("of_account"),
+        _caches.region.in_((bindparam("of_region"), bindparam("of_shadow"))),
+    )
+    .order_by(_caches.name)
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,12 +107,16 @@ def is_structural(payload: Mapping[str, Any]) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Membership:
-    """Which groups of a scope a user is in, and which caches a group is attached to, by name."""
+class Attachments:
+    """Which caches the groups of a scope are attached to, by name."""
 
-    groups_of: Mapping[str, list[str]] = field(default_factory=dict)
     caches_of: Mapping[str, list[str]] = field(default_factory=dict)
     serverless_of: Mapping[str, list[str]] = field(default_factory=dict)
+
+    def first_user(self, group_id: str) -> str | None:
+        """Return one cache that a group is attached to, or None."""
+        users = [*self.caches_of.get(group_id, ()), *self.serverless_of.get(group_id, ())]
+        return min(users, default=None)
 
 
 def default_user(scope: Scope) -> User:
@@ -133,37 +164,48 @@ async def get(tx: Transaction, user_id: str, *, lock: bool = False) -> User:
     raise NotFound(User.resource, user_id)
 
 
-async def members(tx: Transaction, ids: Collection[str]) -> list[User]:
-    """Return the users with *ids*, in order of id; one that is gone is left out."""
+async def everybody(tx: Transaction) -> list[User]:
+    """Return all users of this scope as values, ``default`` among them, in order of id."""
+    found = await tx.values(User, records.statements(User).everything)
+    return sorted([*found, default_user(tx.scope)], key=lambda user: user.name)
+
+
+async def members(tx: Transaction, ids: Collection[str], *, hold: bool = False) -> list[User]:
+    """Return the users with *ids* as values, in order of id; one that is gone is left out.
+
+    With *hold* nobody else changes or deletes them until the transaction ends.
+    """
     scope = tx.scope.home
-    query = select(User).where(
-        User.account == scope.account, User.region == scope.region, User.name.in_(ids)
-    )
-    found = list((await tx.session.scalars(query)).all())
+    await tx.flush()
+    query = _HOLD_MEMBERS if hold else _MEMBERS
+    rows = await tx.connection.execute(query, records.words(scope, ids=sorted(ids)))
+    found = records.as_values(User, rows)
     if DEFAULT_USER in ids and not any(user.name == DEFAULT_USER for user in found):
         found.append(default_user(scope))
     return sorted(found, key=lambda user: user.name)
 
 
 async def groups(tx: Transaction) -> Sequence[UserGroup]:
-    """Return all groups of this scope."""
+    """Return all groups of this scope, as values."""
     scope = tx.scope.home
-    query = select(UserGroup).where(
-        UserGroup.account == scope.account, UserGroup.region == scope.region
-    )
-    return (await tx.session.scalars(query.order_by(UserGroup.name))).all()
+    return await tx.values(UserGroup, records.statements(UserGroup).everything, scope=scope)
 
 
 async def groups_with(tx: Transaction, user_id: str) -> list[UserGroup]:
     """Return the groups that a user is in."""
+    if not await is_grouped(tx, user_id):
+        return []
     query = select(UserGroup).where(
-        UserGroup.account == tx.scope.account,
-        UserGroup.region == tx.scope.region,
-        # The list is JSON: what merely has the id somewhere in it is sorted out below.
-        cast(UserGroup.user_ids, String).contains(json.dumps(user_id), autoescape=True),
+        UserGroup.account == tx.scope.account, UserGroup.region == tx.scope.region
     )
     rows = (await tx.session.scalars(query.order_by(UserGroup.name))).all()
     return [group for group in rows if user_id in group.user_ids]
+
+
+async def is_grouped(tx: Transaction, user_id: str) -> bool:
+    """Say whether a user is in any group."""
+    found = await tx.rows(_GROUPS_NAMING, like=f"%{json.dumps(user_id)}%")
+    return any(user_id in user_ids for (user_ids,) in found)
 
 
 async def attached(tx: Transaction, group_ids: Collection[str]) -> list[ReplicationGroup]:
@@ -175,23 +217,27 @@ async def attached(tx: Transaction, group_ids: Collection[str]) -> list[Replicat
     return [row for row in rows if wanted & set(row.user_group_ids)]
 
 
-async def membership(tx: Transaction) -> Membership:
-    """Return who is where in this scope, in two queries."""
-    groups_of: dict[str, list[str]] = {}
+async def groups_of(tx: Transaction) -> Mapping[str, list[str]]:
+    """Return the groups that each user of this scope is in, by name."""
+    found: dict[str, list[str]] = {}
     for group in await groups(tx):
         for user_id in shown_user_ids(group):
-            groups_of.setdefault(user_id, []).append(group.name)
-    query = select(
-        ReplicationGroup.name, ReplicationGroup.user_group_ids, ReplicationGroup.serverless_uid
-    ).where(_in_scope(tx.scope, ReplicationGroup))
+            found.setdefault(user_id, []).append(group.name)
+    return found
+
+
+async def attachments(tx: Transaction) -> Attachments:
+    """Return what each group of this scope is attached to."""
+    home = tx.scope.home
     caches_of: dict[str, list[str]] = {}
     serverless_of: dict[str, list[str]] = {}
-    rows = (await tx.session.execute(query.order_by(ReplicationGroup.name))).all()
-    for name, group_ids, serverless_uid in rows:
+    for name, group_ids, serverless_uid in await tx.rows(
+        _ATTACHED, scope=home, of_shadow=home.shadow.region
+    ):
         kind = caches_of if serverless_uid is None else serverless_of
         for group_id in group_ids:
             kind.setdefault(group_id, []).append(name)
-    return Membership(groups_of=groups_of, caches_of=caches_of, serverless_of=serverless_of)
+    return Attachments(caches_of=caches_of, serverless_of=serverless_of)
 
 
 def _in_scope(scope: Scope, table: type[ReplicationGroup] | type[Operation]) -> ColumnElement[bool]:

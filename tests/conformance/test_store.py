@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import delete, select, update
 
 from cachefleet.provisioner.state import ids
-from cachefleet.provisioner.state.errors import AlreadyExists, NotFound, Stale
+from cachefleet.provisioner.state.access_tables import User
+from cachefleet.provisioner.state.errors import AlreadyExists, NotFound, QuotaExceeded, Stale
 from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.store import Store, Transaction
 from cachefleet.provisioner.state.tables import (
@@ -20,7 +21,7 @@ from cachefleet.provisioner.state.tables import (
     SubnetGroup,
     Tag,
 )
-from tests.builders.groups import cache_settings, subnet_group
+from tests.builders.groups import cache_settings, replication_group, subnet_group
 from tests.unit.api.driver import START, SteppedClock
 
 HERE = Scope("000000000000", "us-east-1")
@@ -110,6 +111,82 @@ async def test_of_those_who_want_a_name_at_once_one_gets_it(store: Store) -> Non
 
     assert sum(await asyncio.gather(*(want() for _ in range(WRITERS)))) == 1
     assert await names(store) == ["a"]
+
+
+async def test_no_more_are_written_than_a_scope_may_have(store: Store) -> None:
+    await insert(store, "a", "b")
+    await insert(store, "a", scope=OTHER_ACCOUNT)
+    async with store.begin(HERE) as tx:
+        with pytest.raises(QuotaExceeded) as refused:
+            await tx.insert(row(tx, "c"), at_most=2)
+        assert (refused.value.resource, refused.value.quota) == ("subnet_group", 2)
+        with pytest.raises(AlreadyExists):
+            await tx.insert(row(tx, "a"), at_most=2)
+        await tx.insert(row(tx, "c"), at_most=3)
+    assert await names(store) == ["a", "b", "c"]
+
+
+async def test_of_those_who_want_the_last_place_at_once_one_gets_it(store: Store) -> None:
+    await insert(store, "a")
+
+    async def want(number: int) -> bool:
+        try:
+            async with store.begin(HERE) as tx:
+                await tx.insert(row(tx, f"n{number}"), at_most=2)
+        except QuotaExceeded:
+            return False
+        return True
+
+    assert sum(await asyncio.gather(*(want(number) for number in range(WRITERS)))) == 1
+    assert len(await names(store)) == 2
+
+
+async def test_what_a_table_fills_in_is_on_the_row_that_was_written(store: Store) -> None:
+    async with store.begin(HERE) as tx:
+        user = User(
+            uid=ids.new_uid(),
+            account=HERE.account,
+            region=HERE.region,
+            name="u",
+            user_name="u",
+            status="active",
+            engine="redis",
+            access_string="on",
+            authentication_type="no-password",
+        )
+        await tx.insert(user)
+        assert user.password_sha256s == []
+    async with store.read(HERE) as tx:
+        found = await tx.get(User, "u")
+    assert (found.uid, found.password_sha256s, found.arn) == (user.uid, [], user.arn)
+
+
+async def test_what_is_held_is_removed_and_a_refusal_takes_it_back(store: Store) -> None:
+    await insert(store, "a", "b")
+
+    async def remove(name: str, *, refused: bool) -> None:
+        async with store.begin(HERE) as tx:
+            held = await tx.hold(SubnetGroup, name.upper())
+            assert held is not None
+            assert held.subnets == [{"id": "subnet-a", "az": "us-east-1a"}]
+            await tx.remove(held)
+            assert await tx.hold(SubnetGroup, name) is None
+            if refused:
+                raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await remove("a", refused=True)
+    await remove("b", refused=False)
+    assert await names(store) == ["a"]
+
+
+async def test_plain_statements_see_what_the_session_has_yet_to_write(store: Store) -> None:
+    async with store.begin(HERE) as tx:
+        subnet_group(tx, "a")
+        assert await tx.count(SubnetGroup) == 1
+        assert await tx.hold(SubnetGroup, "a") is not None
+        with pytest.raises(AlreadyExists):
+            await tx.insert(row(tx, "a"))
 
 
 async def test_names_are_found_in_any_case(store: Store) -> None:
@@ -228,6 +305,22 @@ async def test_revision_grows_with_every_change_and_in_its_scope_only(store: Sto
     assert await store.revision(OTHER_ACCOUNT) == elsewhere
 
 
+async def test_a_change_leaves_what_is_known_of_other_tables(store: Store) -> None:
+    async with store.begin(HERE) as tx:
+        await replication_group(tx, "g")
+    revision = await store.revision(HERE)
+    await insert(store, "a")
+    after = await store.revisions(HERE)
+    assert after.stand_since(revision, ["replication_groups", "cache_nodes", "users"])
+    assert not after.stand_since(revision, ["users", "subnet_groups"])
+    revision = after.newest
+    async with store.begin(HERE) as tx:
+        await tx.session.execute(delete(CacheCluster))
+    after = await store.revisions(HERE)
+    assert not after.stand_since(revision, ["cache_nodes"]), "they went with their clusters"
+    assert after.stand_since(revision, ["subnet_groups"])
+
+
 async def test_revision_stays_where_nothing_changed(store: Store) -> None:
     await insert(store, "a")
     before = await store.revision(HERE)
@@ -263,11 +356,12 @@ async def test_reading_refuses_to_write(store: Store) -> None:
     with pytest.raises(AssertionError, match="given rows"):
         async with store.read(HERE) as tx:
             tx.session.add(row(tx, "a"))
-    await insert(store, "b")
+    async with store.begin(HERE) as tx:
+        await replication_group(tx, "b")
     with pytest.raises(AssertionError, match="changed rows"):
         async with store.read(HERE) as tx:
-            (await tx.get(SubnetGroup, "b")).description = "changed"
-    assert await names(store) == ["b"]
+            (await tx.get(ReplicationGroup, "b")).description = "changed"
+    assert await names(store) == []
 
 
 async def test_a_reader_sees_one_state_beside_a_writer(store: Store) -> None:

@@ -20,6 +20,7 @@ from cachefleet.api.endpoint import Observe
 from cachefleet.api.protocol.model import load_model
 from cachefleet.api.registry import Handler, Registry
 from cachefleet.api.settings import ApiSettings
+from cachefleet.provisioner.state.revisions import EVERYTHING, Revisions
 from cachefleet.provisioner.state.scope import Scope
 
 if TYPE_CHECKING:
@@ -36,8 +37,9 @@ class NoStore:
     def __init__(self) -> None:
         self._revisions = itertools.count()
 
-    async def revision(self, scope: Scope) -> int:
-        return next(self._revisions)
+    async def revisions(self, scope: Scope) -> Revisions:
+        newest = next(self._revisions)
+        return Revisions(newest, {EVERYTHING: newest})
 
 
 @dataclass
