@@ -162,7 +162,7 @@ async def _lay_out(
     )
     shards.check_failover(params, plans, cluster_mode=cluster_mode)
     if params.get("ClusterMode") == "compatible":
-        shards.check_compatible(ctx.catalog, params, request.version, plans)
+        shards.check_compatible(ctx.catalog, request.version, plans)
     engines.check_group_node_type(
         request.node_type,
         cluster_mode=cluster_mode,

@@ -21,6 +21,7 @@ _AUTH_TOKEN = re.compile(
 )
 
 # What a group inherits from its global datastore.
+_WITH_DATA = ("SnapshotArns", "SnapshotName", "ServerlessCacheSnapshotName")
 _INHERITED_GLOBALLY = (
     "CacheNodeType",
     "Engine",
@@ -108,6 +109,10 @@ def check_new_group_sources(params: Mapping[str, Any], *, encrypted_at_rest: boo
         )
     if params.get("KmsKeyId") and not encrypted_at_rest:
         raise wrong_combination("KmsKeyId requires AtRestEncryptionEnabled.")
+    if params.get("ClusterMode") == "compatible" and any(
+        is_given(params, name) for name in _WITH_DATA
+    ):
+        raise wrong_combination("ClusterMode compatible does not go with data to be restored.")
 
 
 def check_data_tiering(node_type: str, *, tiered: bool, enabled: bool | None) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cachefleet.api.faults import Fault
-from cachefleet.api.validation.features import is_given
 from cachefleet.api.validation.identifiers import check_node_group_id
 from cachefleet.api.validation.refusals import wrong_combination, wrong_value
 from cachefleet.api.validation.settings import check_zone
@@ -16,7 +15,6 @@ from cachefleet.provisioner.state.layout import ShardPlan, ShardRequest, choose_
 
 REPLICAS_PER_SHARD_MAX = 5
 NODES_PER_SHARD_MAX = REPLICAS_PER_SHARD_MAX + 1
-_WITH_DATA = ("SnapshotArns", "SnapshotName", "ServerlessCacheSnapshotName")
 CLUSTER_NODES_MAX = 90  # nodes, and so shards, of a group in cluster mode; a quota of the service
 
 
@@ -91,9 +89,7 @@ def choose_cluster_mode(
     return enabled
 
 
-def check_compatible(
-    catalog: Catalog, params: Mapping[str, Any], version: EngineVersion, plans: Sequence[ShardPlan]
-) -> None:
+def check_compatible(catalog: Catalog, version: EngineVersion, plans: Sequence[ShardPlan]) -> None:
     """Check a new group that is to be half way into cluster mode: as one that is changed to it."""
     if not catalog.supports("cluster_mode_migration", version.engine, version.version):
         raise wrong_combination(
@@ -101,8 +97,6 @@ def check_compatible(
         )
     if min(len(plan.nodes) for plan in plans) < 2:
         raise wrong_combination("ClusterMode compatible requires at least one replica.")
-    if any(is_given(params, name) for name in _WITH_DATA):
-        raise wrong_combination("ClusterMode compatible does not go with data to be restored.")
 
 
 def shard_requests(

@@ -1,7 +1,8 @@
-"""Bound sockets: what an address is, and taking connections from one."""
+"""Bound sockets: what an address is, binding one, and taking connections from it."""
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 
@@ -63,3 +64,60 @@ def parse_address(text: str, port: int) -> tuple[str, int]:
         host, _, rest = text.partition(":")
         return host, int(rest)
     return text, port
+
+
+def bind_tcp(text: str, port: int, backlog: int) -> socket.socket:
+    """Listen at *text*, with *port* where it names none; raises CannotListen."""
+    try:
+        host, port = parse_address(text, port)
+        sock = socket.socket(_family(host), socket.SOCK_STREAM)
+    except (OSError, ValueError) as error:
+        raise CannotListen(f"{text}: {error}") from None
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.bind((host, port))
+        sock.listen(backlog)
+    except (OSError, OverflowError) as error:
+        sock.close()
+        raise CannotListen(f"{text}: {error}") from None
+    sock.setblocking(False)
+    return sock
+
+
+def bind_udp(text: str, port: int) -> socket.socket:
+    """Take datagrams for the host of *text* on *port*; raises CannotListen."""
+    host, _ = parse_address(text, 0)
+    sock = socket.socket(_family(host), socket.SOCK_DGRAM)
+    try:
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        raise CannotListen(f"udp {text}: {error}") from None
+    sock.setblocking(False)
+    return sock
+
+
+def bind_unix(path: str, mode: int, backlog: int) -> socket.socket:
+    """Listen on a Unix socket at *path*, in place of a dead one; raises CannotListen."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if os.path.exists(path):
+            os.unlink(path)
+        # memcached's -a is the mode of the socket; nobody may slip in before chmod.
+        old = os.umask(0o777 & ~mode)
+        try:
+            sock.bind(path)
+        finally:
+            os.umask(old)
+        sock.listen(backlog)
+    except OSError as error:
+        sock.close()
+        raise CannotListen(f"{path}: {error}") from None
+    sock.setblocking(False)
+    return sock
+
+
+def _family(host: str) -> int:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -24,7 +24,9 @@ from cachefleet.engine.memserver.listener import (
     CannotListen,
     Listener,
     PollAdapter,
-    parse_address,
+    bind_tcp,
+    bind_udp,
+    bind_unix,
 )
 from cachefleet.engine.memserver.lru import NEVER, Item
 from cachefleet.engine.memserver.session import CommandTable, Session
@@ -135,40 +137,16 @@ class Server(Host):
 
     def _listen_tcp(self, text: str) -> Listener:
         kind = "tls" if self.settings.tls and not text.startswith("notls:") else "tcp"
-        text = text.removeprefix("notls:")
-        try:
-            host, port = parse_address(text, self.settings.port)
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            sock = socket.socket(family, socket.SOCK_STREAM)
-        except (OSError, ValueError) as error:
-            raise CannotListen(f"{text}: {error}") from None
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.bind((host, port))
-            sock.listen(self.settings.backlog)
-        except (OSError, OverflowError) as error:
-            sock.close()
-            raise CannotListen(f"{text}: {error}") from None
-        name = sock.getsockname()
-        if not port and not self.settings.port:
-            self.settings.port = name[1]
-        shown = f"[{name[0]}]:{name[1]}" if family == socket.AF_INET6 else f"{name[0]}:{name[1]}"
+        sock = bind_tcp(text.removeprefix("notls:"), self.settings.port, self.settings.backlog)
+        host, port = sock.getsockname()[:2]
+        self.settings.port = self.settings.port or port
+        shown = f"[{host}]:{port}" if sock.family == socket.AF_INET6 else f"{host}:{port}"
         return self._add_listener(sock, shown, kind)
 
     def _listen_udp(self, text: str) -> None:
         from cachefleet.engine.memserver.udp import UdpSocket
 
-        host, _ = parse_address(text.removeprefix("notls:"), 0)
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_DGRAM)
-        try:
-            sock.bind((host, self.settings.udp_port))
-        except OSError as error:
-            sock.close()
-            raise CannotListen(f"udp {text}: {error}") from None
-        sock.setblocking(False)
+        sock = bind_udp(text.removeprefix("notls:"), self.settings.udp_port)
         udp = UdpSocket(self, sock)
         self._udp.append(udp)
         self._attach(sock.fileno(), udp.on_ready)
@@ -239,25 +217,10 @@ class Server(Host):
         return None
 
     def listen_unix(self, path: str, kind: str, mode: int) -> Listener:
-        """Bind a Unix socket at *path*, in place of a dead one."""
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            if os.path.exists(path):
-                os.unlink(path)
-            # memcached's -a is the mode of the socket; nobody may slip in before chmod.
-            old = os.umask(0o777 & ~mode)
-            try:
-                sock.bind(path)
-            finally:
-                os.umask(old)
-            sock.listen(self.settings.backlog)
-        except OSError as error:
-            sock.close()
-            raise CannotListen(f"{path}: {error}") from None
-        return self._add_listener(sock, path, kind)
+        """Bind a Unix socket at *path*, in place of a dead one; raises CannotListen."""
+        return self._add_listener(bind_unix(path, mode, self.settings.backlog), path, kind)
 
     def _add_listener(self, sock: socket.socket, address: str, kind: str) -> Listener:
-        sock.setblocking(False)
         listener = Listener(self, sock, address, kind)
         self.listeners[address] = listener
         self._attach(sock.fileno(), listener.on_ready)

@@ -185,7 +185,9 @@ CREATE_GROUP = [
         "ClusterMode compatible is not supported for engine version 6.2.",
     ),
     row(
-        "compatible-with-data", group(**COMPATIBLE, SnapshotArns=["arn:aws:s3:::b/k"]), COMBINATION
+        "compatible-with-data",
+        group(**COMPATIBLE, SnapshotArns=["arn:aws:s3:::backups/data.rdb"]),
+        COMBINATION,
     ),
     row("clusters-and-shards", group(NumCacheClusters=2, NumNodeGroups=1), COMBINATION),
     row("clusters-and-replicas", group(NumCacheClusters=2, ReplicasPerNodeGroup=1), COMBINATION),
