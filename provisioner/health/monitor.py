@@ -18,7 +18,7 @@ import structlog
 from cachefleet.engine.errors import CommandRefused, NodeUnreachable
 from cachefleet.engine.gateway.control import GatewayControl
 from cachefleet.provisioner.health.pulse import QUESTIONS, Pulse
-from cachefleet.provisioner.health.verdict import Silence, Verdict, judge
+from cachefleet.provisioner.health.verdict import Silence, Verdict, judge, pause_s
 from cachefleet.provisioner.reconciler.endpoints import GATEWAY_UID, Endpoints
 from cachefleet.provisioner.reconciler.feeds import FEED_UID, Feeds
 from cachefleet.provisioner.reconciler.fleet import Fleet
@@ -55,18 +55,30 @@ class Monitor:
         clock = self._fleet.clock
         self._spawn(self._watch_gateway)
         try:
+            now_s = clock.monotonic_s()
             while True:
                 asleep_at_s = clock.monotonic_s()
-                await asyncio.sleep(interval_s)
-                if clock.monotonic_s() - asleep_at_s > LATE_FACTOR * interval_s:
+                await asyncio.sleep(self._pause_s(now_s, interval_s))
+                now_s = clock.monotonic_s()
+                if now_s - asleep_at_s > LATE_FACTOR * interval_s:
                     self._forgive()
-                self._round()
+                self._round(now_s)
         finally:
             for pulse in self._pulses.values():
                 pulse.close()
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _pause_s(self, now_s: float, interval_s: float) -> float:
+        """Return the pause after a round that found at *now_s* what it found."""
+        owed = (pulse.owed_since_s for pulse in self._pulses.values())
+        return pause_s(
+            [since_s for since_s in owed if since_s is not None],
+            now_s=now_s,
+            timeout_s=self._fleet.settings.failover_timeout_s,
+            round_s=interval_s,
+        )
 
     def _forgive(self) -> None:
         """Begin all waits anew: it was us who were away, and answers may lie unread."""
@@ -128,8 +140,7 @@ class Monitor:
         if watched is not None:
             self._provisioner.preempt(watched.subject_uid)
 
-    def _round(self) -> None:
-        now_s = self._fleet.clock.monotonic_s()
+    def _round(self, now_s: float) -> None:
         held = self._provisioner.leases
         watched = {uid for uid, node in self._fleet.watched.items() if node.subject_uid in held}
         self._rounds += 1

@@ -239,6 +239,7 @@ async def write_roles(
         Stale: the lease has passed on.
     """
     nodes = {"old": primary.member_name, "new": successor.member_name}
+    fleet.replicas.discard(successor.uid)  # it is asked as often as a primary from now on
     async with fleet.store.begin(record.lease.scope) as tx:
         await leases.require(tx, record.lease, holder=fleet.holder)
         former = await tx.session.get(CacheNode, primary.uid)

@@ -131,7 +131,7 @@ class Fleet:
     security_groups: AdmissionRules | None = None
     # The nodes that serve as far as we know: whose silence or end is news.
     watched: dict[str, WatchedNode] = field(default_factory=dict)
-    # Replicas, as they were at the last look; a node that was promoted since may be among them.
+    # Replicas, as they were at the last look, without those that were promoted since.
     replicas: set[str] = field(default_factory=set)
     # Replicas that lag or load: clients of the reader endpoint are kept from them.
     unfit_readers: set[str] = field(default_factory=set)

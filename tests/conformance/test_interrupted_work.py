@@ -414,6 +414,7 @@ async def test_a_failover_whose_commit_was_cut_short_is_told_once(
         record = await load_subject(tx, lease)
     assert record is not None
     primary, successor = sorted(record.live_nodes, key=lambda node: node.member_name)
+    fleet.replicas = {successor.uid}
     for _ in range(2):  # from a record that was read before the database had gone on
         await write_roles(primary, successor, record, fleet)
     async with store.read(HERE) as tx:
@@ -421,6 +422,7 @@ async def test_a_failover_whose_commit_was_cut_short_is_told_once(
         nodes = (await tx.session.scalars(select(CacheNode))).all()
     roles = {node.member_name: node.role for node in nodes}
     assert sorted(told) == [group.name, primary.member_name]
+    assert fleet.replicas == set(), "a primary's silence is noticed at a primary's pace"
     assert roles == {primary.member_name: "replica", successor.member_name: "primary"}
 
 

@@ -7,9 +7,11 @@ import pytest
 from cachefleet.provisioner.health.verdict import (
     BUSY_SHARE_MIN,
     BUSY_TIMEOUT_S,
+    PAUSE_S_MIN,
     Silence,
     Verdict,
     judge,
+    pause_s,
 )
 
 TIMEOUT_S = 2.0
@@ -43,3 +45,20 @@ def test_a_patient_operator_is_not_overruled_by_the_grace_for_busy_nodes() -> No
 def test_busy_time_outlasts_the_engines_own_limit_of_scripts() -> None:
     assert BUSY_TIMEOUT_S > 5.0
     assert 0 < BUSY_SHARE_MIN < 1
+
+
+@pytest.mark.parametrize(
+    ("owed_since_s", "expected_s"),
+    [
+        pytest.param([], 0.5, id="nobody-owes"),
+        pytest.param([9.9], 0.5, id="just-asked"),
+        pytest.param([8.3, 9.9], 0.3, id="the-first-is-due-within-a-round"),
+        pytest.param([8.0000001], PAUSE_S_MIN, id="a-moment-too-early"),
+        pytest.param([7.0, 8.0], 0.5, id="long-enough-and-busy"),
+    ],
+)
+def test_looks_again_when_a_silence_is_long_enough(
+    owed_since_s: list[float], expected_s: float
+) -> None:
+    pause = pause_s(owed_since_s, now_s=10.0, timeout_s=TIMEOUT_S, round_s=0.5)
+    assert pause == pytest.approx(expected_s)

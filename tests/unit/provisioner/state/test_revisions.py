@@ -19,6 +19,7 @@ from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.turns import Turns, awaited
 
 HERE, THERE = Scope("111111111111", "us-east-1"), Scope("111111111111", "eu-west-1")
+DEADLINE_S = 20.0
 assert all_tables  # statements are known by the tables that there are
 
 
@@ -117,3 +118,22 @@ async def test_work_that_nobody_waits_for_takes_turns_and_requests_go_between() 
         one.startswith("work") and other.startswith("work")
         for one, other in itertools.pairwise(order)
     ), "one piece of work, then whoever is there"
+
+
+async def test_work_gives_way_while_a_request_is_answered_and_not_for_ever() -> None:
+    turns, answered = Turns(), asyncio.Event()
+
+    async def request() -> None:
+        with awaited():
+            await answered.wait()
+
+    asking = asyncio.create_task(request())
+    await asyncio.sleep(0)
+    first, second = (asyncio.create_task(turns.give_way()) for _ in range(2))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not first.done(), "the request may want to go on"
+    await asyncio.wait_for(first, DEADLINE_S)  # it never does
+    answered.set()
+    await asyncio.wait_for(second, DEADLINE_S)
+    await asking
