@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections.abc import Sequence
+
 from cachefleet.engine.errors import CommandRefused, EngineError, NodeUnreachable
 from cachefleet.engine.memcached.copying import copy_items
 from cachefleet.engine.types import Engine, NodeRole
@@ -11,13 +15,35 @@ from cachefleet.provisioner.snapshots.shards import Pull
 from cachefleet.provisioner.state import lifecycle
 from cachefleet.provisioner.state.tables import CacheNode
 
+CATCH_UP_S = 5.0  # that a replica has to get to where its primary was
+LOOK_S = 0.01
+
 
 class NoCopies(EngineError):
     """The engine that runs here gives no copy of its data; trying again would change nothing."""
 
 
-async def is_copyable(node: CacheNode, engine: Engine, fleet: Fleet) -> bool:
-    """Tell whether a node can be copied now.
+async def written_so_far(primaries: Sequence[CacheNode], engine: Engine, fleet: Fleet) -> int:
+    """Return how far a shard's stream of writes is; 0 where no primary says so."""
+    if engine is Engine.MEMCACHED:
+        return 0
+    for node in primaries:
+        with contextlib.suppress(NodeUnreachable, CommandRefused):
+            return (await fleet.valkey(node).replication()).offset
+    return 0
+
+
+async def is_copyable(
+    node: CacheNode,
+    engine: Engine,
+    fleet: Fleet,
+    *,
+    written: int = 0,
+    catch_up_s: float = CATCH_UP_S,
+) -> bool:
+    """Tell whether a node can be copied now; a replica once it has all that was *written*.
+
+    A replica that does not get so far soon is no source: its primary is.
 
     Raises:
         NoCopies: it never can.
@@ -30,13 +56,20 @@ async def is_copyable(node: CacheNode, engine: Engine, fleet: Fleet) -> bool:
         if engine is Engine.MEMCACHED:
             await fleet.memcached(node).ping()
             return True
-        view = await fleet.valkey(node).replication()
+        for _ in range(round(catch_up_s / LOOK_S)):
+            view = await fleet.valkey(node).replication()
+            if view.loading:
+                return False
+            if view.role is NodeRole.PRIMARY:
+                return True
+            if not view.link_up or view.sync_in_progress:
+                return False
+            if view.offset >= written:
+                return True
+            await asyncio.sleep(LOOK_S)
     except (NodeUnreachable, CommandRefused):
         return False
-    if view.loading:
-        return False
-    in_sync = view.link_up and not view.sync_in_progress
-    return in_sync or view.role is NodeRole.PRIMARY
+    return False
 
 
 async def data_bytes(node: CacheNode, engine: Engine, fleet: Fleet) -> int:

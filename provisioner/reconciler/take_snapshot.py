@@ -28,6 +28,7 @@ from cachefleet.provisioner.reconciler.copying import (
     data_bytes,
     is_copyable,
     pull_from,
+    written_so_far,
 )
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.milestones import Milestone, reached
@@ -163,7 +164,8 @@ async def _choose(
 ) -> _Part:
     """Return the node that a shard is copied from: a replica in sync where there is one.
 
-    A final snapshot is of the primary, which nothing can be newer than.
+    It has all that was written before it was chosen: what a client had acknowledged when it asked
+    for the snapshot is in it. A final snapshot is of the primary, which nothing can be newer than.
     """
     wanted = snapshot.cache_cluster_id
     nodes = [node for node in record.live_nodes if _is_of(node, entry, snapshot, record)]
@@ -172,8 +174,9 @@ async def _choose(
     replicas.sort(key=lambda node: (node.member_name != wanted, node.member_name))
     asked_primary = any(node.member_name == wanted for node in primaries)
     order = primaries + replicas if final or asked_primary else replicas + primaries
+    written = await written_so_far(primaries, record.engine, fleet)
     for node in order:
-        if await is_copyable(node, record.engine, fleet):
+        if await is_copyable(node, record.engine, fleet, written=written):
             return _Part(entry=entry, node=node, file=f"{number:04}.{SUFFIXES[record.engine]}")
     raise NoSource(f"no node of shard {entry['node_group_id'] or '0001'} can be copied")
 

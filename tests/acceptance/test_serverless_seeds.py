@@ -118,6 +118,7 @@ def test_several_snapshots_become_one_cache(caches: Caches) -> None:
                 pipeline.set(f"both{number}", name)
             pipeline.execute()
         client.rpush("list", name)
+        assert client.dbsize() == 601
         arns.append(caches.snapshot(name, f"of-{name}")["ARN"])
         caches.delete(name)
     caches.create("whole", SnapshotArnsToRestore=arns, CacheUsageLimits=two)
