@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AsyncExitStack
 
 import pytest
+from valkey.asyncio import Connection
 from valkey.crc import key_slot
 
 from cachefleet.engine.types import Engine
 from cachefleet.engine.valkey.adapter import ValkeyAdapter
+from cachefleet.engine.valkey.guard import OWN_SPELLING
 from cachefleet.provisioner.clock import SystemClock
 from cachefleet.provisioner.reconciler.takeover import take_over
 from tests.conformance.clusters import assert_converges, seats_of, start_cluster
@@ -50,19 +51,22 @@ async def test_a_successor_neither_outbids_new_owners_nor_forgets_half_moved_slo
             )
         await eventually(lambda: is_empty(heir))
 
+        mover = Connection(
+            host=new.endpoint.host, port=new.endpoint.port, username=ADMIN, password=PASSWORD
+        )
+        await mover.connect()  # type: ignore[no-untyped-call]
+        stack.push_async_callback(mover.disconnect)
         assert old.process is not None
         old.process.kill()
         # What was on its way when the mover was stopped: the new owner claims half of the slots.
-        claim = asyncio.create_task(
-            new.adapter.commands(
-                [("CLUSTER", "SETSLOT", slot, "NODE", target.id) for slot in CLAIMED]
-            )
-        )
-        await asyncio.sleep(0)
+        word = OWN_SPELLING["CLUSTER"]
+        claims = [(word, "SETSLOT", slot, "NODE", target.id) for slot in CLAIMED]
+        await mover.send_packed_command(mover.pack_commands(claims))
         way_in = ValkeyAdapter(endpoint=new.endpoint, username=ADMIN, password=PASSWORD)
         stack.push_async_callback(way_in.aclose)
         await take_over(heir.adapter, source.id, [way_in], clock=SystemClock())
-        await claim
+        for _ in CLAIMED:
+            await mover.read_response()
 
         await eventually(lambda: agree(heir, new, target.id))
         assert [await new.adapter.command("GET", keys[slot]) for slot in CLAIMED] == [
