@@ -26,8 +26,8 @@ SLOTS = range(16)
 CLAIMED = range(8)
 
 
-# Known to fail in one run of two: the heir has not heard of the new owner after a second, takes over
-# all the same and outbids it. Not part of every run until that is mended.
+# Known to fail in one run of two: the heir has not heard of the new owner after a second, takes
+# over all the same and outbids it. Not part of every run until that is mended.
 @at_length
 async def test_a_successor_neither_outbids_new_owners_nor_forgets_half_moved_slots() -> None:
     seats = seats_of(2, 1)
