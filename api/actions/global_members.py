@@ -24,7 +24,7 @@ from cachefleet.api.registry import Params
 from cachefleet.api.validation import global_groups as checks
 from cachefleet.api.validation.identifiers import check_replication_group_id
 from cachefleet.engine.types import Engine
-from cachefleet.provisioner.state import global_groups, peered
+from cachefleet.provisioner.state import global_groups, peer_feeds, peered
 from cachefleet.provisioner.state.errors import IllegalTransition, NotFound
 from cachefleet.provisioner.state.global_tables import GlobalGroup
 from cachefleet.provisioner.state.peer_records import Joined, Lead
@@ -181,6 +181,8 @@ async def _join_led_elsewhere(
         await new_subject(tx, row)
     peered.begin_copy(row, joined.told)
     row.members.append(member_of(row, group, global_groups.SECONDARY, global_groups.ASSOCIATING))
+    if group.cluster_enabled:
+        peer_feeds.feed_from_peer(group, row, global_groups.primary_of(row))
     group.global_name, group.global_role = row.name, global_groups.SECONDARY
 
 

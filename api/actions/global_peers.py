@@ -8,7 +8,7 @@ ours. That is what people call for when the other one is lost.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -19,7 +19,7 @@ from cachefleet.api.faults import Fault, fault_of_peer
 from cachefleet.api.registry import Params, Result
 from cachefleet.provisioner.peering.client import PeerAway, PeerRefused, PeerStrange
 from cachefleet.provisioner.state import global_groups, peered
-from cachefleet.provisioner.state.global_tables import GlobalGroup
+from cachefleet.provisioner.state.global_tables import GlobalGroup, GlobalMember
 from cachefleet.provisioner.state.peer_records import Joined, Told
 
 LOST_AFTER_S = 10.0  # a leader that has not answered a failover by then is taken for lost
@@ -185,6 +185,37 @@ async def let_in(
         raise Fault(BUSY, f"{name} is led in {region}: {away}.") from away
     except ValidationError as error:
         raise Fault(BUSY, f"The cachefleet of {region} is not understood.") from error
+
+
+async def plan_shards(
+    ctx: RequestContext,
+    name: str,
+    member: GlobalMember,
+    ids: Sequence[str],
+    configuration: Sequence[Mapping[str, Any]],
+) -> list[dict[str, Any]]:
+    """Return what new shards are made of there, as the cachefleet of *member* says.
+
+    Raises:
+        Fault: it refused, or does not answer.
+    """
+    body = {
+        "account": ctx.account,
+        "name": name,
+        "region": member.region,
+        "group_name": member.group_name,
+        "node_group_ids": list(ids),
+        "configuration": [dict(one) for one in configuration],
+    }
+    try:
+        answer = await _ask(ctx, member.region, "shards", body)
+        return [dict(plan) for plan in answer["plans"]]
+    except PeerAway as away:
+        raise Fault(
+            BUSY, f"The cachefleet of {member.region} is needed for this: {away}."
+        ) from away
+    except (KeyError, TypeError, ValueError) as error:
+        raise Fault(BUSY, f"The cachefleet of {member.region} is not understood.") from error
 
 
 async def leave(ctx: RequestContext, joined: Joined, name: str, group_name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
@@ -15,7 +16,12 @@ from cachefleet.provisioner.state import lifecycle
 from cachefleet.provisioner.state.errors import NotFound
 from cachefleet.provisioner.state.global_tables import GlobalGroup, GlobalMember
 from cachefleet.provisioner.state.ids import new_uid
-from cachefleet.provisioner.state.layout import NodePlan, ShardPlan
+from cachefleet.provisioner.state.layout import (
+    NodePlan,
+    ShardPlan,
+    ShardRequest,
+    lay_out_group,
+)
 from cachefleet.provisioner.state.members import add_member, new_node_group
 from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.store import Transaction
@@ -210,6 +216,36 @@ def add_shards(
             add_member(group, shard, node, now=now)
         added.append(name)
     return added
+
+
+def plan_shards_like(group: ReplicationGroup, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return what new shards of these names are made of: as many nodes as the smallest has that is
+    there, spread over the same zones.
+    """
+    if not names:
+        return []
+    nodes = [node for shard in group.node_groups for node in shard.nodes]
+    zones = list(dict.fromkeys(sorted(node.availability_zone for node in nodes)))
+    replicas = min(len(shard.nodes) for shard in group.node_groups) - 1
+    plans = lay_out_group(
+        group.name,
+        [ShardRequest(replica_count=replicas, node_group_id=name) for name in names],
+        cluster_mode=True,
+        zones=zones,
+        taken_names=[member.name for member in group.members],
+    )
+    return stored_plans(plans)
+
+
+def stored_plans(plans: Sequence[ShardPlan]) -> list[dict[str, Any]]:
+    """Return planned shards as :func:`add_shards` takes them."""
+    return [
+        {
+            "node_group_id": plan.node_group_id,
+            "nodes": [{**asdict(node), "role": node.role.value} for node in plan.nodes],
+        }
+        for plan in plans
+    ]
 
 
 def mark_modifying(group: ReplicationGroup) -> None:

@@ -21,6 +21,8 @@ Name = Annotated[str, Field(max_length=255)]
 Region = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")]
 Word = Annotated[str, Field(max_length=64)]
 FleetId = Annotated[str, Field(min_length=1, max_length=32)]
+Slots = Annotated[str, Field(max_length=65_536)]
+Pem = Annotated[str, Field(max_length=65_536)]
 Endpoint = tuple[Annotated[str, Field(min_length=1, max_length=255)], int]
 
 
@@ -29,11 +31,17 @@ class _Value(BaseModel):
 
 
 class CardShard(_Value):
-    """A shard, as every region has it. ``replicas`` is how many it has in this one."""
+    """A shard, as every region has it. ``replicas`` is how many it has in this one.
+
+    In cluster mode, ``endpoint`` is where its stream is read by the feeds of others, and ``head``
+    as whom its own feed shows itself to what it reads from.
+    """
 
     node_group_id: Word
-    slots: Annotated[str, Field(max_length=65_536)]
+    slots: Slots
     replicas: int = 0
+    endpoint: Endpoint | None = None
+    head: Endpoint | None = None
 
 
 class Card(_Value):
@@ -53,14 +61,27 @@ class Card(_Value):
     endpoint: Endpoint | None = None  # where others follow it, without cluster mode
     head: Name | None = None  # the address from which its primary node follows others
     done: Word = ""  # the token of what it was last asked to do, and began
+    authority: Pem = ""  # who vouches for its nodes, in PEM, with encryption in transit
+
+
+class AskedShards(_Value):
+    """Other shards: the slots of each by NodeGroupId, and what new ones are made of."""
+
+    layout: Annotated[dict[Word, Slots], Field(max_length=SHARDS_MAX)]
+    plans: Annotated[tuple[dict[Word, Any], ...], Field(max_length=SHARDS_MAX)] = ()
 
 
 class Asked(_Value):
-    """What the cachefleet of a member is to do with it, once for each token."""
+    """What the cachefleet of a member is to do with it, once for each token.
+
+    ``rests``: it is not fed until it is asked something else.
+    """
 
     token: Word
     changes: dict[Word, Any] = Field(default_factory=dict)
     leave: bool = False
+    rests: bool = False
+    shards: AskedShards | None = None
 
 
 class PeeredMember(_Value):
@@ -130,6 +151,14 @@ class Lead(_Value):
     endpoint: Endpoint | None
     family: Word
     parameters: dict[Word, Any]
+    authority: Pem = ""
+
+    @property
+    def is_reachable(self) -> bool:
+        """Tell whether it is known where it is followed from."""
+        if self.cluster_enabled:
+            return all(shard.endpoint is not None for shard in self.node_groups)
+        return self.endpoint is not None
 
 
 class Joined(_Value):

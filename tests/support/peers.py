@@ -10,9 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from redis.cluster import RedisCluster
+
 from tests.faults.caches import connected, primary_address
 from tests.support.ports import own_network
-from tests.support.server import Server, available_group, own_account
+from tests.support.regions import AWAY
+from tests.support.server import Server, available_group, group_of, own_account
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -71,7 +74,7 @@ class Peered:
             Engine="valkey",
             CacheNodeType=NODE,
             AtRestEncryptionEnabled=False,
-            **({"NumCacheClusters": 1} | options),
+            **self.first_options(options),
         )
         available_group(self.client(HERE), self.names[HERE])
         self.client(HERE).create_global_replication_group(
@@ -79,16 +82,24 @@ class Peered:
         )
         self.becomes("primary-only", HERE)
 
+    def first_options(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Return what the first member is made of."""
+        return {"NumCacheClusters": 1} | options
+
     def client(self, region: str) -> ElastiCacheClient:
         """Return a client of the region, at the cachefleet that has it."""
         return self.servers[region].client(self.account, region)
 
     def join(self, **options: Any) -> None:
+        """Add the other region, and wait until it follows."""
+        self.add(**({"NumCacheClusters": 1} | options))
+
+    def add(self, **options: Any) -> None:
         self.client(THERE).create_replication_group(
             ReplicationGroupId=self.names[THERE],
             ReplicationGroupDescription="the second",
             GlobalReplicationGroupId=self.name,
-            **({"NumCacheClusters": 1} | options),
+            **options,
         )
         available_group(self.client(THERE), self.names[THERE])
         for region in (HERE, THERE):
@@ -132,10 +143,59 @@ class Peered:
     def address(self, region: str) -> Address:
         return primary_address(self.client(region), self.names[region])
 
+    def trust(self, region: str) -> dict[str, Any]:
+        """Return what clients of a region need to trust it."""
+        return {}
+
     def role(self, address: Address) -> str:
         with connected(address) as link:
             info: Any = link.info("replication")
             return str(info["role"])
+
+
+class ShardedPeered(Peered):
+    """One in cluster mode, with members of two shards."""
+
+    def __init__(self, near: Server, far: Server, suffix: str, **options: Any) -> None:
+        self._endpoints: dict[str, Any] = {}
+        shards = {"NumNodeGroups": 2, "ReplicasPerNodeGroup": 0, "AutomaticFailoverEnabled": True}
+        super().__init__(near, far, suffix, **(shards | options))
+
+    def first_options(self, options: dict[str, Any]) -> dict[str, Any]:
+        return options
+
+    def join(self, **options: Any) -> None:
+        self.add(**({"ReplicasPerNodeGroup": 0} | options))
+        for region in (HERE, THERE):  # they never change, and have to be known without the server
+            self.cluster(region).close()
+
+    def cluster(self, region: str) -> RedisCluster:
+        """Return a client that knows nothing of global datastores."""
+        if region not in self._endpoints:
+            found: Any = group_of(self.client(region), self.names[region])
+            self._endpoints[region] = found["ConfigurationEndpoint"]
+        endpoint = self._endpoints[region]
+        return RedisCluster(
+            endpoint["Address"], endpoint["Port"], decode_responses=True, **self.trust(region)
+        )
+
+    def values(self, region: str, keys: list[str]) -> dict[str, str | None]:
+        with self.cluster(region) as client:
+            found: Any = client.mget_nonatomic(keys)
+            return dict(zip(keys, found, strict=True))
+
+    def arrives(self, region: str, wanted: dict[str, str]) -> None:
+        wait_until(
+            lambda: self.values(region, [*wanted]),
+            lambda found: found == wanted,
+            what=f"everything is in {region}",
+            passing=AWAY,
+        )
+
+    def slots(self, region: str) -> dict[str, str]:
+        """Return the slots of each shard."""
+        found: Any = group_of(self.client(region), self.names[region])
+        return {shard["NodeGroupId"]: shard["Slots"] for shard in found["NodeGroups"]}
 
 
 def destroy(server: Server) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cachefleet.provisioner.maintenance import peers as watching
-from cachefleet.provisioner.reconciler import peered as acting
+from cachefleet.provisioner.reconciler import peered_handover as acting
 from cachefleet.provisioner.reconciler.global_groups import settle_global
 from cachefleet.provisioner.reconciler.outcomes import Done, Outcome
 from cachefleet.provisioner.state import global_groups, leases
