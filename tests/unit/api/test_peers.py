@@ -35,8 +35,10 @@ from tests.support.wired import (
     Side,
     WiredPeers,
     joined,
+    joined_shards,
     joining,
     leading,
+    leading_shards,
     rest,
     sealed,
     two_sides,
@@ -146,19 +148,108 @@ async def test_a_region_that_is_no_peer_is_not_let_in(two: Two) -> None:
     assert await roles(near) == {HERE: "PRIMARY"}
 
 
-@pytest.mark.parametrize(
-    ("column", "value", "sentence"),
-    [
-        ("cluster_mode", "enabled", "in cluster mode has all of its members in one cachefleet"),
-        ("transit_encryption_enabled", True, "encryption in transit has all of its members"),
-    ],
-)
-async def test_what_is_not_built_is_said(two: Two, column: str, value: Any, sentence: str) -> None:
+async def test_its_shards_become_ours(two: Two) -> None:
+    near, far = two
+    await joined_shards(near, far)
+    here, there = await group_of(near, "near"), await group_of(far, "far")
+    assert slots(there) == slots(here) == {"0001": "0-8191", "0002": "8192-16383"}
+    assert there.replication_secret == here.replication_secret
+    for shard, host in zip(there.node_groups, ("127.0.1.10", "127.0.1.20"), strict=True):
+        assert shard.feed is not None
+        assert shard.feed["outside"] == {"host": host, "port": 6379}
+        assert (shard.feed["waits"], shard.upstream) == (False, None)
+    # A shard that leads fails over: the feed of ours goes on from where it is now.
+    tokens = [shard.feed and shard.feed["token"] for shard in there.node_groups]
+    async with near.api.store.begin(near.scope) as tx:
+        shard = (await tx.get(ReplicationGroup, "near")).node_groups[1]
+        shard.nodes[0].host = "127.0.1.99"
+    await far.watch.look()
+    there = await group_of(far, "far")
+    assert [shard.feed and shard.feed["token"] for shard in there.node_groups] == tokens
+    assert [(shard.feed or {})["outside"]["host"] for shard in there.node_groups] == [
+        "127.0.1.10",
+        "127.0.1.99",
+    ]
+
+
+def slots(group: ReplicationGroup) -> dict[str, str]:
+    return {shard.node_group_id: shard.slots for shard in group.node_groups}
+
+
+async def test_what_is_nowhere_yet_cannot_be_followed(two: Two) -> None:
+    near, far = two
+    await leading_shards(near)
+    async with near.api.store.begin(near.scope) as tx:
+        (await tx.get(ReplicationGroup, "near")).node_groups[1].nodes[0].host = None
+    with pytest.raises(Refused, match="near has no endpoint yet"):
+        await far.api("CreateReplicationGroup", **joining(shards=True))
+    assert await roles(near) == {HERE: "PRIMARY"}
+
+
+async def test_shards_that_led_wait_until_the_survivor_says_that_it_leads(two: Two) -> None:
+    near, far = two
+    await joined_shards(near, far)
+    far.peers.apps.clear()
+    await far.api("FailoverGlobalReplicationGroup", **TOWARDS_FAR, **OF)
+    there = await group_of(far, "far")
+    assert (there.global_role, [one.feed for one in there.node_groups]) == ("PRIMARY", [None, None])
+    await near.watch.first_look()
+    here = await group_of(near, "near")
+    assert here.global_role == "SECONDARY"
+    # It is modifying: its own feed may still bring what we write.
+    assert [(shard.feed or {})["waits"] for shard in here.node_groups] == [True, True]
+    await rest(far)
+    await near.watch.look()
+    here = await group_of(near, "near")
+    assert [(shard.feed or {})["waits"] for shard in here.node_groups] == [False, False]
+    assert [(shard.feed or {})["start"] for shard in here.node_groups] == [None, None]
+
+
+INCREASE = {"NodeGroupCount": 3, "ApplyImmediately": True, **OF}
+
+
+async def test_new_shards_are_planned_by_everybody(two: Two) -> None:
+    near, far = two
+    await joined_shards(near, far)
+    await far.api("IncreaseNodeGroupsInGlobalReplicationGroup", **INCREASE)
+    async with near.api.store.read(near.scope) as tx:
+        pending = (await global_groups.get(tx, NAME)).pending
+    [plan] = pending["plans"][THERE]
+    assert plan["node_group_id"] == "0003"
+    assert [node["member_name"] for node in plan["nodes"]] == ["far-0003-001"]
+
+
+async def test_shards_that_one_cannot_have_nobody_gets(two: Two) -> None:
+    near, far = two
+    await joined_shards(near, far)
+    before = await recorded(near)
+    zones = {"PreferredAvailabilityZones": ["us-east-1a"], "NodeGroupId": "0003"}
+    with pytest.raises(Refused, match="us-east-1a") as refusal:
+        await near.api(
+            "IncreaseNodeGroupsInGlobalReplicationGroup",
+            **INCREASE,
+            RegionalConfigurations=[
+                {
+                    "ReplicationGroupId": "far",
+                    "ReplicationGroupRegion": THERE,
+                    "ReshardingConfiguration": [zones],
+                }
+            ],
+        )
+    assert refusal.value.code == "InvalidParameterValue"
+    assert await recorded(near) == before
+    near.peers.apps.clear()
+    with pytest.raises(Refused, match="is needed for this"):
+        await near.api("IncreaseNodeGroupsInGlobalReplicationGroup", **INCREASE)
+    assert await recorded(near) == before
+
+
+async def test_encryption_in_transit_is_not_built(two: Two) -> None:
     near, far = two
     await leading(near)
     async with near.api.store.begin(near.scope) as tx:
-        setattr(await tx.get(ReplicationGroup, "near"), column, value)
-    with pytest.raises(Refused, match=sentence) as refusal:
+        (await tx.get(ReplicationGroup, "near")).transit_encryption_enabled = True
+    with pytest.raises(Refused, match="encryption in transit has all of its members") as refusal:
         await far.api("CreateReplicationGroup", **joining())
     assert (refusal.value.code, refusal.value.status) == ("NotImplemented", 501)
 
@@ -398,6 +489,7 @@ async def test_an_answer_to_another_question_is_not_taken(two: Two) -> None:
         ("look", {"account": "x", "name": "n"}),
         ("join", {"account": "0" * 12, "name": "n"}),
         ("call", {"account": "0" * 12, "region": HERE}),
+        ("shards", {"account": "0" * 12, "name": "n", "region": HERE, "group_name": "g"}),
         ("nonsense", {}),
     ],
 )
