@@ -82,7 +82,8 @@ class PeerWatch:
             except DBAPIError as error:
                 log.warning("peers_postponed", reason=str(error.orig))
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_EVERY_S):
+                # Where none are configured, records of theirs may be left from before.
+                async with asyncio.timeout(LOOK_EVERY_S if self._peers.regions else RARELY_S):
                     await self._peers.news.wait()
                     self._due_s.clear()  # somebody who was away may be back
 

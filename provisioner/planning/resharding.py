@@ -8,10 +8,10 @@ on both sides.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from cachefleet.engine.types import SlotRange
+from cachefleet.engine.types import ClusterNodeView, SlotRange
 
 SLOT_COUNT = 16_384
 SLOTS_PER_MOVE_MAX = 512  # one atomic migration; progress is told, and writes held, between them
@@ -168,3 +168,18 @@ def _sizes(owned: Mapping[str, Collection[int]], wanted: Sequence[str]) -> dict[
     base, extra = divmod(SLOT_COUNT, len(wanted))
     richest = sorted(wanted, key=lambda shard: (-len(owned.get(shard, ())), shard))
     return {shard: base + (number < extra) for number, shard in enumerate(richest)}
+
+
+def claims_count(
+    source_id: str, seen: Iterable[ClusterNodeView], owners: Sequence[ClusterNodeView]
+) -> bool:
+    """Tell whether what a target claims of a source's slots will count with everybody.
+
+    *seen* is the cluster as the target sees it; *owners* is what the primaries say of themselves. A
+    claim goes with an epoch above all that the target has heard of. It is outbid where the source
+    has a newer one, or takes one because another primary happens to have the same.
+    """
+    epochs = {view.id: view.epoch for view in owners}
+    known = {view.id: view.epoch for view in seen}
+    mine = epochs[source_id]
+    return known.get(source_id) == mine and list(epochs.values()).count(mine) == 1

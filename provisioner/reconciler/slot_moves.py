@@ -16,7 +16,7 @@ import structlog
 from cachefleet.engine.errors import CommandRefused, NodeUnreachable
 from cachefleet.engine.types import ClusterNodeView, Endpoint, SlotRange
 from cachefleet.engine.valkey.adapter import ValkeyAdapter
-from cachefleet.provisioner.planning.resharding import slots_of
+from cachefleet.provisioner.planning.resharding import claims_count, slots_of
 from cachefleet.provisioner.reconciler.fleet import ADMIN_USER, Fleet
 from cachefleet.provisioner.reconciler.milestones import Milestone, reached
 from cachefleet.provisioner.reconciler.records import replication_endpoint
@@ -27,6 +27,7 @@ log = structlog.get_logger(__name__)
 ATOMIC_SINCE = (9, 0)
 MIGRATION_TIMEOUT_S = 300.0
 POLL_S = 0.01
+EPOCHS_TIMEOUT_S = 20.0
 ENDED = frozenset({"success", "failed", "canceled", "cancelled"})
 
 KEYS_PER_LOOK_MAX = 64
@@ -124,6 +125,7 @@ async def move_key_by_key(
         ValueTooBig: some slots cannot be moved and were put back; the others have moved.
         CommandRefused, NodeUnreachable: slots under way stay marked, and can be taken up again.
     """
+    await until_claims_count(source, target, others)
     slots = sorted(slots_of(ranges))
     stuck: set[int] = set()
     for first in range(0, len(slots), SLOTS_OPEN_MAX):
@@ -192,6 +194,33 @@ async def adopt_orphans(slots: Sequence[int], peers: Sequence[Peer]) -> None:
         await owner.adapter.command("CLUSTER", "BUMPEPOCH")
         await owner.adapter.commands(_setslot(its, "NODE", owner))
         await _tell(its, owner, [peer for peer in peers if peer is not owner])
+
+
+async def until_claims_count(source: Peer, target: Peer, others: Sequence[Peer]) -> None:
+    """Return once what the target will claim of the source's slots counts with everybody.
+
+    Primaries that began at once, or took over at once, have the same epoch and settle it among
+    themselves, within seconds. A claim made before that is lost if the source dies with it.
+
+    Raises:
+        CommandRefused: they have not settled it in time; nothing was marked.
+        NodeUnreachable: the source or the target does not answer.
+    """
+    try:
+        async with asyncio.timeout(EPOCHS_TIMEOUT_S):
+            while True:
+                seen = await target.adapter.cluster_nodes()
+                views = await asyncio.gather(*(_myself(peer) for peer in (source, target, *others)))
+                owners = [view for view in views if view is not None]
+                if not any(view.id == source.node_id for view in owners):
+                    raise NodeUnreachable(f"{source.endpoint} does not say what its epoch is")
+                if claims_count(source.node_id, seen, owners):
+                    return
+                await asyncio.sleep(POLL_S)
+    except TimeoutError:
+        raise CommandRefused(
+            f"primaries did not agree on epochs within {EPOCHS_TIMEOUT_S:g} s"
+        ) from None
 
 
 async def _move_batch(

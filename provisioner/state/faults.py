@@ -13,12 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, or_, select, update
 
-from cachefleet.provisioner.state import lifecycle
+from cachefleet.provisioner.state import lifecycle, prepared
 from cachefleet.provisioner.state.errors import NotFound
 from cachefleet.provisioner.state.fault_tables import FaultHit, InjectedFault
 from cachefleet.provisioner.state.ids import new_uid
+from cachefleet.provisioner.state.prepared import Prepared
 from cachefleet.provisioner.state.store import Transaction
 from cachefleet.provisioner.state.tables import CacheCluster, CacheNode, ReplicationGroup
 
@@ -59,6 +60,11 @@ class HitState(enum.StrEnum):
 
 
 OPEN_HITS = (HitState.REQUESTED, HitState.BEGINNING, HitState.ACTIVE)
+_ANY_OPEN_HIT = Prepared(
+    select(FaultHit.fault_uid)
+    .where(or_(*(FaultHit.state == state for state in OPEN_HITS)))
+    .limit(1)
+)
 
 
 class TooManyFaults(Exception):
@@ -224,7 +230,12 @@ async def resume(tx: Transaction, target: FaultTarget) -> Sequence[InjectedFault
 
 
 async def open_hits(tx: Transaction) -> Sequence[FaultHit]:
-    """Return every hit that is not over, with its fault, over all scopes."""
+    """Return every hit that is not over, with its fault, over all scopes.
+
+    Asked for ever, and almost always of none: so that question comes first, prepared.
+    """
+    if not await prepared.rows(tx.connection, _ANY_OPEN_HIT, {}):
+        return []
     query = select(FaultHit).where(FaultHit.state.in_(OPEN_HITS))
     return (await tx.session.scalars(query)).unique().all()
 

@@ -11,10 +11,12 @@ import enum
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, exists, or_, select, update
+from sqlalchemy import bindparam, delete, exists, or_, select, update
 from sqlalchemy.orm import aliased
 
+from cachefleet.provisioner.state import prepared
 from cachefleet.provisioner.state.leases import Lease
+from cachefleet.provisioner.state.prepared import Prepared
 from cachefleet.provisioner.state.store import Transaction
 from cachefleet.provisioner.state.tables import Operation, Subject
 
@@ -57,6 +59,18 @@ class OperationState(enum.StrEnum):
 
 OPEN_STATES = (OperationState.QUEUED, OperationState.RUNNING)
 
+_NOW = bindparam("now", type_=Operation.due_at.type)
+_ANYTHING_TO_CLAIM = Prepared(
+    select(
+        or_(
+            exists().where(Operation.state == OperationState.QUEUED, Operation.due_at <= _NOW),
+            exists().where(
+                or_(Subject.lease_expires_at.is_(None), Subject.lease_expires_at < _NOW)
+            ),
+        )
+    )
+)
+
 
 async def claim(
     tx: Transaction, *, subject_uids: Collection[str], limit: int = CLAIMS_PER_CALL_MAX
@@ -92,11 +106,8 @@ async def is_anything_to_claim(tx: Transaction) -> bool:
 
     Asked four times a second for ever, and so in one query.
     """
-    is_due = exists().where(Operation.state == OperationState.QUEUED, Operation.due_at <= tx.now)
-    is_free = exists().where(
-        or_(Subject.lease_expires_at.is_(None), Subject.lease_expires_at < tx.now)
-    )
-    return bool(await tx.session.scalar(select(or_(is_due, is_free))))
+    [(found,)] = await prepared.rows(tx.connection, _ANYTHING_TO_CLAIM, {"now": tx.now})
+    return bool(found)
 
 
 async def ensure_settle(tx: Transaction, lease: Lease) -> None:

@@ -6,11 +6,12 @@ import random
 
 import pytest
 
-from cachefleet.engine.types import SlotRange
+from cachefleet.engine.types import ClusterNodeView, Endpoint, NodeRole, SlotRange
 from cachefleet.provisioner.planning.resharding import (
     SLOT_COUNT,
     SLOTS_PER_MOVE_MAX,
     SlotMove,
+    claims_count,
     plan_layout,
     plan_moves,
     ranges_of,
@@ -105,3 +106,36 @@ def test_moves_at_the_same_time_share_no_shard() -> None:
     moves = [SlotMove(source, target, ()) for source, target in ("ab", "bc", "cd", "da", "ef")]
     chosen = side_by_side(moves)
     assert [(move.source, move.target) for move in chosen] == [("a", "b"), ("c", "d"), ("e", "f")]
+
+
+def primary(name: str, epoch: int) -> ClusterNodeView:
+    return ClusterNodeView(
+        id=name,
+        endpoint=Endpoint("127.0.0.1", 1),
+        flags=frozenset({"master"}),
+        role=NodeRole.PRIMARY,
+        primary_id=None,
+        link_up=True,
+        slots=(),
+        myself=False,
+        epoch=epoch,
+    )
+
+
+@pytest.mark.parametrize(
+    ("heard_of_source", "source", "target", "other", "counts"),
+    [
+        pytest.param(2, 2, 3, 4, True, id="all-different-and-heard-of"),
+        pytest.param(2, 2, 3, 3, True, id="others-settle-it-among-themselves"),
+        pytest.param(3, 4, 3, 2, False, id="the-source-has-a-newer-one"),
+        pytest.param(3, 3, 3, 2, False, id="the-source-will-take-a-newer-one-than-the-target"),
+        pytest.param(3, 3, 4, 3, False, id="the-source-will-take-a-newer-one-than-another"),
+        pytest.param(None, 2, 3, 4, False, id="not-heard-of"),
+    ],
+)
+def test_a_claim_counts_where_the_source_cannot_outbid_it(
+    heard_of_source: int | None, source: int, target: int, other: int, counts: bool
+) -> None:
+    seen = [primary("source", heard_of_source)] if heard_of_source is not None else []
+    owners = [primary("source", source), primary("target", target), primary("other", other)]
+    assert claims_count("source", seen, owners) is counts
