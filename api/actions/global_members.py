@@ -156,7 +156,10 @@ async def join(
         member.replication_secret = group.replication_secret
     await global_groups.give_parameters(tx, group, family=lead.family, values=lead.parameters)
     if lead.endpoint is not None:
-        global_groups.follow(group, lead.endpoint)
+        # Regions of one cachefleet have one authority, which their engines trust anyway.
+        ca = lead.authority if joining.joined is not None else ""
+        for shard in group.node_groups:
+            shard.upstream = global_groups.upstream_at(lead.endpoint, ca=ca)
     if joining.joined is not None:
         await _join_led_elsewhere(tx, group, joining.name, joining.joined)
         return

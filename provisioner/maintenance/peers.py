@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
+from cachefleet.engine.pki import UnusableKeys
 from cachefleet.provisioner.peering.client import PeerAway, PeerRefused, Peers, PeerStrange
 from cachefleet.provisioner.planning.peers import is_deposed, merge
 from cachefleet.provisioner.reconciler.fleet import Fleet
@@ -60,6 +61,7 @@ class PeerWatch:
         # By region, the global datastores shared with it; and those that it is to be told of anew.
         self._shared_with: dict[str, list[str]] = {}
         self._missed_by: set[str] = set()
+        self._published = -1  # as of which change it is written down who vouches for our nodes
         self._pause_s: dict[str, float] = {}
         self._due_s: dict[str, float] = {}
 
@@ -95,8 +97,24 @@ class PeerWatch:
         except TimeoutError:
             log.warning("peers_not_heard", waited_s=FIRST_LOOK_TIMEOUT_S)
 
+    async def _publish(self) -> None:
+        """Write down who vouches for our nodes, whenever that is somebody else."""
+        certificates = self._fleet.certificates
+        if not self._peers.regions or certificates.trust_stamp() == self._published:
+            return
+        try:
+            authority = certificates.authority().certificate.decode()
+        except (UnusableKeys, OSError) as error:
+            log.warning("authority_not_told", reason=str(error))
+            return
+        stamp = certificates.trust_stamp()
+        async with self._fleet.store.begin(EVERYTHING) as tx:
+            await peered.publish_authority(tx, authority)
+        self._published = stamp
+
     async def look(self) -> None:
         """Ask every cachefleet once for each global datastore that is shared with it."""
+        await self._publish()
         async with self._fleet.store.read(EVERYTHING) as tx:
             query = (
                 select(

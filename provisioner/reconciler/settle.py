@@ -185,6 +185,8 @@ async def converge(record: SubjectRecord, fleet: Fleet) -> SubjectRecord:
         TimeoutError: it took more steps than any plan needs.
     """
     record = await ensure_addresses(record, fleet)
+    if record.is_led_by_gateway:
+        await fleet.sync_endpoints(None)
     await end_displaced(record, fleet)
     await cut_plain(record, fleet)
     record = await ensure_primaries(record, fleet)

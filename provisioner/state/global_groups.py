@@ -129,6 +129,11 @@ async def lead_address(tx: Transaction, group: ReplicationGroup) -> tuple[str, i
         for node in shard.nodes:
             if node.role == NodeRole.PRIMARY and node.engine_port is not None and node.host:
                 return node.host, node.replication_port or node.engine_port
+    return await endpoint_address(tx, group)
+
+
+async def endpoint_address(tx: Transaction, group: ReplicationGroup) -> tuple[str, int] | None:
+    """Return the primary endpoint of a group without cluster mode, where it has one."""
     query = select(EndpointAddress).where(
         EndpointAddress.subject_uid == group.uid, EndpointAddress.kind == "primary"
     )
@@ -165,7 +170,16 @@ async def give_parameters(
 def follow(group: ReplicationGroup, endpoint: tuple[str, int]) -> None:
     """Have every shard of *group* follow another region's, from its next settling on."""
     for shard in group.node_groups:
-        shard.upstream = {"host": endpoint[0], "port": endpoint[1], "outside": False}
+        shard.upstream = upstream_at(endpoint)
+
+
+def upstream_at(endpoint: tuple[str, int], *, ca: str = "") -> dict[str, Any]:
+    """Return what a shard follows that follows one of ours, or another cachefleet's.
+
+    With *ca*, who vouches for that, it is followed by TLS, whatever our own engine speaks.
+    """
+    told = {"host": endpoint[0], "port": endpoint[1], "outside": False}
+    return {**told, "ca": ca} if ca else told
 
 
 Starts = Mapping[str, Mapping[str, Any]]  # by NodeGroupId: {"replication_id", "offset"}

@@ -114,7 +114,8 @@ def _feed(
 ) -> dict[str, Any]:
     present = shard.feed if shard.feed and shard.feed.get(PEER) == lead else None
     outside: dict[str, Any] | None = present[OUTSIDE] if present else None
-    if source.endpoint is not None:
+    is_trusted = bool(card.authority) or not card.transit_encryption_enabled
+    if source.endpoint is not None and is_trusted:
         outside = {"host": source.endpoint[0], "port": source.endpoint[1]}
         if card.transit_encryption_enabled:
             outside["ca"] = card.authority

@@ -155,7 +155,9 @@ class Lead(_Value):
 
     @property
     def is_reachable(self) -> bool:
-        """Tell whether it is known where it is followed from."""
+        """Tell whether it is known where it is followed, and who vouches for it."""
+        if self.transit_encryption_enabled and not self.authority:
+            return False
         if self.cluster_enabled:
             return all(shard.endpoint is not None for shard in self.node_groups)
         return self.endpoint is not None

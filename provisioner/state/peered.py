@@ -57,6 +57,18 @@ async def own_fleet(tx: Transaction) -> str:
     return (await tx.session.scalars(select(Fleet.fleet_id))).one_or_none() or ""
 
 
+async def own_authority(tx: Transaction) -> str:
+    """Return who vouches for our nodes, in PEM; empty while that is not known."""
+    return (await tx.session.scalars(select(Fleet.authority))).one_or_none() or ""
+
+
+async def publish_authority(tx: Transaction, authority: str) -> None:
+    """Write down who vouches for our nodes."""
+    row = (await tx.session.scalars(select(Fleet))).one_or_none()
+    if row is not None and row.authority != authority:
+        row.authority = authority
+
+
 def is_peered(row: GlobalGroup) -> bool:
     """Tell whether another cachefleet has a member."""
     return any(member.fleet is not None for member in row.members)
@@ -124,9 +136,10 @@ async def card_of(tx: Transaction, group: ReplicationGroup, member: GlobalMember
         transit_encryption_enabled=group.transit_encryption_enabled,
         at_rest_encryption_enabled=group.at_rest_encryption_enabled,
         node_groups=peer_feeds.card_shards(group),
-        endpoint=await global_groups.lead_address(tx, group),
+        endpoint=await followed_at(tx, group),
         head=None if head is None else head.host,
         done=str((member.card or {}).get(DONE, "")),
+        authority=await own_authority(tx) if group.transit_encryption_enabled else "",
     )
 
 
@@ -147,10 +160,25 @@ async def lead_of(tx: Transaction, catalog: Any, group: ReplicationGroup) -> Lea
         auth_token_sha256s=tuple(group.auth_token_sha256s),
         replication_secret=group.replication_secret,
         node_groups=peer_feeds.card_shards(group),
-        endpoint=await global_groups.lead_address(tx, group),
+        endpoint=await followed_at(tx, group),
         family=parameters.family,
         parameters=dict(parameters.values),
+        authority=await own_authority(tx) if group.transit_encryption_enabled else "",
     )
+
+
+async def followed_at(tx: Transaction, group: ReplicationGroup) -> tuple[str, int] | None:
+    """Return where other cachefleets follow a group without cluster mode: by TLS, if it has that.
+
+    Where the gateway ends TLS for want of an engine that has it, they come through the gateway.
+    """
+    if group.cluster_enabled or not group.transit_encryption_enabled:
+        return await global_groups.lead_address(tx, group)
+    for shard in group.node_groups:
+        node = peer_feeds.primary_node(shard)
+        if node is not None and node.host and node.replication_port:
+            return node.host, node.replication_port
+    return await global_groups.endpoint_address(tx, group)
 
 
 def _head(group: ReplicationGroup) -> CacheNode | None:
@@ -229,7 +257,7 @@ async def obey(tx: Transaction, row: GlobalGroup) -> None:
     groups = await _groups_named(tx, row)
     leader = global_groups.primary_of(row)
     mine = {m.group_uid: m for m in row.members if m.fleet is None}
-    endpoint = await _endpoint_of(tx, leader, groups)
+    told = await _told_where(tx, leader, groups)
     for uid, group in groups.items():
         member = mine.get(uid)
         asked = None if member is None or member.asked is None else Asked(**member.asked)
@@ -243,7 +271,7 @@ async def obey(tx: Transaction, row: GlobalGroup) -> None:
             leads_here = groups.get(leader.group_uid)
             _take_fed_role(tx, row, member, group, leads_here, rests=rests)
         else:
-            _take_role(tx, row, member, group, endpoint)
+            _take_role(tx, row, member, group, told)
         _take_changes(tx, member, group, asked)
     if not any(member.fleet is None for member in row.members):
         await forget(tx, row)
@@ -299,13 +327,20 @@ async def _groups_named(tx: Transaction, row: GlobalGroup) -> dict[str, Replicat
     return {group.uid: group for group in rows}
 
 
-async def _endpoint_of(
+async def _told_where(
     tx: Transaction, leader: GlobalMember, groups: Mapping[str, ReplicationGroup]
-) -> tuple[str, int] | None:
+) -> dict[str, Any] | None:
+    """Return what shards without cluster mode follow; None where nobody has said."""
     if leader.fleet is None:
         group = groups.get(leader.group_uid)
-        return None if group is None else await global_groups.lead_address(tx, group)
-    return None if leader.card is None else Card.model_validate(leader.card).endpoint
+        at = None if group is None else await global_groups.lead_address(tx, group)
+        return None if at is None else global_groups.upstream_at(at)
+    card = None if leader.card is None else Card.model_validate(leader.card)
+    if card is None or card.endpoint is None:
+        return None
+    if not card.transit_encryption_enabled:
+        return global_groups.upstream_at(card.endpoint)
+    return global_groups.upstream_at(card.endpoint, ca=card.authority) if card.authority else None
 
 
 def _take_role(
@@ -313,7 +348,7 @@ def _take_role(
     row: GlobalGroup,
     member: GlobalMember,
     group: ReplicationGroup,
-    endpoint: tuple[str, int] | None,
+    told: Mapping[str, Any] | None,
 ) -> None:
     if group.status == lifecycle.DELETING:
         return
@@ -321,13 +356,13 @@ def _take_role(
     if member.role == PRIMARY:
         _take_lead(tx, row, group, follows=bool(follows))
         return
-    if endpoint is None:
+    if told is None:
         return  # its cachefleet has yet to say where it is followed
-    told = [(one["host"], one["port"]) for one in follows]
-    if group.global_role == SECONDARY and told == [endpoint] * len(group.node_groups):
+    if group.global_role == SECONDARY and follows == [told] * len(group.node_groups):
         return
     _lose_lead(tx, row, group)
-    global_groups.follow(group, endpoint)
+    for shard in group.node_groups:
+        shard.upstream = dict(told)
     _settle(tx, group)
 
 

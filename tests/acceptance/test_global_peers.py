@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -210,6 +214,77 @@ def test_its_shards_are_fed(two: Two) -> None:
     group_gone(pair.client(THERE), pair.names[THERE])
 
 
+TOKEN = "a-token-of-sixteen-characters"
+REDIS: dict[str, Any] = {"Engine": "redis", "EngineVersion": "7.0"}  # whose binary has TLS
+
+
+@pytest.mark.parametrize(
+    "engine", [pytest.param({}, id="gateway"), pytest.param(REDIS, id="engine", marks=at_length)]
+)
+def test_what_passes_between_them_is_encrypted(two: Two, engine: dict[str, Any]) -> None:
+    name = engine.get("Engine", "valkey")
+    pair = Peered(*two, f"tls-{name}", TransitEncryptionEnabled=True, AuthToken=TOKEN, **engine)
+    pair.join(AuthToken=TOKEN)
+    at = {region: pair.address(region) for region in (HERE, THERE)}
+
+    def connected_to(region: str) -> redis.Redis:
+        host, port = at[region]
+        secured = pair.secured(region)
+        return redis.Redis(host, port, password=TOKEN, decode_responses=True, **secured)
+
+    with connected_to(HERE) as near, connected_to(THERE) as far:
+        near.set("greeting", "hello")
+        wait_until(lambda: far.get("greeting") == "hello", what="a write arrives")
+        with pytest.raises(redis.ReadOnlyError):
+            far.set("refused", "1")
+        is_encrypted(pair, THERE)
+        pair.fail_over(THERE, asked_in=HERE)
+        pair.led_from(THERE)
+        far.set("greeting", "welcome")
+        wait_until(lambda: near.get("greeting") == "welcome", what="it goes the other way")
+        is_encrypted(pair, HERE)
+
+
+@pytest.mark.parametrize(
+    "engine", [pytest.param(REDIS, id="engine"), pytest.param({}, id="gateway", marks=at_length)]
+)
+def test_so_is_what_passes_between_shards(two: Two, engine: dict[str, Any]) -> None:
+    name = engine.get("Engine", "valkey")
+    pair = ShardedPeered(*two, f"tls-shards-{name}", TransitEncryptionEnabled=True, **engine)
+    with pair.cluster(HERE) as client:
+        client.set("greeting", "hello")
+    pair.join()
+    assert pair.values(THERE, ["greeting"]) == {"greeting": "hello"}
+    refuses_writes(pair, THERE)
+    is_encrypted(pair, THERE)
+    pair.fail_over(THERE, asked_in=THERE)
+    pair.led_from(THERE)
+    with pair.cluster(THERE) as client:
+        client.set("greeting", "welcome")
+    pair.arrives(HERE, {"greeting": "welcome"})
+    is_encrypted(pair, HERE)
+
+
+def is_encrypted(pair: Peered, region: str) -> None:
+    """See that what *region* follows speaks TLS alone, under the other's authority."""
+    authority = pair.authority(THERE if region == HERE else HERE).read_text()
+    for told in pair.read_at(region):
+        assert told["ca"] == authority
+        address = told["host"], told["port"]
+        with socket.create_connection(address, timeout=20) as plain:
+            plain.sendall(b"PING\r\n")
+            with contextlib.suppress(ConnectionError):
+                assert plain.recv(1) == b""
+        context = ssl.create_default_context(cadata=authority)
+        context.check_hostname = False
+        with (
+            socket.create_connection(address, timeout=20) as plain,
+            context.wrap_socket(plain) as secured,
+        ):
+            secured.sendall(b"AUTH nobody nothing\r\n")
+            assert secured.recv(10) == b"-WRONGPASS"
+
+
 @at_length
 def test_its_shards_are_changed_alike(two: Two) -> None:
     pair = ShardedPeered(*two, "alike")
@@ -222,7 +297,7 @@ def test_its_shards_are_changed_alike(two: Two) -> None:
     pair.client(THERE).increase_node_groups_in_global_replication_group(
         GlobalReplicationGroupId=pair.name, NodeGroupCount=3, ApplyImmediately=True
     )
-    for region in (THERE, HERE):
+    for region in (HERE, THERE):  # whoever leads says so first
         assert len(pair.becomes("available", region)["GlobalNodeGroups"]) == 3
     assert pair.slots(HERE) == pair.slots(THERE)
     writes_on(counter)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
+import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -65,16 +67,16 @@ class Peered:
 
     def __init__(self, near: Server, far: Server, suffix: str, **options: Any) -> None:
         self.account = own_account()
+        self.encrypted = bool(options.get("TransitEncryptionEnabled"))
         self.servers = {HERE: near, THERE: far}
         self.names = {HERE: f"{suffix}-near", THERE: f"{suffix}-far"}
         self.name = f"ldgnf-{suffix}"
         self.client(HERE).create_replication_group(
             ReplicationGroupId=self.names[HERE],
             ReplicationGroupDescription="the first",
-            Engine="valkey",
             CacheNodeType=NODE,
             AtRestEncryptionEnabled=False,
-            **self.first_options(options),
+            **({"Engine": "valkey"} | self.first_options(options)),
         )
         available_group(self.client(HERE), self.names[HERE])
         self.client(HERE).create_global_replication_group(
@@ -143,9 +145,27 @@ class Peered:
     def address(self, region: str) -> Address:
         return primary_address(self.client(region), self.names[region])
 
-    def trust(self, region: str) -> dict[str, Any]:
-        """Return what clients of a region need to trust it."""
-        return {}
+    def secured(self, region: str) -> dict[str, Any]:
+        """Return what clients of a region need for encryption in transit, where it has that."""
+        if not self.encrypted:
+            return {}
+        return {"ssl": True, "ssl_ca_certs": str(self.authority(region))}
+
+    def authority(self, region: str) -> Path:
+        """Return the file of who vouches for the nodes of a region."""
+        return self.servers[region].data_dir / "tls" / "ca.crt"
+
+    def read_at(self, region: str) -> list[dict[str, Any]]:
+        """Return from where each shard of a region that follows gets what is new, as recorded."""
+        database = sqlite3.connect(self.servers[region].data_dir / "cachefleet.db")
+        with contextlib.closing(database):
+            rows = database.execute(
+                "select upstream, feed from node_groups join replication_groups g "
+                "on g.uid = replication_group_uid where g.name = ?",
+                (self.names[region],),
+            ).fetchall()
+        both = [(json.loads(one or "null"), json.loads(fed or "null")) for one, fed in rows]
+        return [dict(upstream or feed["outside"]) for upstream, feed in both]
 
     def role(self, address: Address) -> str:
         with connected(address) as link:
@@ -175,9 +195,8 @@ class ShardedPeered(Peered):
             found: Any = group_of(self.client(region), self.names[region])
             self._endpoints[region] = found["ConfigurationEndpoint"]
         endpoint = self._endpoints[region]
-        return RedisCluster(
-            endpoint["Address"], endpoint["Port"], decode_responses=True, **self.trust(region)
-        )
+        at = endpoint["Address"], endpoint["Port"]
+        return RedisCluster(*at, decode_responses=True, **self.secured(region))
 
     def values(self, region: str, keys: list[str]) -> dict[str, str | None]:
         with self.cluster(region) as client:

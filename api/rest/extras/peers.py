@@ -22,7 +22,7 @@ from cachefleet.api.front_end import FrontEnd
 from cachefleet.api.rest.requests import request_id_of
 from cachefleet.api.stages import Services, call_handler, make_context
 from cachefleet.api.validation import global_groups as checks
-from cachefleet.api.validation.refusals import not_built, wrong_value
+from cachefleet.api.validation.refusals import wrong_value
 from cachefleet.provisioner.peering.client import ANSWER, BODY, FAULT, ID, KIND
 from cachefleet.provisioner.peering.seal import NotSealed
 from cachefleet.provisioner.state import global_groups, peered
@@ -158,11 +158,6 @@ async def _join(services: Services, body: Any) -> Any:
             checks.check_room(services.catalog, row, asked.region)
         groups = await global_groups.groups_of(tx, row)
         primary = groups[global_groups.primary_of(row).group_uid]
-        if primary.transit_encryption_enabled:
-            raise not_built(
-                "A global replication group with encryption in transit has all of its members in "
-                "one cachefleet."
-            )
         lead = await peered.lead_of(tx, services.catalog, primary)
         if not lead.is_reachable:
             raise Fault(

@@ -18,7 +18,7 @@ from cachefleet.provisioner.peering.client import (
     Peers,
     PeerStrange,
 )
-from cachefleet.provisioner.state import global_groups
+from cachefleet.provisioner.state import global_groups, peered
 from cachefleet.provisioner.state.tables import (
     Event,
     Operation,
@@ -244,14 +244,40 @@ async def test_shards_that_one_cannot_have_nobody_gets(two: Two) -> None:
     assert await recorded(near) == before
 
 
-async def test_encryption_in_transit_is_not_built(two: Two) -> None:
+async def encrypted(side: Side) -> None:
+    async with side.api.store.begin(side.scope) as tx:
+        group = await tx.get(ReplicationGroup, "near")
+        group.transit_encryption_enabled, group.transit_encryption_mode = True, "required"
+
+
+async def test_nobody_joins_before_it_is_known_who_vouches_for_the_first_one(two: Two) -> None:
     near, far = two
     await leading(near)
+    await encrypted(near)
     async with near.api.store.begin(near.scope) as tx:
-        (await tx.get(ReplicationGroup, "near")).transit_encryption_enabled = True
-    with pytest.raises(Refused, match="encryption in transit has all of its members") as refusal:
+        await peered.publish_authority(tx, "")
+    with pytest.raises(Refused, match="near has no endpoint yet"):
         await far.api("CreateReplicationGroup", **joining())
-    assert (refusal.value.code, refusal.value.status) == ("NotImplemented", 501)
+
+
+async def test_with_encryption_in_transit_its_authority_comes_along(two: Two) -> None:
+    near, far = two
+    await leading(near)
+    await encrypted(near)
+    await near.watch.look()
+    await far.api("CreateReplicationGroup", **joining())
+    first = near.fleet.certificates.authority_path.read_text()
+    there = await group_of(far, "far")
+    assert [shard.upstream and shard.upstream["ca"] for shard in there.node_groups] == [first]
+    assert there.transit_encryption_mode == "required"
+    # It is another one some day; until nothing of the first is in use, both are trusted.
+    near.fleet.certificates.rotate()
+    await near.watch.look()
+    await far.watch.look()
+    both = near.fleet.certificates.authority_path.read_text()
+    assert both != first
+    there = await group_of(far, "far")
+    assert [shard.upstream and shard.upstream["ca"] for shard in there.node_groups] == [both]
 
 
 async def test_a_change_is_asked_of_whoever_leads(two: Two) -> None:
