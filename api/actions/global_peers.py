@@ -42,8 +42,42 @@ async def at_leader(
         if row is None or peered.is_led_here(row):
             return None
         region = global_groups.primary_of(row).region
+    return await _call(ctx, row.name, region, params, timeout_s=timeout_s)
+
+
+async def led(ctx: RequestContext, params: Params) -> Result:
+    """The same, for what can wait until it answers."""
+    try:
+        return await at_leader(ctx, params)
+    except PeerAway as away:
+        raise _led_elsewhere(params["GlobalReplicationGroupId"], away) from away
+
+
+async def call_leader(ctx: RequestContext, name: str, region: str, params: Params) -> Result:
+    """Have the cachefleet of *region*, which leads the global datastore *name*, handle a request.
+
+    Raises:
+        Fault: it refused, or does not answer.
+    """
+    try:
+        return await _call(ctx, name, region, params)
+    except PeerAway as away:
+        raise _led_elsewhere(name, away) from away
+
+
+def _led_elsewhere(name: str, away: PeerAway) -> Fault:
+    return Fault(
+        BUSY,
+        f"Global replication group {name} is led by another cachefleet: {away}. Nothing was "
+        "changed here.",
+    )
+
+
+async def _call(
+    ctx: RequestContext, name: str, region: str, params: Params, *, timeout_s: float | None = None
+) -> Result:
     if ctx.is_forwarded:
-        raise Fault(BUSY, f"Global replication group {row.name} is changing its primary region.")
+        raise Fault(BUSY, f"Global replication group {name} is changing its primary region.")
     body = {
         "account": ctx.account,
         "region": region,
@@ -53,18 +87,6 @@ async def at_leader(
     }
     found: Result = await _ask(ctx, region, "call", body, timeout_s=timeout_s)
     return found
-
-
-async def led(ctx: RequestContext, params: Params) -> Result:
-    """The same, for what can wait until it answers."""
-    try:
-        return await at_leader(ctx, params)
-    except PeerAway as away:
-        raise Fault(
-            BUSY,
-            f"Global replication group {params['GlobalReplicationGroupId']} is led by another "
-            f"cachefleet: {away}. Nothing was changed here.",
-        ) from away
 
 
 async def _ask(

@@ -22,7 +22,7 @@ from cachefleet.engine.pki import UnusableKeys
 from cachefleet.provisioner.peering.client import PeerAway, PeerRefused, Peers, PeerStrange
 from cachefleet.provisioner.planning.peers import is_deposed, merge
 from cachefleet.provisioner.reconciler.fleet import Fleet
-from cachefleet.provisioner.state import peered
+from cachefleet.provisioner.state import peer_parameters, peered
 from cachefleet.provisioner.state.errors import Stale
 from cachefleet.provisioner.state.global_tables import GlobalGroup, GlobalMember
 from cachefleet.provisioner.state.peer_records import Told
@@ -171,8 +171,11 @@ class PeerWatch:
             own = await peered.own_fleet(tx)
             mine = peered.record_of(row, own)
             is_over = mine.leader.fleet == told.fleet and told.record is None
-            is_known = not is_over and merge(own, mine, told) == mine
-            if is_known and not is_back and not peered.has_unbegun(row):
+            after = merge(own, mine, told)
+            is_known = not is_over and after == mine
+            wanted = told.parameters if after.leader.fleet == told.fleet else None
+            is_like = not await peer_parameters.others(tx, row, wanted)
+            if is_known and is_like and not is_back and not peered.has_unbegun(row):
                 return
             ours = [member.region for member in row.members if member.fleet is None]
         # The answers that are kept of this region are dropped with it.
@@ -191,6 +194,8 @@ class PeerWatch:
                 if is_deposed(own, mine, after):
                     log.warning("region_deposed", name=row.name, leads=after.leader.region)
                 await peered.adopt(tx, row, after, own)
+                if after.leader.fleet == told.fleet and told.parameters is not None:
+                    await peer_parameters.take(tx, self._fleet.catalog, row, told.parameters)
         except Stale:
             return  # somebody was there first; it is heard again
 

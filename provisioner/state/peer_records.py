@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 MEMBERS_MAX = 8
 SHARDS_MAX = 500
 TOKENS_MAX = 4
+PARAMETERS_MAX = 1000
 
 Name = Annotated[str, Field(max_length=255)]
 Region = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")]
@@ -121,9 +122,18 @@ class PeeredRecord(_Value):
             raise ValueError("a region has one member")
 
 
+class Parameters(_Value):
+    """The values of a parameter group that differ from its family's."""
+
+    family: Word
+    values: Annotated[
+        dict[Name, Annotated[str, Field(max_length=65_536)]], Field(max_length=PARAMETERS_MAX)
+    ]
+
+
 class Told(_Value):
-    """What a cachefleet says of a global datastore: its copy of the record, if it has one, and the
-    cards of its own members by region.
+    """What a cachefleet says of a global datastore: its copy of the record, if it has one, the
+    cards of its own members by region, and the parameters of the one that leads, if it has that.
     """
 
     fleet: FleetId
@@ -131,6 +141,7 @@ class Told(_Value):
     cards: Annotated[dict[Region, Card], Field(max_length=MEMBERS_MAX)] = Field(
         default_factory=dict
     )
+    parameters: Parameters | None = None
 
 
 class Lead(_Value):

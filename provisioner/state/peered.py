@@ -15,7 +15,13 @@ import structlog
 from sqlalchemy import delete, select
 
 from cachefleet.engine.types import NodeRole
-from cachefleet.provisioner.state import global_groups, lifecycle, parameter_groups, peer_feeds
+from cachefleet.provisioner.state import (
+    global_groups,
+    lifecycle,
+    parameter_groups,
+    peer_feeds,
+    peer_parameters,
+)
 from cachefleet.provisioner.state.global_groups import PRIMARY, SECONDARY
 from cachefleet.provisioner.state.global_tables import GlobalGroup, GlobalMember
 from cachefleet.provisioner.state.ids import new_uid
@@ -118,7 +124,8 @@ async def told_of(tx: Transaction, name: str) -> Told:
         for member in row.members
         if member.fleet is None and member.group_uid in groups
     }
-    return Told(fleet=own, record=record_of(row, own), cards=cards)
+    parameters = await peer_parameters.told(tx, row)
+    return Told(fleet=own, record=record_of(row, own), cards=cards, parameters=parameters)
 
 
 async def card_of(tx: Transaction, group: ReplicationGroup, member: GlobalMember) -> Card:

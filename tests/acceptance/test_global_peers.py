@@ -89,6 +89,12 @@ def value(address: Address, key: str) -> object:
         return link.get(key)
 
 
+def policy(address: Address) -> str:
+    with connected(address) as link:
+        info: Any = link.info("memory")
+        return str(info["maxmemory_policy"])
+
+
 def test_a_mistake_in_the_settings_is_one_line(tmp_path: Path) -> None:
     words = ("--data-dir", str(tmp_path / "data"), "--port", "0", "--peers", "eu-west-1")
     ended = command("serve", *words)
@@ -117,6 +123,20 @@ def test_another_cachefleet_is_a_region(two: Two) -> None:
         "GlobalReplicationGroupId": pair.name,
         "GlobalReplicationGroupMemberRole": "SECONDARY",
     }
+    # Parameters are those of both, wherever they are changed.
+    changed = pair.client(THERE).modify_cache_parameter_group(
+        CacheParameterGroupName=f"global-datastore-{pair.names[THERE]}",
+        ParameterNameValues=[
+            {"ParameterName": "maxmemory-policy", "ParameterValue": "allkeys-lfu"}
+        ],
+    )
+    assert changed["CacheParameterGroupName"] == f"global-datastore-{pair.names[THERE]}"
+    for address in (near, far):
+        wait_until(
+            lambda address=address: policy(address),  # type: ignore[misc]
+            lambda seen: seen == "allkeys-lfu",
+            what="the engine has it",
+        )
     # The lead is handed over while somebody writes, asked for on the other side; nothing is lost.
     counter = Counter(near, far)
     counter.start()

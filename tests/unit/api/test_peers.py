@@ -20,8 +20,10 @@ from cachefleet.provisioner.peering.client import (
 )
 from cachefleet.provisioner.state import global_groups, peered
 from cachefleet.provisioner.state.tables import (
+    CacheNode,
     Event,
     Operation,
+    ParameterGroup,
     ReplicationGroup,
 )
 from tests.builders import groups as build
@@ -295,6 +297,81 @@ async def test_a_change_is_asked_of_whoever_leads(two: Two) -> None:
     # While it is busy it says no, and that is what is answered.
     with pytest.raises(Refused, match=STATE):
         await far.api("FailoverGlobalReplicationGroup", **TOWARDS_FAR, **OF)
+
+
+HERS = "global-datastore-near", "global-datastore-far"
+
+
+def policy(value: str, name: str = "maxmemory-policy") -> dict[str, Any]:
+    return {"ParameterNameValues": [{"ParameterName": name, "ParameterValue": value}]}
+
+
+async def values(side: Side, name: str) -> dict[str, Any]:
+    async with side.api.store.read(side.scope) as tx:
+        return dict((await tx.get(ParameterGroup, name)).values)
+
+
+async def applied(side: Side) -> list[Any]:
+    async with side.api.store.read(side.scope) as tx:
+        query = select(Operation.payload).where(Operation.kind == "apply_parameters")
+        return [payload["changed"] for payload in (await tx.session.scalars(query)).all()]
+
+
+@pytest.mark.parametrize("asked", ["near", "far"])
+async def test_parameters_are_those_of_the_one_that_leads(two: Two, asked: str) -> None:
+    near, far = two
+    await joined(near, far)
+    side, name = {"near": (near, HERS[0]), "far": (far, HERS[1])}[asked]
+    answer = await side.api(
+        "ModifyCacheParameterGroup", CacheParameterGroupName=name, **policy("allkeys-lfu")
+    )
+    assert answer == {"CacheParameterGroupName": name}
+    assert await values(near, HERS[0]) == {"maxmemory-policy": "allkeys-lfu"}
+    assert await values(far, HERS[1]) == {}
+    for _ in range(2):  # what is heard again changes nothing
+        await far.watch.look()
+        assert await values(far, HERS[1]) == {"maxmemory-policy": "allkeys-lfu"}
+        assert await applied(near) == await applied(far) == [["maxmemory-policy"]]
+    for one in two:  # the engines have them
+        async with one.api.store.begin(one.scope) as tx:
+            for node in (await tx.session.scalars(select(CacheNode))).all():
+                node.parameter_group_status = "in-sync"
+    await side.api(
+        "ResetCacheParameterGroup", CacheParameterGroupName=name, ResetAllParameters=True
+    )
+    await far.watch.look()
+    assert await values(near, HERS[0]) == await values(far, HERS[1]) == {}
+
+
+async def test_parameters_that_cannot_be_are_changed_nowhere(two: Two) -> None:
+    near, far = two
+    await joined(near, far)
+    asked = {"CacheParameterGroupName": HERS[1]}
+    with pytest.raises(Refused, match="InvalidParameterValue"):
+        await far.api("ModifyCacheParameterGroup", **asked, **policy("no such policy"))
+    # Who leads is busy, and says so; then it is away.
+    async with near.api.store.begin(near.scope) as tx:
+        (await global_groups.get(tx, NAME)).status = "modifying"
+    with pytest.raises(Refused, match=STATE):
+        await far.api("ModifyCacheParameterGroup", **asked, **policy("allkeys-lfu"))
+    far.peers.apps.clear()
+    with pytest.raises(Refused, match=r"does not answer.*Nothing was changed") as refusal:
+        await far.api("ResetCacheParameterGroup", **asked, ResetAllParameters=True)
+    assert refusal.value.code == STATE
+    assert await values(near, HERS[0]) == await values(far, HERS[1]) == {}
+
+
+async def test_parameters_are_the_survivors_own_once_it_leads(two: Two) -> None:
+    near, far = two
+    await joined(near, far)
+    far.peers.apps.clear()
+    await far.api("FailoverGlobalReplicationGroup", **TOWARDS_FAR, **OF)
+    await rest(far)
+    await far.api(
+        "ModifyCacheParameterGroup", CacheParameterGroupName=HERS[1], **policy("allkeys-lru")
+    )
+    await near.watch.first_look()
+    assert await values(near, HERS[0]) == {"maxmemory-policy": "allkeys-lru"}
 
 
 CALLS: list[tuple[str, dict[str, Any]]] = [
