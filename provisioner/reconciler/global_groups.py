@@ -195,7 +195,7 @@ async def _fail_over_fed(
             starts = await standing(target, fleet)
         for group in others:
             source = group.node_groups[0].feed
-            if source is None or source["group"] != target.uid:
+            if source is None or source.get("group") != target.uid:
                 begins = starts if group is old or group.uid in whole else {}
                 await change(group, fleet, lambda g, b=begins: _be_fed(g, target, b))  # type: ignore[misc]
         if old is not None:

@@ -46,6 +46,7 @@ LOOK_EVERY_S = 0.1
 POLL_S = 0.005
 CATCH_UP_TIMEOUT_S = 4.0  # replicas say once a second how far they are
 FENCE_TIMEOUT_S = 5.0
+FENCE_POLL_S = 0.01
 STANDING_TIMEOUT_S = 1.0  # clients wait for it
 HELD_S = HELD_MS_MAX / 1000 - 0.5  # then the engines let writes go on by themselves
 AWAY = (NodeUnreachable, CommandRefused)
@@ -265,7 +266,7 @@ async def _until_fenced(world: World, fleet: Fleet) -> None:
         async with asyncio.timeout(FENCE_TIMEOUT_S):
             for group in world.groups.values():
                 while not await _is_fenced(group, fleet):
-                    await asyncio.sleep(POLL_S)
+                    await asyncio.sleep(FENCE_POLL_S)
     except TimeoutError:
         raise NodeUnreachable("a region has yet to follow") from None
 

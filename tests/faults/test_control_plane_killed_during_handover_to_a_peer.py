@@ -87,7 +87,7 @@ def test_so_is_one_in_cluster_mode(sharded: ShardedPeered, step: Milestone) -> N
     writes_on(counter)
     taken = counter.stop()
     assert sharded.values(other, [*taken]) == taken
-    sharded.arrives(leads, taken)
+    sharded.arrives(leads, {**taken, **sharded.values(other, [f"{step.name}:sum"])})
     refuses_writes(sharded, leads)
 
 

@@ -168,6 +168,7 @@ class Counter(threading.Thread):
                     with self._pair.cluster(region) as client:
                         while not self._stopping.is_set():
                             client.set(f"{self._prefix}:{number + 1}", number + 1)
+                            client.incr(f"{self._prefix}:sum")  # what comes twice is seen
                             number += 1
                             self.taken.append(number)
                             if self._confirmed and number % 20 == 0 and _is_confirmed(client):
