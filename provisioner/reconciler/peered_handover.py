@@ -20,7 +20,7 @@ import structlog
 
 from cachefleet.engine.errors import CommandRefused, NodeUnreachable
 from cachefleet.engine.outside import OutsideAccess
-from cachefleet.engine.types import Endpoint, NodeRole
+from cachefleet.engine.types import Endpoint, NodeRole, ReplicaLink, ReplicationView
 from cachefleet.engine.valkey.source import read_stream
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.global_failover import (
@@ -53,8 +53,9 @@ AWAY = (NodeUnreachable, CommandRefused)
 PATIENCE_S = 20.0  # with a region that is to lead
 SINCE = "since"
 
-# As whom the replica or the feed of a shard shows itself, by NodeGroupId: host, and port if known.
-Heads = Mapping[str, tuple[str, int | None]]
+# As whom a replica or a feed shows itself: host, and port if known; of each shard, by NodeGroupId.
+Head = tuple[str, int | None]
+Heads = Mapping[str, Head]
 
 
 async def follow_along(world: World, fleet: Fleet) -> Outcome:
@@ -85,6 +86,7 @@ async def hand_over(world: World, target: GlobalMember, fleet: Fleet) -> str | N
     async with writes_held(old, fleet) as offsets:
         reached(Milestone.REGION_HELD)
         if not await _have_caught_up(old, heads, offsets, fleet):
+            log.info("region_is_behind", name=world.row.name, region=target.region)
             return await _wait_or_give_up(world, fleet, f"{target.region} has not caught up")
         starts: Starts = {}
         if old is not None and len(offsets) == len(old.node_groups):
@@ -142,7 +144,7 @@ async def unfollowed(group: ReplicationGroup, heads: Heads, fleet: Fleet) -> lis
     missing = []
     for shard, node in primaries_of(group).items():
         view = await fleet.valkey(node).replication()
-        links = (one for one in view.replicas if _is(one.endpoint, heads.get(shard)))
+        links = links_of(view, heads.get(shard))
         if not any(link.state == "online" for link in links):
             missing.append(shard)
     return missing
@@ -213,16 +215,28 @@ async def _have_caught_up(
             for shard, offset in offsets.items():
                 while True:
                     view = await fleet.valkey(nodes[shard]).replication()
-                    links = [one for one in view.replicas if _is(one.endpoint, heads.get(shard))]
-                    if any(link.offset >= offset for link in links):
+                    if has_all(view, heads.get(shard), offset):
                         break
                     await asyncio.sleep(POLL_S)
             return True
     return False
 
 
-def _is(endpoint: Endpoint, head: tuple[str, int | None] | None) -> bool:
-    return head is not None and endpoint.host == head[0] and head[1] in (None, endpoint.port)
+def has_all(view: ReplicationView, head: Head | None, offset: int) -> bool:
+    """Tell whether *head* has acknowledged everything up to *offset*, as its source sees it."""
+    return any(link.offset >= offset for link in links_of(view, head))
+
+
+def links_of(view: ReplicationView, head: Head | None) -> list[ReplicaLink]:
+    """Return those of a source's replicas that show themselves as *head*."""
+    if head is None:
+        return []
+    host, port = head
+    return [
+        link
+        for link in view.replicas
+        if link.endpoint.host == host and port in (None, link.endpoint.port)
+    ]
 
 
 async def _standing_there(card: Card, old: ReplicationGroup) -> Starts:

@@ -306,6 +306,26 @@ def is_encrypted(pair: Peered, region: str) -> None:
 
 
 @at_length
+def test_one_that_is_behind_is_waited_for(two: Two) -> None:
+    pair = ShardedPeered(*two, "slow")
+    pair.join()
+    feed = int((two[1].data_dir / "nodes" / "feed" / "pid").read_text().split()[0])
+    first = {f"k:{number}": str(number) for number in range(KEYS)}
+    os.kill(feed, signal.SIGSTOP)
+    try:
+        with pair.cluster(HERE) as client:
+            client.mset_nonatomic(first)
+        pair.fail_over(THERE, asked_in=HERE)
+        wait_until(lambda: "region_is_behind" in two[0].log, what="it is not handed over")
+        assert pair.roles(HERE)[HERE] == "PRIMARY"
+        refuses_writes(pair, THERE)
+    finally:
+        os.kill(feed, signal.SIGCONT)
+    pair.led_from(THERE)
+    assert pair.values(THERE, [*first]) == first
+
+
+@at_length
 def test_its_shards_are_changed_alike(two: Two) -> None:
     pair = ShardedPeered(*two, "alike")
     first = {f"k:{number}": str(number) for number in range(KEYS)}

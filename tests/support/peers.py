@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -203,7 +203,7 @@ class ShardedPeered(Peered):
             found: Any = client.mget_nonatomic(keys)
             return dict(zip(keys, found, strict=True))
 
-    def arrives(self, region: str, wanted: dict[str, str]) -> None:
+    def arrives(self, region: str, wanted: Mapping[str, str | None]) -> None:
         wait_until(
             lambda: self.values(region, [*wanted]),
             lambda found: found == wanted,
