@@ -7,6 +7,7 @@ listener that nobody knows. Addresses go with their rows.
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 
 from sqlalchemy import delete
 
@@ -19,7 +20,12 @@ from cachefleet.provisioner.planning.transit import (
     port_beside,
 )
 from cachefleet.provisioner.reconciler.fleet import Fleet
-from cachefleet.provisioner.reconciler.records import UPSTREAM, SubjectRecord, load_subject
+from cachefleet.provisioner.reconciler.records import (
+    UPSTREAM,
+    SubjectRecord,
+    load_addresses,
+    load_subject,
+)
 from cachefleet.provisioner.reconciler.transit import transit_of
 from cachefleet.provisioner.settings import ProvisionerSettings
 from cachefleet.provisioner.state import leases
@@ -102,14 +108,10 @@ async def ensure_addresses(record: SubjectRecord, fleet: Fleet) -> SubjectRecord
             if fresh.cluster_enabled and node.bus_port is None:
                 await _give_bus(tx, node, fresh, fleet.settings)
             await _place(tx, node, fresh, fleet.settings, transit)
-    async with fleet.store.read(record.lease.scope) as tx:
-        complete = await load_subject(tx, record.lease)
-    assert complete is not None, "the lease is held, so the subject is there"
+        complete = replace(fresh, addresses=await load_addresses(tx, record.lease))
     if record.fronted and not transit.fronted:
         # The gateway lets go of the ports before the engines take them back.
         await fleet.sync_endpoints(None)
-    if any(node.host is None for node in complete.live_nodes):
-        return await ensure_addresses(complete, fleet)  # more was asked for in between
     return complete
 
 
@@ -187,7 +189,7 @@ async def _inner_port(
     wanted: bool,
 ) -> int | None:
     present = node.engine_port if kind == "engine" else node.replication_port
-    if wanted and present is not None:
+    if wanted == (present is not None):
         return present
     if not wanted:
         await tx.session.execute(

@@ -5,7 +5,6 @@ The gateway is started when the first endpoint needs it, and again when it dies.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -43,6 +42,7 @@ from cachefleet.provisioner.reconciler.memcached import login_sockets
 from cachefleet.provisioner.reconciler.naming import certified_endpoint_names
 from cachefleet.provisioner.reconciler.records import UPSTREAM, is_fed, load_subject
 from cachefleet.provisioner.reconciler.serverless_routes import read_behind, serverless_routes
+from cachefleet.provisioner.reconciler.together import Together
 from cachefleet.provisioner.reconciler.transit import gateway_name
 from cachefleet.provisioner.reconciler.upstream_routes import upstream_routes
 from cachefleet.provisioner.reconciler.worker import CONTROL_TIMEOUT_S, Worker
@@ -80,7 +80,7 @@ class Endpoints:
             None
         )
         self._version = 0
-        self._turn = asyncio.Lock()
+        self._together = Together(self._sync)
 
     async def sync(self, settled: str | None = None) -> None:
         """Make the gateway serve what the record says; a no-op where nothing changed.
@@ -92,25 +92,27 @@ class Endpoints:
             LaunchFailed: the gateway could not be started.
             NodeUnreachable: it did not answer.
         """
-        async with self._turn:
-            routes, sockets = await self._wanted(settled)
-            keys = await keys_text(routes, self._fleet)
-            wanted = routes, sockets, self._serials(routes), keys
-            if wanted == self._served:
-                return
-            if not routes and self._served is None and not self._worker.directory.exists():
-                self._served = wanted
-                return
-            self._version += 1
-            if keys is not None:
-                self._worker.write(KEYS_FILE, keys)
-            table = RouteTable(version=self._version, routes=tuple(routes), login_sockets=sockets)
-            self._worker.write(ROUTES_FILE, render_routes(table))
-            report = await self._apply()
-            # What could not be bound is tried again at the next call: an engine may have had it.
-            self._served = None if report.failures else wanted
-            for failure in report.failures:
-                log.warning("endpoint_not_bound", route=failure.route, reason=failure.reason)
+        await self._together.ask(settled)
+
+    async def _sync(self, settled: Collection[str]) -> None:
+        routes, sockets = await self._wanted(settled)
+        keys = await keys_text(routes, self._fleet)
+        wanted = routes, sockets, self._serials(routes), keys
+        if wanted == self._served:
+            return
+        if not routes and self._served is None and not self._worker.directory.exists():
+            self._served = wanted
+            return
+        self._version += 1
+        if keys is not None:
+            self._worker.write(KEYS_FILE, keys)
+        table = RouteTable(version=self._version, routes=tuple(routes), login_sockets=sockets)
+        self._worker.write(ROUTES_FILE, render_routes(table))
+        report = await self._apply()
+        # What could not be bound is tried again at the next call: an engine may have had it.
+        self._served = None if report.failures else wanted
+        for failure in report.failures:
+            log.warning("endpoint_not_bound", route=failure.route, reason=failure.reason)
 
     @property
     def serves(self) -> bool:
@@ -140,7 +142,9 @@ class Endpoints:
         await self._worker.ensure({"--routes": ROUTES_FILE}, self._control.ping)
         return await self._control.reload()
 
-    async def _wanted(self, settled: str | None) -> tuple[list[Route], tuple[LoginSocket, ...]]:
+    async def _wanted(
+        self, settled: Collection[str]
+    ) -> tuple[list[Route], tuple[LoginSocket, ...]]:
         async with self._fleet.store.read(Scope("", "")) as tx:
             addresses = (
                 await tx.session.scalars(select(EndpointAddress).order_by(EndpointAddress.id))
@@ -150,7 +154,7 @@ class Endpoints:
                     select(CacheNode).where(
                         (CacheNode.status == lifecycle.NODE_AVAILABLE)
                         | (
-                            (CacheNode.subject_uid == settled)
+                            CacheNode.subject_uid.in_(settled)
                             & (CacheNode.status == lifecycle.NODE_CREATING)
                         )
                     )
@@ -269,7 +273,7 @@ class Endpoints:
         return {group.uid: tuple(sorted(names)) for group in groups if is_fed(group)}
 
     async def _discovery(
-        self, tx: Transaction, addresses: Sequence[EndpointAddress], settled: str | None
+        self, tx: Transaction, addresses: Sequence[EndpointAddress], settled: Collection[str]
     ) -> dict[str, str]:
         """Return what clients of stock memcached clusters are told, by subject."""
         if not self._fleet.stock_memcached:
@@ -285,7 +289,7 @@ class Endpoints:
             )
             if record is None or not any(node.host for node in record.live_nodes):
                 continue  # nobody is left to tell of, or nobody ever was
-            if not record.is_creating or cluster.uid == settled:
+            if not record.is_creating or cluster.uid in settled:
                 told[cluster.uid] = record.discovery_payload().decode()
         return told
 

@@ -80,11 +80,13 @@ async def launch(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> None:
     engine = record.engine
     await bring_back(node, record, fleet)
     binary = binary_for(record, fleet)
+    await fleet.store.give_way()
     if engine is Engine.MEMCACHED:
         spec = memcached_spec(node, record, fleet, binary)
     else:
         spec = valkey_spec(node, record, fleet, binary)
     await fleet.forget(node.uid)
+    await fleet.store.give_way()
     await fleet.driver.ensure(spec)
     await _ready(node, record, fleet, timeout_s=_start_timeout_s(node, fleet))
     fleet.watch(node, record)

@@ -238,8 +238,7 @@ async def load_subject(tx: Transaction, lease: Lease) -> SubjectRecord | None:
         if cluster is None:
             return None
         clusters = [cluster]
-    query = select(EndpointAddress).where(EndpointAddress.subject_uid == lease.subject_uid)
-    addresses = (await tx.session.scalars(query)).all()
+    addresses = await load_addresses(tx, lease)
     settings = group or next(iter(clusters))
     parameter_group = await tx.find(ParameterGroup, settings.parameter_group_name)
     return SubjectRecord(
@@ -254,6 +253,12 @@ async def load_subject(tx: Transaction, lease: Lease) -> SubjectRecord | None:
         if settings.engine == Engine.MEMCACHED
         else (),
     )
+
+
+async def load_addresses(tx: Transaction, lease: Lease) -> Sequence[EndpointAddress]:
+    """Return the addresses of the subject and of its nodes."""
+    query = select(EndpointAddress).where(EndpointAddress.subject_uid == lease.subject_uid)
+    return (await tx.session.scalars(query)).all()
 
 
 def _user_parameters(

@@ -9,6 +9,7 @@ that a client which still knocks at it meets nobody.
 from __future__ import annotations
 
 import ipaddress
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -90,8 +91,9 @@ def choose_host(pool: LoopbackPool, used: list[tuple[str, int]]) -> str:
     """Return the next free host behind the one that was given last, going round."""
     network = pool.network
     base, size = int(network.network_address), network.num_addresses
-    taken = {int(ipaddress.IPv4Address(host)) - base for host, _ in used}
-    newest = int(ipaddress.IPv4Address(used[-1][0])) - base if used else 0
+    # Not by ipaddress: a fleet has thousands of addresses, and a group is given several.
+    numbers = [int.from_bytes(socket.inet_aton(host)) - base for host, _ in used]
+    taken, newest = set(numbers), numbers[-1] if numbers else 0
     for step in range(1, size + 1):
         index = (newest + step) % size
         if 0 < index < size - 1 and index not in taken:

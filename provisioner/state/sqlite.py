@@ -3,7 +3,7 @@
 A query of ours reads a few rows of a local file in some 20 microseconds; the way to a thread and
 back costs many times that, and under load each hop waits for the interpreter lock. So there is no
 thread: a statement runs where it is awaited. Measured against aiosqlite, with its threads and with
-them taken out, in docs/adr/0003.
+them taken out, in docs/adr/0003. A transaction that reads for long gives way between statements.
 
 A transaction says ``BEGIN`` itself. One that may write takes the write lock at once
 (:data:`WRITES` in the connection's ``info``), so that none fails half-way for having begun as a
@@ -13,7 +13,8 @@ reader.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Generator
+import time
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Final
 
 from sqlalchemy import event
@@ -24,10 +25,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, Pool
 from sqlalchemy.util import await_only
 
+# A transaction that reads for longer lets others of the loop run between two of its statements. One
+# that writes does not: it keeps everybody else from writing.
+GIVES_WAY_EVERY_S = 0.003
 # How long a writer waits for another process (an upgrade, a backup); the loop waits with it.
 BUSY_TIMEOUT_S = 2.0
 STATEMENTS_KEPT = 512  # prepared, a connection: SQLite need not parse them again
 WRITES: Final = "cachefleet_writes"
+GIVES_WAY: Final = "cachefleet_gives_way"  # what is awaited then
 DRIVER: Final = "sqlite+loop"
 
 
@@ -50,6 +55,9 @@ class _Cursor(sqlite3.Cursor):
 
 
 class _Connection(sqlite3.Connection):
+    gave_way_s = 0.0  # when its transaction began, or when others were let run in it
+    gives_way: Callable[[], Awaitable[None]] | None = None
+
     def cursor(self, factory: Any = None) -> Any:
         return super().cursor(factory or _Cursor)
 
@@ -77,16 +85,28 @@ class LoopDialect(SQLiteDialect_pysqlite):
     def do_begin(self, dbapi_connection: Any) -> None:
         writes = dbapi_connection.info.get(WRITES, True)
         dbapi_connection.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
+        driver = dbapi_connection.driver_connection
+        driver.gives_way = dbapi_connection.info.get(GIVES_WAY)
+        driver.gave_way_s = time.perf_counter()
 
     def do_execute(self, cursor: Any, statement: Any, parameters: Any, context: Any = None) -> None:
-        await_only(_AT_ONCE)
+        _give_way(cursor.connection)
         cursor.execute(statement, parameters)
 
     def do_executemany(
         self, cursor: Any, statement: Any, parameters: Any, context: Any = None
     ) -> None:
-        await_only(_AT_ONCE)
+        _give_way(cursor.connection)
         cursor.executemany(statement, parameters)
+
+
+def _give_way(connection: _Connection) -> None:
+    ended_s = connection.gave_way_s + GIVES_WAY_EVERY_S
+    if connection.gives_way is None or time.perf_counter() < ended_s:
+        await_only(_AT_ONCE)
+        return
+    await_only(connection.gives_way())
+    connection.gave_way_s = time.perf_counter()
 
 
 registry.register("sqlite.loop", __name__, LoopDialect.__name__)

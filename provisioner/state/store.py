@@ -407,7 +407,7 @@ class Store:
     @contextlib.asynccontextmanager
     async def read(self, scope: Scope) -> AsyncIterator[Transaction]:
         """Give a transaction that sees one state of the records and must not write."""
-        await self._give_way()
+        await self.give_way()
         async with self._unit(writes=False) as unit:
             yield Transaction(unit, scope=scope, now=self._clock.now())
             if unit.has_session:
@@ -453,11 +453,12 @@ class Store:
         if self._writer is None:
             yield
             return
-        await self._give_way()
+        await self.give_way()
         async with self._writer:
             yield
 
-    async def _give_way(self) -> None:
+    async def give_way(self) -> None:
+        """Let those go first whom a client waits for, before work of several milliseconds."""
         if self._turns is not None:
             await self._turns.give_way()
 
@@ -465,7 +466,7 @@ class Store:
     async def _unit(self, *, writes: bool) -> AsyncIterator[_Unit]:
         async with self._connected(writes=writes) as connection:
             unit = _Unit(connection, writes)
-            _mark(connection, writes=writes, by=unit.touched)
+            _mark(connection, writes=writes, by=unit.touched, turns=self._turns)
             try:
                 yield unit
             finally:
@@ -491,11 +492,14 @@ class Store:
                 await kept.close()
 
 
-def _mark(connection: AsyncConnection, *, writes: bool, by: Touched | None) -> None:
+def _mark(
+    connection: AsyncConnection, *, writes: bool, by: Touched | None, turns: Turns | None = None
+) -> None:
     """Note on a connection who has it now; it keeps that when it is given back."""
     sync = connection.sync_connection
     assert sync is not None
     sync.info[sqlite.WRITES] = writes
+    sync.info[sqlite.GIVES_WAY] = None if turns is None or writes else turns.give_way
     sync.info[touched.TOUCHED] = by
 
 

@@ -1,10 +1,10 @@
 """Lets those go first whom a client waits for.
 
-With SQLite a transaction runs from its beginning to its end without giving way: a few
-milliseconds. Where fifty nodes are made at once, dozens of pieces of work are ready at every
-round of the event loop, and a request that comes meanwhile would wait for all of them, and again
-at every step of its own. So work that nobody waits for goes in one at a time, when no request is
-being answered, or when it has given way for long enough.
+With SQLite a transaction runs on the event loop, for some milliseconds without giving way. Where
+fifty nodes are made at once, dozens of pieces of work are ready at every round of the loop, and a
+request that comes meanwhile would wait for all of them, and again at every step of its own. So
+work that nobody waits for goes in one at a time, when no request is being answered, or when it has
+given way for long enough; one that reads for longer does so again between two of its statements.
 """
 
 from __future__ import annotations
