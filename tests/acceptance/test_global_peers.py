@@ -305,60 +305,6 @@ def is_encrypted(pair: Peered, region: str) -> None:
             assert secured.recv(10) == b"-WRONGPASS"
 
 
-@at_length
-def test_one_that_is_behind_is_waited_for(two: Two) -> None:
-    pair = ShardedPeered(*two, "slow")
-    pair.join()
-    feed = int((two[1].data_dir / "nodes" / "feed" / "pid").read_text().split()[0])
-    first = {f"k:{number}": str(number) for number in range(KEYS)}
-    os.kill(feed, signal.SIGSTOP)
-    try:
-        with pair.cluster(HERE) as client:
-            client.mset_nonatomic(first)
-        pair.fail_over(THERE, asked_in=HERE)
-        wait_until(lambda: "region_is_behind" in two[0].log, what="it is not handed over")
-        assert pair.roles(HERE)[HERE] == "PRIMARY"
-        refuses_writes(pair, THERE)
-    finally:
-        os.kill(feed, signal.SIGCONT)
-    pair.led_from(THERE)
-    assert pair.values(THERE, [*first]) == first
-
-
-@at_length
-def test_its_shards_are_changed_alike(two: Two) -> None:
-    pair = ShardedPeered(*two, "alike")
-    first = {f"k:{number}": str(number) for number in range(KEYS)}
-    with pair.cluster(HERE) as client:
-        client.mset_nonatomic(first)
-    pair.join()
-    counter = ClusterCounter(pair)
-    counter.start()
-    pair.client(THERE).increase_node_groups_in_global_replication_group(
-        GlobalReplicationGroupId=pair.name, NodeGroupCount=3, ApplyImmediately=True
-    )
-    for region in (HERE, THERE):  # whoever leads says so first
-        assert len(pair.becomes("available", region)["GlobalNodeGroups"]) == 3
-    assert pair.slots(HERE) == pair.slots(THERE)
-    writes_on(counter)
-    pair.client(HERE).decrease_node_groups_in_global_replication_group(
-        GlobalReplicationGroupId=pair.name,
-        NodeGroupCount=2,
-        GlobalNodeGroupsToRemove=[f"{pair.name}-0001"],
-        ApplyImmediately=True,
-    )
-    for region in (HERE, THERE):
-        shown = pair.becomes("available", region)["GlobalNodeGroups"]
-        assert [one["GlobalNodeGroupId"][-4:] for one in shown] == ["0002", "0003"]
-    assert pair.slots(HERE) == pair.slots(THERE)
-    writes_on(counter)
-    taken = counter.stop()
-    assert pair.values(HERE, [*taken]) == taken
-    pair.arrives(THERE, taken)
-    pair.arrives(THERE, first)
-    refuses_writes(pair, THERE)
-
-
 def test_requests_for_its_regions_are_answered_by_the_other_one(two: Two) -> None:
     near, far = two
     here = near.client("000000000077", THERE)

@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from tests.support.waiting import wait_until
 if TYPE_CHECKING:
     from mypy_boto3_elasticache import ElastiCacheClient
 
-HERE, THERE = "us-east-1", "eu-west-1"
+HERE, THERE, WEST = "us-east-1", "eu-west-1", "us-west-2"
 NODE = "cache.r7g.large"
 SECRET = "known to both of the two, and to nobody else"
 PORT = 8379
@@ -33,9 +33,13 @@ Address = tuple[str, int]
 
 @contextlib.contextmanager
 def two_fleets(
-    folder: Path, *options: str, server_type: type[Server] = Server, **settings: str
+    folder: Path,
+    *options: str,
+    server_type: type[Server] = Server,
+    more_here: Sequence[str] = (),
+    **settings: str,
 ) -> Iterator[tuple[Server, Server]]:
-    """Run a cachefleet for each region; each is the other's peer."""
+    """Run a cachefleet for each region; each is the other's peer. The first has *more_here*."""
     secret = folder / "peer-secret"
     secret.write_text(SECRET + "\n")
     hosts = {region: own_network().replace(".0/24", ".1") for region in (HERE, THERE)}
@@ -48,7 +52,10 @@ def two_fleets(
                 folder / region / "data",
                 *words,
                 default_region=region,
-                peers=f"{other}=http://{hosts[other]}:{PORT}",
+                peers=",".join(
+                    f"{one}=http://{hosts[other]}:{PORT}"
+                    for one in (other, *(more_here if other == HERE else ()))
+                ),
                 peer_secret_file=str(secret),
                 **settings,
             )
@@ -127,11 +134,11 @@ class Peered:
 
     def led_from(self, region: str, *, told_in: tuple[str, ...] = (HERE, THERE)) -> None:
         """Wait until everybody says that *region* leads, and nothing is on its way."""
-        other = THERE if region == HERE else HERE
+        wanted = {one: "PRIMARY" if one == region else "SECONDARY" for one in self.names}
         for teller in told_in:
             wait_until(
                 lambda teller=teller: (self.shown(teller)["Status"], self.roles(teller)),  # type: ignore[misc]
-                lambda found: found == ("available", {region: "PRIMARY", other: "SECONDARY"}),
+                lambda found: found == ("available", wanted),
                 what=f"{region} leads {self.name}, as {teller} tells it",
             )
 
