@@ -150,8 +150,13 @@ async def card_of(tx: Transaction, group: ReplicationGroup, member: GlobalMember
     )
 
 
-async def lead_of(tx: Transaction, catalog: Any, group: ReplicationGroup) -> Lead:
-    """Return what a new secondary takes over from *group*, which leads."""
+async def lead_of(
+    tx: Transaction, catalog: Any, group: ReplicationGroup, *, elsewhere: bool = False
+) -> Lead:
+    """Return what a new secondary takes over from *group*, which leads; one of ours, or that
+    another cachefleet has.
+    """
+    at = followed_at if elsewhere else global_groups.lead_address
     inside = tx.within(group.scope)
     parameters = await parameter_groups.get(inside, catalog, group.parameter_group_name)
     return Lead(
@@ -167,7 +172,7 @@ async def lead_of(tx: Transaction, catalog: Any, group: ReplicationGroup) -> Lea
         auth_token_sha256s=tuple(group.auth_token_sha256s),
         replication_secret=group.replication_secret,
         node_groups=peer_feeds.card_shards(group),
-        endpoint=await followed_at(tx, group),
+        endpoint=await at(tx, group),
         family=parameters.family,
         parameters=dict(parameters.values),
         authority=await own_authority(tx) if group.transit_encryption_enabled else "",

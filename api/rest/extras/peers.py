@@ -158,7 +158,7 @@ async def _join(services: Services, body: Any) -> Any:
             checks.check_room(services.catalog, row, asked.region)
         groups = await global_groups.groups_of(tx, row)
         primary = groups[global_groups.primary_of(row).group_uid]
-        lead = await peered.lead_of(tx, services.catalog, primary)
+        lead = await peered.lead_of(tx, services.catalog, primary, elsewhere=True)
         if not lead.is_reachable:
             raise Fault(
                 "InvalidGlobalReplicationGroupStateFault", f"{primary.name} has no endpoint yet."
