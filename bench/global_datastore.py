@@ -1,22 +1,27 @@
 """How far a second region lags, and how soon it takes writes: ``python -m bench.global_datastore``.
 
-One server, two regions of one node each, first without cluster mode and then with it. A writer
+One server, two regions of one node each, first without cluster mode and then with it; with
+``--peers``, a server for each region. A writer
 sends pipelined batches at a steady rate to the leading region; each batch ends in a marker with the
 time, which a reader looks for in the other.
 """
 
 from __future__ import annotations
 
+import contextlib
 import statistics
+import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import redis
 from tests.faults.caches import primary_address
+from tests.support.peers import two_fleets
 from tests.support.server import Server, available_group, group_of, own_account
 from tests.support.waiting import wait_until
 
@@ -32,17 +37,27 @@ def main() -> None:
     """Measure, and print."""
     for clustered in (False, True):
         print("cluster mode enabled" if clustered else "cluster mode disabled")
-        with tempfile.TemporaryDirectory() as directory, Server(Path(directory) / "data") as server:
-            _measure(server, clustered=clustered)
+        with tempfile.TemporaryDirectory() as directory, _servers(Path(directory)) as servers:
+            _measure(*servers, clustered=clustered)
 
 
-def _measure(server: Server, *, clustered: bool) -> None:
+@contextlib.contextmanager
+def _servers(folder: Path) -> Iterator[tuple[Server, Server]]:
+    if "--peers" in sys.argv:
+        with two_fleets(folder) as servers:
+            yield servers
+    else:
+        with Server(folder / "data") as server:
+            yield server, server
+
+
+def _measure(here: Server, there: Server, *, clustered: bool) -> None:
     account = own_account()
-    near, far = server.client(account, HERE), server.client(account, THERE)
+    near, far = here.client(account, HERE), there.client(account, THERE)
     _create(near, far, clustered=clustered)
     find = _configuration if clustered else primary_address
     addresses = {HERE: find(near, "near"), THERE: find(far, "far")}
-    feed = _feed(server) if clustered else None
+    feed = _feed(there) if clustered else None
     used_s = _processor_s(feed)
     lags_ms, rate = _lags(addresses[HERE], addresses[THERE])
     lags_ms.sort()

@@ -24,7 +24,7 @@ from cachefleet.api.registry import Params
 from cachefleet.api.validation import global_groups as checks
 from cachefleet.api.validation.identifiers import check_replication_group_id
 from cachefleet.engine.types import Engine
-from cachefleet.provisioner.state import global_groups, peered
+from cachefleet.provisioner.state import global_groups, peer_feeds, peered
 from cachefleet.provisioner.state.errors import IllegalTransition, NotFound
 from cachefleet.provisioner.state.global_tables import GlobalGroup
 from cachefleet.provisioner.state.peer_records import Joined, Lead
@@ -156,7 +156,10 @@ async def join(
         member.replication_secret = group.replication_secret
     await global_groups.give_parameters(tx, group, family=lead.family, values=lead.parameters)
     if lead.endpoint is not None:
-        global_groups.follow(group, lead.endpoint)
+        # Regions of one cachefleet have one authority, which their engines trust anyway.
+        ca = lead.authority if joining.joined is not None else ""
+        for shard in group.node_groups:
+            shard.upstream = global_groups.upstream_at(lead.endpoint, ca=ca)
     if joining.joined is not None:
         await _join_led_elsewhere(tx, group, joining.name, joining.joined)
         return
@@ -181,6 +184,8 @@ async def _join_led_elsewhere(
         await new_subject(tx, row)
     peered.begin_copy(row, joined.told)
     row.members.append(member_of(row, group, global_groups.SECONDARY, global_groups.ASSOCIATING))
+    if group.cluster_enabled:
+        peer_feeds.feed_from_peer(group, row, global_groups.primary_of(row))
     group.global_name, group.global_role = row.name, global_groups.SECONDARY
 
 

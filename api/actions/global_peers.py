@@ -8,7 +8,7 @@ ours. That is what people call for when the other one is lost.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -19,7 +19,7 @@ from cachefleet.api.faults import Fault, fault_of_peer
 from cachefleet.api.registry import Params, Result
 from cachefleet.provisioner.peering.client import PeerAway, PeerRefused, PeerStrange
 from cachefleet.provisioner.state import global_groups, peered
-from cachefleet.provisioner.state.global_tables import GlobalGroup
+from cachefleet.provisioner.state.global_tables import GlobalGroup, GlobalMember
 from cachefleet.provisioner.state.peer_records import Joined, Told
 
 LOST_AFTER_S = 10.0  # a leader that has not answered a failover by then is taken for lost
@@ -42,8 +42,42 @@ async def at_leader(
         if row is None or peered.is_led_here(row):
             return None
         region = global_groups.primary_of(row).region
+    return await _call(ctx, row.name, region, params, timeout_s=timeout_s)
+
+
+async def led(ctx: RequestContext, params: Params) -> Result:
+    """The same, for what can wait until it answers."""
+    try:
+        return await at_leader(ctx, params)
+    except PeerAway as away:
+        raise _led_elsewhere(params["GlobalReplicationGroupId"], away) from away
+
+
+async def call_leader(ctx: RequestContext, name: str, region: str, params: Params) -> Result:
+    """Have the cachefleet of *region*, which leads the global datastore *name*, handle a request.
+
+    Raises:
+        Fault: it refused, or does not answer.
+    """
+    try:
+        return await _call(ctx, name, region, params)
+    except PeerAway as away:
+        raise _led_elsewhere(name, away) from away
+
+
+def _led_elsewhere(name: str, away: PeerAway) -> Fault:
+    return Fault(
+        BUSY,
+        f"Global replication group {name} is led by another cachefleet: {away}. Nothing was "
+        "changed here.",
+    )
+
+
+async def _call(
+    ctx: RequestContext, name: str, region: str, params: Params, *, timeout_s: float | None = None
+) -> Result:
     if ctx.is_forwarded:
-        raise Fault(BUSY, f"Global replication group {row.name} is changing its primary region.")
+        raise Fault(BUSY, f"Global replication group {name} is changing its primary region.")
     body = {
         "account": ctx.account,
         "region": region,
@@ -53,18 +87,6 @@ async def at_leader(
     }
     found: Result = await _ask(ctx, region, "call", body, timeout_s=timeout_s)
     return found
-
-
-async def led(ctx: RequestContext, params: Params) -> Result:
-    """The same, for what can wait until it answers."""
-    try:
-        return await at_leader(ctx, params)
-    except PeerAway as away:
-        raise Fault(
-            BUSY,
-            f"Global replication group {params['GlobalReplicationGroupId']} is led by another "
-            f"cachefleet: {away}. Nothing was changed here.",
-        ) from away
 
 
 async def _ask(
@@ -185,6 +207,37 @@ async def let_in(
         raise Fault(BUSY, f"{name} is led in {region}: {away}.") from away
     except ValidationError as error:
         raise Fault(BUSY, f"The cachefleet of {region} is not understood.") from error
+
+
+async def plan_shards(
+    ctx: RequestContext,
+    name: str,
+    member: GlobalMember,
+    ids: Sequence[str],
+    configuration: Sequence[Mapping[str, Any]],
+) -> list[dict[str, Any]]:
+    """Return what new shards are made of there, as the cachefleet of *member* says.
+
+    Raises:
+        Fault: it refused, or does not answer.
+    """
+    body = {
+        "account": ctx.account,
+        "name": name,
+        "region": member.region,
+        "group_name": member.group_name,
+        "node_group_ids": list(ids),
+        "configuration": [dict(one) for one in configuration],
+    }
+    try:
+        answer = await _ask(ctx, member.region, "shards", body)
+        return [dict(plan) for plan in answer["plans"]]
+    except PeerAway as away:
+        raise Fault(
+            BUSY, f"The cachefleet of {member.region} is needed for this: {away}."
+        ) from away
+    except (KeyError, TypeError, ValueError) as error:
+        raise Fault(BUSY, f"The cachefleet of {member.region} is not understood.") from error
 
 
 async def leave(ctx: RequestContext, joined: Joined, name: str, group_name: str) -> None:

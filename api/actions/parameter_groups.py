@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cachefleet.api.actions.global_parameters import other_copies
+from cachefleet.api.actions.global_parameters import at_leader, other_copies
 from cachefleet.api.context import RequestContext
 from cachefleet.api.faults import Fault
 from cachefleet.api.pagination import page, window
@@ -28,9 +28,7 @@ from cachefleet.engine.catalog import Catalog, ParameterFamily
 from cachefleet.engine.catalog.catalog import NotInCatalog
 from cachefleet.provisioner.state import events, parameter_groups, parameters, tags
 from cachefleet.provisioner.state.ids import new_uid
-from cachefleet.provisioner.state.operations import OperationKind
-from cachefleet.provisioner.state.parameter_groups import Users
-from cachefleet.provisioner.state.store import Transaction
+from cachefleet.provisioner.state.parameter_changes import record_values
 from cachefleet.provisioner.state.tables import ParameterGroup
 
 GROUPS_QUOTA = "Parameter groups per Region"
@@ -133,6 +131,8 @@ async def modify_cache_parameter_group(ctx: RequestContext, params: Params) -> R
     """Set up to twenty values, all or none."""
     name = params["CacheParameterGroupName"]
     _refuse_default(ctx.catalog, name)
+    if (elsewhere := await at_leader(ctx, params)) is not None:
+        return elsewhere
     async with ctx.begin() as tx:
         row = await tx.get(ParameterGroup, name, lock=True)
         users = await parameter_groups.find_users(tx, row.name)
@@ -146,8 +146,8 @@ async def modify_cache_parameter_group(ctx: RequestContext, params: Params) -> R
         for inside, copy in await other_copies(tx, row):
             theirs = await parameter_groups.find_users(inside, copy.name)
             values = {**copy.values, **changes}
-            _record(inside, copy, family, values, theirs, token=ctx.request_id)
-        _record(tx, row, family, {**row.values, **changes}, users, token=ctx.request_id)
+            record_values(inside, copy, family, values, theirs, token=ctx.request_id)
+        record_values(tx, row, family, {**row.values, **changes}, users, token=ctx.request_id)
         for parameter, value in changes.items():
             events.record(tx, ctx.catalog, PARAMETER_EVENT, row.name, name=parameter, value=value)
         return {"CacheParameterGroupName": row.name}
@@ -163,6 +163,8 @@ async def reset_cache_parameter_group(ctx: RequestContext, params: Params) -> Re
             "Either ResetAllParameters must be true or ParameterNameValues must be given."
         )
     _refuse_default(ctx.catalog, name)
+    if (elsewhere := await at_leader(ctx, params)) is not None:
+        return elsewhere
     async with ctx.begin() as tx:
         row = await tx.get(ParameterGroup, name, lock=True)
         users = await parameter_groups.find_users(tx, row.name)
@@ -183,8 +185,8 @@ async def reset_cache_parameter_group(ctx: RequestContext, params: Params) -> Re
             kept.update({key: row.values[key] for key in row.values if key in fixed})
         for inside, copy in await other_copies(tx, row):
             theirs = await parameter_groups.find_users(inside, copy.name)
-            _record(inside, copy, family, kept, theirs, token=ctx.request_id)
-        _record(tx, row, family, kept, users, token=ctx.request_id)
+            record_values(inside, copy, family, kept, theirs, token=ctx.request_id)
+        record_values(tx, row, family, kept, users, token=ctx.request_id)
         events.record(tx, ctx.catalog, GROUP_EVENT, row.name, group=row.name, what="reset")
         return {"CacheParameterGroupName": row.name}
 
@@ -241,31 +243,3 @@ def _check_reset(
         if parameter is None or not parameters.is_modifiable(family, parameter, attached=attached):
             raise wrong_value(f"The parameter {name} cannot be modified.")
     return set(names)
-
-
-def _record(
-    tx: Transaction,
-    row: ParameterGroup,
-    family: ParameterFamily,
-    values: Mapping[str, str],
-    users: Users,
-    *,
-    token: str,
-) -> None:
-    """Write a group's values and file what they change for the caches that use the group."""
-    before = parameter_groups.effective_values(family, row.values)
-    after = parameter_groups.effective_values(family, values)
-    changed = parameters.changed_names(before, after)
-    row.values = dict(values)
-    if not changed:
-        return
-    rows = [one for one in family.parameters if one.name in changed]
-    for node in users.nodes:
-        node.parameter_group_status = parameters.node_status(node.parameter_group_status, rows)
-    for uid in users.subject_uids:
-        tx.enqueue(
-            OperationKind.APPLY_PARAMETERS,
-            subject_uid=uid,
-            payload={"parameter_group": row.name, "changed": changed},
-            token=token,
-        )

@@ -1,8 +1,8 @@
 """Connections of a feed: to a source as a replica makes them, to a target as a client does.
 
-Both come by a node's unix socket under the control plane's user; to a source outside by TCP or
-TLS, under no name or the customer's. Whatever breaks is an :class:`EngineError`; the connection is
-closed then, and not used again.
+Both come by a node's unix socket under the control plane's user. To a source outside it is TCP or
+TLS: under no name or the customer's, to another cachefleet's node under that of its own replicas.
+Whatever breaks is an :class:`EngineError`; the connection is closed then, and not used again.
 """
 
 from __future__ import annotations
@@ -194,10 +194,13 @@ def target_view(info: dict[str, str]) -> TargetView | None:
     )
 
 
-async def open_source(side: Side, position: Position | None) -> tuple[Connection, bytes]:
+async def open_source(
+    side: Side, position: Position | None, *, shown_as: str = ""
+) -> tuple[Connection, bytes]:
     """Connect as a replica that has what *position* says, or nothing.
 
-    Returns the connection with the line that the source answers: ``+CONTINUE`` or ``+FULLRESYNC``.
+    The source tells of us as of one at *shown_as*, HOST:PORT. Returns the connection with the line
+    that it answers: ``+CONTINUE`` or ``+FULLRESYNC``.
 
     Raises:
         NodeUnreachable: it is not there.
@@ -207,6 +210,9 @@ async def open_source(side: Side, position: Position | None) -> tuple[Connection
     try:
         # Without these it would write the copy to its disk first, and could not take us back.
         await connection.ask(b"REPLCONF", b"capa", b"eof", b"capa", b"psync2")
+        host, _, port = shown_as.encode().rpartition(b":")
+        if host:
+            await connection.ask(b"REPLCONF", b"listening-port", port, b"ip-address", host)
         wanted = (b"?", b"-1")
         if position is not None:
             wanted = (position.replication_id.encode(), b"%d" % (position.offset + 1))

@@ -40,6 +40,11 @@ class LinkStatus:
     def streaming(self) -> bool:
         return self.state == "streaming"
 
+    @property
+    def is_moving(self) -> bool:
+        """Tell whether data comes, or all has come."""
+        return self.state != "connecting"
+
 
 class ControlServer:
     """Answers for *service*; *stop* is called when asked to."""

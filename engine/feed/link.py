@@ -36,6 +36,7 @@ from cachefleet.engine.valkey.replication import parse_info
 IN_FLIGHT_BYTES_MAX = 8 << 20
 REPLY_TIMEOUT_S = 30.0  # a target that owes a reply for this long hangs
 ACK_EVERY_S = 1.0
+ACK_PAUSE_S = 0.05  # after one that says something new: whoever waits for it hears it so soon
 MARK_EVERY_S = 0.2
 PEAKS_S = 15  # as long as from one measurement of the fleet to the next
 RETRY_S_MIN, RETRY_S_MAX = 0.02, 2.0
@@ -95,6 +96,7 @@ class FeedLink:
         self._in_flight: deque[_InFlight] = deque()
         self._in_flight_bytes = 0
         self._room = asyncio.Event()
+        self._progress = asyncio.Event()
 
     # -- what is told --------------------------------------------------------------------------
 
@@ -150,7 +152,9 @@ class FeedLink:
         try:
             run_id = await _run_id(target)
             position = self._position(run_id, view)
-            source, line = await open_source(self.link.source, position)
+            source, line = await open_source(
+                self.link.source, position, shown_as=self.link.shown_as
+            )
             try:
                 await self._follow(source, target, line, position, run_id)
             finally:
@@ -194,6 +198,7 @@ class FeedLink:
                 tasks.create_task(self._send_on(source, target))
                 tasks.create_task(self._take_replies(source, target))
                 tasks.create_task(self._keep_alive(source, target))
+                tasks.create_task(self._tell_progress(source))
         finally:
             if any(one.sending is not None and one.replies for one in self._in_flight):
                 self._run_id = None  # some of it may have been taken
@@ -296,6 +301,7 @@ class FeedLink:
             if done.sending is None:
                 continue
             self.applied = done.sending.end
+            self._progress.set()
             self.commands += done.sending.replies
             self._in_flight_bytes -= len(done.sending.raw)
             self._note_lag(now_s, now_s - done.received_at_s)
@@ -319,6 +325,14 @@ class FeedLink:
             self._acknowledge(source)
             self._send_mark(target, self._clock())
             await asyncio.sleep(ACK_EVERY_S)
+
+    async def _tell_progress(self, source: Connection) -> None:
+        """Tell the source of what was applied soon after it was."""
+        while True:
+            await self._progress.wait()
+            self._progress.clear()
+            self._acknowledge(source)
+            await asyncio.sleep(ACK_PAUSE_S)
 
     def _acknowledge(self, source: Connection) -> None:
         source.send(encode((b"REPLCONF", b"ACK", b"%d" % max(self.applied, 0))))

@@ -19,6 +19,7 @@ TEXT_CHARS_MAX: Final = 4096
 CA_CHARS_MAX: Final = 65_536
 OFFSET_MAX: Final = 2**63 - 1
 TCP: Final = "tcp:"
+_SHOWN: Final = re.compile(r"[^\s\0]{1,255}:[0-9]{1,5}")
 _OUTSIDE: Final = re.compile(r"tcp:[^\s\0]{1,255}:[0-9]{1,5}")
 
 
@@ -62,7 +63,8 @@ class Link:
 
     ``token`` names the relation: a new one begins anew, whatever was known of an older one.
     ``start`` is a place of the source's stream whose data the target has; None where it has not.
-    ``name`` is for people.
+    ``name`` is for people. ``shown_as`` is the HOST:PORT as which the source tells of us, where
+    somebody looks for us there.
     """
 
     token: str
@@ -71,12 +73,15 @@ class Link:
     target: Side
     scratch: str  # a directory in which data may lie while it is copied
     start: Position | None = None
+    shown_as: str = ""
 
 
 def render_links(links: Sequence[Link]) -> str:
     """Return the file's text; what :func:`parse_links` reads back as equal links."""
     rows = [asdict(link) for link in links]
     for row in rows:
+        if not row["shown_as"]:
+            del row["shown_as"]
         for side in (row["source"], row["target"]):
             if not side["ca"]:
                 del side["ca"]
@@ -110,7 +115,13 @@ def parse_links(text: str) -> tuple[Link, ...]:
 
 
 def _link(value: object, where: str) -> Link:
-    row = _members(value, where, {"token", "name", "source", "target", "scratch", "start"})
+    names = {"token", "name", "source", "target", "scratch", "start"}
+    if isinstance(value, dict) and "shown_as" in value:
+        names.add("shown_as")
+    row = _members(value, where, names)
+    shown_as = row.get("shown_as", "")
+    if shown_as != "" and not (isinstance(shown_as, str) and _SHOWN.fullmatch(shown_as)):
+        raise IllegalLinks(f"{where}.shown_as: not HOST:PORT")
     return Link(
         token=_text(row["token"], f"{where}.token"),
         name=_text(row["name"], f"{where}.name"),
@@ -118,6 +129,7 @@ def _link(value: object, where: str) -> Link:
         target=_side(row["target"], f"{where}.target"),
         scratch=_path(row["scratch"], f"{where}.scratch"),
         start=None if row["start"] is None else position_of(row["start"], f"{where}.start"),
+        shown_as=shown_as,
     )
 
 

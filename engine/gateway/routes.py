@@ -132,6 +132,7 @@ class RouteOptions:
     refused_writes: tuple[str, ...] = ()
     cluster_config: str | None = None  # memcached_discovery: "<version>\n<host|ip|port ...>\n"
     serverless: ServerlessOptions | None = None  # serverless
+    backend_ca: str = ""  # backends are reached by TLS, if this vouches for them; PEM
 
 
 @dataclass(frozen=True, kw_only=True)

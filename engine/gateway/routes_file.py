@@ -254,6 +254,7 @@ def _options(value: object, where: str) -> RouteOptions:
         else (),
         cluster_config=_cluster_config(members["cluster_config"], f"{where}.cluster_config"),
         serverless=parse_serverless(members["serverless"], f"{where}.serverless"),
+        backend_ca=_authorities(members["backend_ca"], f"{where}.backend_ca"),
     )
 
 

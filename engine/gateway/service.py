@@ -27,6 +27,7 @@ from cachefleet.engine.gateway.reports import BackendStatus, ListenFailure, Rout
 from cachefleet.engine.gateway.routes import Address, Route, RouteKind, TlsMode
 from cachefleet.engine.gateway.serverless.memcached import ServerlessMemcached
 from cachefleet.engine.gateway.sessions import Expiries, SessionTimer, loop_timer, utc_now
+from cachefleet.engine.outside import trusting
 
 # All attempts of one client together: a client's own connect timeout has run out by then.
 ATTEMPTS_S_MAX = 10.0
@@ -253,12 +254,13 @@ class RouteService:
 
     async def _connect(self, link: Link, address: Address) -> Side:
         """Raises OSError."""
-        source = self.route.options.bind_source
+        source, ca = self.route.options.bind_source, self.route.options.backend_ca
         transport, side = await asyncio.get_running_loop().create_connection(
             link.backend_side,
             address.host,
             address.port,
             local_addr=None if source is None else (source, 0),
+            ssl=trusting(ca) if ca else None,
         )
         if met_itself(transport):
             transport.abort()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from cachefleet.engine.errors import CommandRefused
 from cachefleet.engine.outside import OutsideAccess
-from cachefleet.engine.types import Endpoint, Engine, NodeRole, SlotRange
+from cachefleet.engine.types import Endpoint, Engine, NodeRole, ReplicationView, SlotRange
 from cachefleet.engine.valkey.adapter import ValkeyAdapter
 from cachefleet.engine.valkey.replication import parse_replication
 
@@ -123,12 +123,19 @@ async def read_offset(
     endpoint: Endpoint, *, timeout_s: float, access: OutsideAccess = ANYBODY
 ) -> tuple[NodeRole, int]:
     """Return the server's role and how far its stream has got; raises as :func:`read_source`."""
+    view = await read_stream(endpoint, timeout_s=timeout_s, access=access)
+    return view.role, view.offset
+
+
+async def read_stream(
+    endpoint: Endpoint, *, timeout_s: float, access: OutsideAccess = ANYBODY
+) -> ReplicationView:
+    """Return what the server says of its replication; raises as :func:`read_source`."""
     adapter = _adapter(endpoint, timeout_s, access)
     try:
-        view = await adapter.replication()
+        return await adapter.replication()
     finally:
         await adapter.aclose()
-    return view.role, view.offset
 
 
 def _adapter(endpoint: Endpoint, timeout_s: float, access: OutsideAccess) -> ValkeyAdapter:

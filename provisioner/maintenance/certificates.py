@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 LOOK_EVERY_S = 2.0  # an order is followed at once, to a person's eye; a look is one stat
 SWEEP_EVERY_LOOKS = 1_800
-ENDPOINT_KINDS = ("primary", "reader", "configuration", "serverless")
+ENDPOINT_KINDS = ("primary", "reader", "configuration", "serverless", "upstream")
 EVERYTHING = Scope("", "")
 
 Held = Callable[[], Mapping[str, Lease]]

@@ -18,10 +18,11 @@ from pydantic import ValidationError
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
+from cachefleet.engine.pki import UnusableKeys
 from cachefleet.provisioner.peering.client import PeerAway, PeerRefused, Peers, PeerStrange
 from cachefleet.provisioner.planning.peers import is_deposed, merge
 from cachefleet.provisioner.reconciler.fleet import Fleet
-from cachefleet.provisioner.state import peered
+from cachefleet.provisioner.state import peer_parameters, peered
 from cachefleet.provisioner.state.errors import Stale
 from cachefleet.provisioner.state.global_tables import GlobalGroup, GlobalMember
 from cachefleet.provisioner.state.peer_records import Told
@@ -57,6 +58,10 @@ class PeerWatch:
         self._heard_s: dict[str, float] = {}
         self._misses: dict[str, int] = {}  # in a row, by the id of the cachefleet
         self._said: dict[str, str] = {}  # what was last logged of a region
+        # By region, the global datastores shared with it; and those that it is to be told of anew.
+        self._shared_with: dict[str, list[str]] = {}
+        self._missed_by: set[str] = set()
+        self._published = -1  # as of which change it is written down who vouches for our nodes
         self._pause_s: dict[str, float] = {}
         self._due_s: dict[str, float] = {}
 
@@ -92,8 +97,24 @@ class PeerWatch:
         except TimeoutError:
             log.warning("peers_not_heard", waited_s=FIRST_LOOK_TIMEOUT_S)
 
+    async def _publish(self) -> None:
+        """Write down who vouches for our nodes, whenever that is somebody else."""
+        certificates = self._fleet.certificates
+        if not self._peers.regions or certificates.trust_stamp() == self._published:
+            return
+        try:
+            authority = certificates.authority().certificate.decode()
+        except (UnusableKeys, OSError) as error:
+            log.warning("authority_not_told", reason=str(error))
+            return
+        stamp = certificates.trust_stamp()
+        async with self._fleet.store.begin(EVERYTHING) as tx:
+            await peered.publish_authority(tx, authority)
+        self._published = stamp
+
     async def look(self) -> None:
         """Ask every cachefleet once for each global datastore that is shared with it."""
+        await self._publish()
         async with self._fleet.store.read(EVERYTHING) as tx:
             query = (
                 select(
@@ -114,6 +135,7 @@ class PeerWatch:
         regions: dict[str, list[_Shared]] = {}
         for one in found:
             regions.setdefault(one.region, []).append(one)
+        self._shared_with = {region: [one.uid for one in ones] for region, ones in regions.items()}
         now_s = self._fleet.clock.monotonic_s()
         due = [region for region in regions if now_s >= self._due_s.get(region, 0.0)]
         await asyncio.gather(*(self._ask(region, regions[region]) for region in due))
@@ -134,11 +156,14 @@ class PeerWatch:
             if told.fleet != one.fleet:
                 self._missed(one, "another cachefleet answers than the one that has the member")
                 return
-            self._heard(region, told.fleet)
-            await self._take(one, told)
+            is_back = self._heard(one, told.fleet)
+            await self._take(one, told, is_back=is_back)
 
-    async def _take(self, one: _Shared, told: Told) -> None:
-        """Bring our copy up to date; a no-op where nothing is new."""
+    async def _take(self, one: _Shared, told: Told, *, is_back: bool) -> None:
+        """Bring our copy up to date; a no-op where nothing is new.
+
+        With one that *is_back*, what was decided without it is looked at again.
+        """
         async with self._fleet.store.read(EVERYTHING) as tx:
             row = await tx.session.get(GlobalGroup, one.uid)
             if row is None:
@@ -146,7 +171,11 @@ class PeerWatch:
             own = await peered.own_fleet(tx)
             mine = peered.record_of(row, own)
             is_over = mine.leader.fleet == told.fleet and told.record is None
-            if not is_over and merge(own, mine, told) == mine and not peered.has_unbegun(row):
+            after = merge(own, mine, told)
+            is_known = not is_over and after == mine
+            wanted = told.parameters if after.leader.fleet == told.fleet else None
+            is_like = not await peer_parameters.others(tx, row, wanted)
+            if is_known and is_like and not is_back and not peered.has_unbegun(row):
                 return
             ours = [member.region for member in row.members if member.fleet is None]
         # The answers that are kept of this region are dropped with it.
@@ -165,16 +194,24 @@ class PeerWatch:
                 if is_deposed(own, mine, after):
                     log.warning("region_deposed", name=row.name, leads=after.leader.region)
                 await peered.adopt(tx, row, after, own)
+                if after.leader.fleet == told.fleet and told.parameters is not None:
+                    await peer_parameters.take(tx, self._fleet.catalog, row, told.parameters)
         except Stale:
             return  # somebody was there first; it is heard again
 
-    def _heard(self, region: str, fleet: str) -> None:
+    def _heard(self, one: _Shared, fleet: str) -> bool:
+        """Note that a cachefleet answered; tell whether it had not, when last asked of *one*."""
+        region = one.region
         self._heard_s[fleet] = self._fleet.clock.monotonic_s()
         self._misses.pop(fleet, None)
         self._pause_s.pop(region, None)
         self._due_s.pop(region, None)
         if self._said.pop(region, None) is not None:
             log.warning("peer_back", region=region)
+            self._missed_by.update(self._shared_with.get(region, ()))
+        is_back = one.uid in self._missed_by
+        self._missed_by.discard(one.uid)
+        return is_back
 
     def _missed(self, one: _Shared, reason: str) -> None:
         region = one.region

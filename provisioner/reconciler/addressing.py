@@ -21,6 +21,7 @@ from cachefleet.provisioner.planning.transit import (
 )
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.records import (
+    UPSTREAM,
     SubjectRecord,
     load_addresses,
     load_subject,
@@ -58,7 +59,8 @@ def endpoint_ports(record: SubjectRecord, settings: ProvisionerSettings) -> dict
     """
     port = record.settings.port
     if record.settings.serverless_uid is None:
-        return dict.fromkeys(wanted_endpoint_kinds(record), port)
+        kinds = wanted_endpoint_kinds(record)
+        return dict.fromkeys([*kinds, UPSTREAM] if record.is_led_by_gateway else kinds, port)
     if settings.endpoints_are_bound:
         return {SERVERLESS: port}
     return {SERVERLESS: port, SERVERLESS_READS: port + 1}

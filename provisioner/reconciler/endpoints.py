@@ -40,10 +40,11 @@ from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.iam import KEYS_FILE, iam_options, keys_text
 from cachefleet.provisioner.reconciler.memcached import login_sockets
 from cachefleet.provisioner.reconciler.naming import certified_endpoint_names
-from cachefleet.provisioner.reconciler.records import is_fed, load_subject
+from cachefleet.provisioner.reconciler.records import UPSTREAM, is_fed, load_subject
 from cachefleet.provisioner.reconciler.serverless_routes import read_behind, serverless_routes
 from cachefleet.provisioner.reconciler.together import Together
 from cachefleet.provisioner.reconciler.transit import gateway_name
+from cachefleet.provisioner.reconciler.upstream_routes import upstream_routes
 from cachefleet.provisioner.reconciler.worker import CONTROL_TIMEOUT_S, Worker
 from cachefleet.provisioner.state import lifecycle
 from cachefleet.provisioner.state.global_groups import SECONDARY
@@ -187,6 +188,7 @@ class Endpoints:
         routes = [
             *plan_routes(subjects, endpoints_are_bound=self._fleet.settings.endpoints_are_bound),
             *serverless_routes(behind, self._fleet, iam=iam, admitted=admitted),
+            *await upstream_routes(addresses, self._fleet),
         ]
         served = {route.name for route in routes}
         remains = plan_remains(await self._open_routes(served), subjects, served=served)
@@ -327,7 +329,7 @@ def _subjects(
         node.subject_uid: {} for node in nodes if _is_fronted(node)
     }
     for row in addresses:
-        if row.kind not in ("node", "bus", "engine", "replication"):
+        if row.kind not in ("node", "bus", "engine", "replication", UPSTREAM):
             endpoint = Endpoint(row.host, row.port)
             by_subject.setdefault(row.subject_uid, {})[row.kind] = endpoint
     members: dict[str, list[CacheNode]] = {}

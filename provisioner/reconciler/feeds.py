@@ -20,11 +20,14 @@ from cachefleet.engine.outside import OutsideAccess
 from cachefleet.engine.types import NodeRole
 from cachefleet.provisioner.drivers.base import LaunchFailed
 from cachefleet.provisioner.reconciler.fleet import ADMIN_USER, Fleet
+from cachefleet.provisioner.reconciler.launch import REPLICATION_USER
 from cachefleet.provisioner.reconciler.places import SCRATCH_FOLDER, memory_folder
 from cachefleet.provisioner.reconciler.records import LIVE
 from cachefleet.provisioner.reconciler.worker import CONTROL_TIMEOUT_S, Worker
+from cachefleet.provisioner.state import peer_feeds
 from cachefleet.provisioner.state.global_groups import SECONDARY
 from cachefleet.provisioner.state.master_key import UnreadableSecret, UnusableMasterKey
+from cachefleet.provisioner.state.peer_feeds import OUTSIDE, PEER, WAITS
 from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.serverless_migration import access_of
 from cachefleet.provisioner.state.tables import CacheNode, NodeGroup, ReplicationGroup
@@ -123,7 +126,9 @@ class Feeds:
     def _link(self, shard: NodeGroup, groups: dict[str, ReplicationGroup]) -> Link | None:
         told = shard.feed
         group = groups.get(shard.replication_group_uid)
-        if told is not None and group is not None and "outside" in told:
+        if told is not None and group is not None and PEER in told:
+            return self._link_from_peer(shard, group, told)
+        if told is not None and group is not None and OUTSIDE in told:
             return self._link_from_outside(shard, group, told)
         source_group = None if told is None else groups.get(told["group"])
         if told is None or group is None or source_group is None:
@@ -135,7 +140,6 @@ class Feeds:
         target = _primary(shard.nodes)
         if source is None or target is None:
             return None
-        start = told["start"]
         return Link(
             token=told["token"],
             name=f"{source_group.region}/{source_group.name} to {group.region}/{group.name}, "
@@ -143,9 +147,33 @@ class Feeds:
             source=self._side(source),
             target=self._side(target),
             scratch=str(self._scratch(group)),
-            start=None
-            if start is None
-            else Position(replication_id=start["replication_id"], offset=start["offset"]),
+            start=_position(told["start"]),
+        )
+
+    def _link_from_peer(
+        self, shard: NodeGroup, group: ReplicationGroup, told: dict[str, Any]
+    ) -> Link | None:
+        """Return the link of a shard whose data is another cachefleet's; None where it waits."""
+        target = _primary(shard.nodes)
+        shown_at = None if target is None else peer_feeds.shown_at(target)
+        if told[WAITS] or target is None or shown_at is None:
+            return None
+        host, port = told[OUTSIDE]["host"], told[OUTSIDE]["port"]
+        return Link(
+            token=told["token"],
+            name=f"{told[PEER]['region']} to {group.region}/{group.name}, "
+            f"shard {shard.node_group_id}",
+            source=Side(
+                socket=f"{TCP}{host}:{port}",
+                username=REPLICATION_USER,
+                password=group.replication_secret,
+                ca=told[OUTSIDE].get("ca", ""),
+            ),
+            target=self._side(target),
+            scratch=str(self._scratch(group)),
+            start=_position(told["start"]),
+            # By this the cachefleet of the source knows how far we are.
+            shown_as=f"{shown_at[0]}:{shown_at[1]}",
         )
 
     def _link_from_outside(
@@ -188,6 +216,12 @@ class Feeds:
         sealed = group.at_rest_encryption_enabled
         root = memory_folder(self._fleet) if sealed else self._fleet.settings.data_dir
         return root / SCRATCH_FOLDER / FEED_UID
+
+
+def _position(told: dict[str, Any] | None) -> Position | None:
+    if told is None:
+        return None
+    return Position(replication_id=told["replication_id"], offset=told["offset"])
 
 
 def _primary(nodes: Iterable[CacheNode]) -> CacheNode | None:

@@ -49,10 +49,8 @@ async def lead(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> None:
     Raises:
         NodeUnreachable, CommandRefused: the node did not do it.
     """
-    shards = record.group.node_groups if record.group is not None else ()
-    told = next((s.upstream for s in shards if s.uid == node.node_group_uid), None)
-    if told is None:
+    upstream = record.upstream_of(node.node_group_uid)
+    if upstream is None:
         await fleet.valkey(node).promote()
     else:
-        target = Endpoint(told["host"], told["port"])
-        await follow(node, target, record, fleet, outside=told["outside"])
+        await follow(node, upstream.endpoint, record, fleet, outside=upstream.outside)

@@ -28,13 +28,18 @@ from cachefleet.provisioner.reconciler.global_failover import (
     standing,
     writes_held,
 )
-from cachefleet.provisioner.reconciler.global_resharding import reshard_regions
+from cachefleet.provisioner.reconciler.global_resharding import (
+    begin_alignment,
+    is_unlike,
+    reshard_regions,
+)
 from cachefleet.provisioner.reconciler.global_world import World, change, load_world, row_of
 from cachefleet.provisioner.reconciler.milestones import Milestone, reached
 from cachefleet.provisioner.reconciler.modify import COLUMNS, GROUP_COLUMNS
 from cachefleet.provisioner.reconciler.outcomes import Done, Outcome, Requeue
 from cachefleet.provisioner.reconciler.peered import ask as peer_ask
-from cachefleet.provisioner.reconciler.peered import follow_along, hand_over, view_of
+from cachefleet.provisioner.reconciler.peered import behind_there, view_of
+from cachefleet.provisioner.reconciler.peered_handover import follow_along, hand_over
 from cachefleet.provisioner.reconciler.records import is_fed
 from cachefleet.provisioner.state import global_groups, lifecycle, peered
 from cachefleet.provisioner.state.global_tables import GlobalMember
@@ -95,6 +100,9 @@ async def _conclude(lease: Lease, fleet: Fleet, asked_at: datetime, acted: str) 
     standing = stand([view_of(world, member, fleet) for member in world.members])
     if standing.status is None:
         return Requeue(after_s=LOOK_EVERY_S, reason="a member is on its way")
+    if is_unlike(world, fleet):
+        await begin_alignment(world, fleet)
+        return Requeue(after_s=0.0, reason="a region has other shards than the one that leads")
     if (behind := await _behind(world, fleet)) is not None:
         return Requeue(after_s=LOOK_EVERY_S, reason=f"{behind} is yet to get its data")
     for uid in standing.left & world.groups.keys():
@@ -108,6 +116,8 @@ async def _conclude(lease: Lease, fleet: Fleet, asked_at: datetime, acted: str) 
                 row.members.remove(member)
             elif member.group_uid in standing.joined:
                 member.status = global_groups.ASSOCIATED
+            if member.fleet is not None and (member.asked or {}).get("rests"):
+                member.asked = None  # it was away when it was told to go on
         row.status, row.pending = standing.status, {}
     log.info("global_group_settled", name=world.row.name, status=standing.status)
     return Done("it agrees with its record")
@@ -122,6 +132,8 @@ async def _behind(world: World, fleet: Fleet) -> str | None:
             whole = all(token in status and status[token].streaming for token in tokens)
             if not whole and await _is_there(world.primary, fleet):
                 return group.name
+    if await _is_there(world.primary, fleet):
+        return await behind_there(world, fleet)
     return None
 
 
@@ -183,7 +195,7 @@ async def _fail_over_fed(
             starts = await standing(target, fleet)
         for group in others:
             source = group.node_groups[0].feed
-            if source is None or source["group"] != target.uid:
+            if source is None or source.get("group") != target.uid:
                 begins = starts if group is old or group.uid in whole else {}
                 await change(group, fleet, lambda g, b=begins: _be_fed(g, target, b))  # type: ignore[misc]
         if old is not None:

@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from sqlalchemy import select
 
+from cachefleet.engine.errors import NodeUnreachable
 from cachefleet.engine.types import Endpoint, Engine, NodeRole, Upstream
 from cachefleet.provisioner.planning.access import AccessUser
 from cachefleet.provisioner.planning.memcached import DiscoveryEntry, render_discovery
@@ -25,6 +26,7 @@ from cachefleet.provisioner.state.tables import (
     ReplicationGroup,
 )
 
+UPSTREAM = "upstream"  # the kind of address at which the gateway leads to what a group follows
 # Statuses in which a node has, or is to get, a process.
 LIVE = frozenset({lifecycle.NODE_CREATING, lifecycle.NODE_AVAILABLE, lifecycle.NODE_REBOOTING})
 
@@ -116,15 +118,33 @@ class SubjectRecord:
         """Return whom *node* follows as the primary of its shard; None where it leads itself."""
         if self.group is None or node.role != NodeRole.PRIMARY:
             return None
-        for shard in self.group.node_groups:
-            if shard.uid == node.node_group_uid and shard.upstream is not None:
-                told = shard.upstream
-                return Upstream(
-                    Endpoint(told["host"], told["port"]),
-                    outside=told["outside"],
-                    awaited=self.is_creating,
-                )
-        return None
+        return self.upstream_of(node.node_group_uid)
+
+    def upstream_of(self, shard_uid: str | None) -> Upstream | None:
+        """Return whom a shard follows; None where it leads.
+
+        One that is followed by TLS with an authority of its own is so through the gateway, which
+        has an address for it.
+
+        Raises:
+            NodeUnreachable: it is yet to be given that address.
+        """
+        shards = () if self.group is None else self.group.node_groups
+        told = next((one.upstream for one in shards if one.uid == shard_uid), None)
+        if told is None:
+            return None
+        at: Endpoint | None = Endpoint(told["host"], told["port"])
+        if told.get("ca"):
+            at = self.endpoint(UPSTREAM)
+        if at is None:
+            raise NodeUnreachable(f"{self.settings.name} has yet to be led to what it follows")
+        return Upstream(at, outside=told["outside"], awaited=self.is_creating)
+
+    @property
+    def is_led_by_gateway(self) -> bool:
+        """Tell whether the gateway leads it to what it follows."""
+        shards = () if self.group is None else self.group.node_groups
+        return any(shard.upstream and shard.upstream.get("ca") for shard in shards)
 
     @property
     def is_held_open(self) -> bool:

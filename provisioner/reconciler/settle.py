@@ -119,6 +119,8 @@ async def settle(
             await ensure_logins(record, fleet)
             await refresh_certificates(record, fleet)
             if record.is_fed and record.is_creating and not await is_fed_now(record, fleet):
+                if await _is_in_vain(record, fleet):
+                    return await _refused(record, fleet, reason="its data did not come")
                 return Requeue(after_s=FED_RETRY_S, reason="its data is on its way")
     except Permanent as error:
         return await _refused(record, fleet, reason=str(error))
@@ -152,6 +154,18 @@ async def is_fed_now(record: SubjectRecord, fleet: Fleet) -> bool:
     )
 
 
+async def _is_in_vain(record: SubjectRecord, fleet: Fleet) -> bool:
+    """Tell whether a new group has waited long enough for data of which nothing arrives."""
+    created_at = record.settings.created_at
+    waited_s = 0.0 if created_at is None else (fleet.clock.now() - created_at).total_seconds()
+    if waited_s < fleet.settings.create_timeout_s:
+        return False
+    assert record.group is not None, "only groups are fed"
+    tokens = {shard.feed["token"] for shard in record.group.node_groups if shard.feed is not None}
+    status = await fleet.feeds.status()
+    return not any(one.is_moving for token, one in status.items() if token in tokens)
+
+
 async def plan(record: SubjectRecord, fleet: Fleet) -> Sequence[Step]:
     """Observe the subject and return what has to be done next."""
     if not record.live_nodes:
@@ -171,6 +185,8 @@ async def converge(record: SubjectRecord, fleet: Fleet) -> SubjectRecord:
         TimeoutError: it took more steps than any plan needs.
     """
     record = await ensure_addresses(record, fleet)
+    if record.is_led_by_gateway:
+        await fleet.sync_endpoints(None)
     await end_displaced(record, fleet)
     await cut_plain(record, fleet)
     record = await ensure_primaries(record, fleet)

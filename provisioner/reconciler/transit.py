@@ -21,7 +21,7 @@ from cachefleet.provisioner.reconciler.naming import (
     certified_endpoint_names,
     certified_node_names,
 )
-from cachefleet.provisioner.reconciler.records import SubjectRecord, own_endpoint
+from cachefleet.provisioner.reconciler.records import UPSTREAM, SubjectRecord, own_endpoint
 from cachefleet.provisioner.state.tables import CacheNode
 
 COMPATIBLE = "compatible"  # a cluster mode between the two
@@ -112,7 +112,11 @@ def node_certificate(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> Tl
         member=node.member_name,
         node_id=node.cache_node_id,
         host=own_endpoint(node).host,
-        endpoints=sorted(row.host for row in record.addresses if row.node_uid is None),
+        endpoints=sorted(
+            row.host
+            for row in record.addresses
+            if row.node_uid is None and row.kind != UPSTREAM  # that is the gateway's
+        ),
         names=(
             *certified_node_names(node, record.settings, fleet.settings.endpoint_domain),
             *(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
@@ -15,7 +16,12 @@ from cachefleet.provisioner.state import lifecycle
 from cachefleet.provisioner.state.errors import NotFound
 from cachefleet.provisioner.state.global_tables import GlobalGroup, GlobalMember
 from cachefleet.provisioner.state.ids import new_uid
-from cachefleet.provisioner.state.layout import NodePlan, ShardPlan
+from cachefleet.provisioner.state.layout import (
+    NodePlan,
+    ShardPlan,
+    ShardRequest,
+    lay_out_group,
+)
 from cachefleet.provisioner.state.members import add_member, new_node_group
 from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.store import Transaction
@@ -123,6 +129,11 @@ async def lead_address(tx: Transaction, group: ReplicationGroup) -> tuple[str, i
         for node in shard.nodes:
             if node.role == NodeRole.PRIMARY and node.engine_port is not None and node.host:
                 return node.host, node.replication_port or node.engine_port
+    return await endpoint_address(tx, group)
+
+
+async def endpoint_address(tx: Transaction, group: ReplicationGroup) -> tuple[str, int] | None:
+    """Return the primary endpoint of a group without cluster mode, where it has one."""
     query = select(EndpointAddress).where(
         EndpointAddress.subject_uid == group.uid, EndpointAddress.kind == "primary"
     )
@@ -159,7 +170,16 @@ async def give_parameters(
 def follow(group: ReplicationGroup, endpoint: tuple[str, int]) -> None:
     """Have every shard of *group* follow another region's, from its next settling on."""
     for shard in group.node_groups:
-        shard.upstream = {"host": endpoint[0], "port": endpoint[1], "outside": False}
+        shard.upstream = upstream_at(endpoint)
+
+
+def upstream_at(endpoint: tuple[str, int], *, ca: str = "") -> dict[str, Any]:
+    """Return what a shard follows that follows one of ours, or another cachefleet's.
+
+    With *ca*, who vouches for that, it is followed by TLS, whatever our own engine speaks.
+    """
+    told = {"host": endpoint[0], "port": endpoint[1], "outside": False}
+    return {**told, "ca": ca} if ca else told
 
 
 Starts = Mapping[str, Mapping[str, Any]]  # by NodeGroupId: {"replication_id", "offset"}
@@ -210,6 +230,36 @@ def add_shards(
             add_member(group, shard, node, now=now)
         added.append(name)
     return added
+
+
+def plan_shards_like(group: ReplicationGroup, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return what new shards of these names are made of: as many nodes as the smallest has that is
+    there, spread over the same zones.
+    """
+    if not names:
+        return []
+    nodes = [node for shard in group.node_groups for node in shard.nodes]
+    zones = list(dict.fromkeys(sorted(node.availability_zone for node in nodes)))
+    replicas = min(len(shard.nodes) for shard in group.node_groups) - 1
+    plans = lay_out_group(
+        group.name,
+        [ShardRequest(replica_count=replicas, node_group_id=name) for name in names],
+        cluster_mode=True,
+        zones=zones,
+        taken_names=[member.name for member in group.members],
+    )
+    return stored_plans(plans)
+
+
+def stored_plans(plans: Sequence[ShardPlan]) -> list[dict[str, Any]]:
+    """Return planned shards as :func:`add_shards` takes them."""
+    return [
+        {
+            "node_group_id": plan.node_group_id,
+            "nodes": [{**asdict(node), "role": node.role.value} for node in plan.nodes],
+        }
+        for plan in plans
+    ]
 
 
 def mark_modifying(group: ReplicationGroup) -> None:

@@ -16,11 +16,14 @@ from pydantic import BaseModel, ConfigDict, Field
 MEMBERS_MAX = 8
 SHARDS_MAX = 500
 TOKENS_MAX = 4
+PARAMETERS_MAX = 1000
 
 Name = Annotated[str, Field(max_length=255)]
 Region = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")]
 Word = Annotated[str, Field(max_length=64)]
 FleetId = Annotated[str, Field(min_length=1, max_length=32)]
+Slots = Annotated[str, Field(max_length=65_536)]
+Pem = Annotated[str, Field(max_length=65_536)]
 Endpoint = tuple[Annotated[str, Field(min_length=1, max_length=255)], int]
 
 
@@ -29,11 +32,17 @@ class _Value(BaseModel):
 
 
 class CardShard(_Value):
-    """A shard, as every region has it. ``replicas`` is how many it has in this one."""
+    """A shard, as every region has it. ``replicas`` is how many it has in this one.
+
+    In cluster mode, ``endpoint`` is where its stream is read by the feeds of others, and ``head``
+    as whom its own feed shows itself to what it reads from.
+    """
 
     node_group_id: Word
-    slots: Annotated[str, Field(max_length=65_536)]
+    slots: Slots
     replicas: int = 0
+    endpoint: Endpoint | None = None
+    head: Endpoint | None = None
 
 
 class Card(_Value):
@@ -53,14 +62,27 @@ class Card(_Value):
     endpoint: Endpoint | None = None  # where others follow it, without cluster mode
     head: Name | None = None  # the address from which its primary node follows others
     done: Word = ""  # the token of what it was last asked to do, and began
+    authority: Pem = ""  # who vouches for its nodes, in PEM, with encryption in transit
+
+
+class AskedShards(_Value):
+    """Other shards: the slots of each by NodeGroupId, and what new ones are made of."""
+
+    layout: Annotated[dict[Word, Slots], Field(max_length=SHARDS_MAX)]
+    plans: Annotated[tuple[dict[Word, Any], ...], Field(max_length=SHARDS_MAX)] = ()
 
 
 class Asked(_Value):
-    """What the cachefleet of a member is to do with it, once for each token."""
+    """What the cachefleet of a member is to do with it, once for each token.
+
+    ``rests``: it is not fed until it is asked something else.
+    """
 
     token: Word
     changes: dict[Word, Any] = Field(default_factory=dict)
     leave: bool = False
+    rests: bool = False
+    shards: AskedShards | None = None
 
 
 class PeeredMember(_Value):
@@ -100,9 +122,18 @@ class PeeredRecord(_Value):
             raise ValueError("a region has one member")
 
 
+class Parameters(_Value):
+    """The values of a parameter group that differ from its family's."""
+
+    family: Word
+    values: Annotated[
+        dict[Name, Annotated[str, Field(max_length=65_536)]], Field(max_length=PARAMETERS_MAX)
+    ]
+
+
 class Told(_Value):
-    """What a cachefleet says of a global datastore: its copy of the record, if it has one, and the
-    cards of its own members by region.
+    """What a cachefleet says of a global datastore: its copy of the record, if it has one, the
+    cards of its own members by region, and the parameters of the one that leads, if it has that.
     """
 
     fleet: FleetId
@@ -110,6 +141,7 @@ class Told(_Value):
     cards: Annotated[dict[Region, Card], Field(max_length=MEMBERS_MAX)] = Field(
         default_factory=dict
     )
+    parameters: Parameters | None = None
 
 
 class Lead(_Value):
@@ -130,6 +162,16 @@ class Lead(_Value):
     endpoint: Endpoint | None
     family: Word
     parameters: dict[Word, Any]
+    authority: Pem = ""
+
+    @property
+    def is_reachable(self) -> bool:
+        """Tell whether it is known where it is followed, and who vouches for it."""
+        if self.transit_encryption_enabled and not self.authority:
+            return False
+        if self.cluster_enabled:
+            return all(shard.endpoint is not None for shard in self.node_groups)
+        return self.endpoint is not None
 
 
 class Joined(_Value):

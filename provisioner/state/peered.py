@@ -15,7 +15,13 @@ import structlog
 from sqlalchemy import delete, select
 
 from cachefleet.engine.types import NodeRole
-from cachefleet.provisioner.state import global_groups, lifecycle, parameter_groups
+from cachefleet.provisioner.state import (
+    global_groups,
+    lifecycle,
+    parameter_groups,
+    peer_feeds,
+    peer_parameters,
+)
 from cachefleet.provisioner.state.global_groups import PRIMARY, SECONDARY
 from cachefleet.provisioner.state.global_tables import GlobalGroup, GlobalMember
 from cachefleet.provisioner.state.ids import new_uid
@@ -27,8 +33,8 @@ from cachefleet.provisioner.state.operations import (
 )
 from cachefleet.provisioner.state.peer_records import (
     Asked,
+    AskedShards,
     Card,
-    CardShard,
     Lead,
     PeeredMember,
     PeeredRecord,
@@ -48,11 +54,25 @@ log = structlog.get_logger(__name__)
 SOURCE = "replication-group"
 HANDING = "handing"  # of what is pending: the lead is on its way to another cachefleet
 DONE = "done"
+# Of what is pending: the work during which our own groups are what it makes of them.
+OWN_WORK = frozenset({"failover", "reshard"})
 
 
 async def own_fleet(tx: Transaction) -> str:
     """Return the id of our own cachefleet; empty where no provisioner ever ran on these records."""
     return (await tx.session.scalars(select(Fleet.fleet_id))).one_or_none() or ""
+
+
+async def own_authority(tx: Transaction) -> str:
+    """Return who vouches for our nodes, in PEM; empty while that is not known."""
+    return (await tx.session.scalars(select(Fleet.authority))).one_or_none() or ""
+
+
+async def publish_authority(tx: Transaction, authority: str) -> None:
+    """Write down who vouches for our nodes."""
+    row = (await tx.session.scalars(select(Fleet))).one_or_none()
+    if row is not None and row.authority != authority:
+        row.authority = authority
 
 
 def is_peered(row: GlobalGroup) -> bool:
@@ -104,7 +124,8 @@ async def told_of(tx: Transaction, name: str) -> Told:
         for member in row.members
         if member.fleet is None and member.group_uid in groups
     }
-    return Told(fleet=own, record=record_of(row, own), cards=cards)
+    parameters = await peer_parameters.told(tx, row)
+    return Told(fleet=own, record=record_of(row, own), cards=cards, parameters=parameters)
 
 
 async def card_of(tx: Transaction, group: ReplicationGroup, member: GlobalMember) -> Card:
@@ -121,10 +142,11 @@ async def card_of(tx: Transaction, group: ReplicationGroup, member: GlobalMember
         auth_token_enabled=group.auth_token_enabled,
         transit_encryption_enabled=group.transit_encryption_enabled,
         at_rest_encryption_enabled=group.at_rest_encryption_enabled,
-        node_groups=_shards(group),
-        endpoint=await global_groups.lead_address(tx, group),
+        node_groups=peer_feeds.card_shards(group),
+        endpoint=await followed_at(tx, group),
         head=None if head is None else head.host,
         done=str((member.card or {}).get(DONE, "")),
+        authority=await own_authority(tx) if group.transit_encryption_enabled else "",
     )
 
 
@@ -144,22 +166,26 @@ async def lead_of(tx: Transaction, catalog: Any, group: ReplicationGroup) -> Lea
         transit_encryption_mode=group.transit_encryption_mode,
         auth_token_sha256s=tuple(group.auth_token_sha256s),
         replication_secret=group.replication_secret,
-        node_groups=_shards(group),
-        endpoint=await global_groups.lead_address(tx, group),
+        node_groups=peer_feeds.card_shards(group),
+        endpoint=await followed_at(tx, group),
         family=parameters.family,
         parameters=dict(parameters.values),
+        authority=await own_authority(tx) if group.transit_encryption_enabled else "",
     )
 
 
-def _shards(group: ReplicationGroup) -> tuple[CardShard, ...]:
-    return tuple(
-        CardShard(
-            node_group_id=shard.node_group_id,
-            slots=shard.slots or "",
-            replicas=max(0, len(shard.nodes) - 1),
-        )
-        for shard in group.node_groups
-    )
+async def followed_at(tx: Transaction, group: ReplicationGroup) -> tuple[str, int] | None:
+    """Return where other cachefleets follow a group without cluster mode: by TLS, if it has that.
+
+    Where the gateway ends TLS for want of an engine that has it, they come through the gateway.
+    """
+    if group.cluster_enabled or not group.transit_encryption_enabled:
+        return await global_groups.lead_address(tx, group)
+    for shard in group.node_groups:
+        node = peer_feeds.primary_node(shard)
+        if node is not None and node.host and node.replication_port:
+            return node.host, node.replication_port
+    return await global_groups.endpoint_address(tx, group)
 
 
 def _head(group: ReplicationGroup) -> CacheNode | None:
@@ -232,10 +258,13 @@ def new_member(row: GlobalGroup, told: PeeredMember) -> GlobalMember:
 
 async def obey(tx: Transaction, row: GlobalGroup) -> None:
     """Make our groups what the record says: who leads, who follows whom, who belongs to it."""
+    if is_led_here(row) and row.pending.get("action") in OWN_WORK:
+        file_settling(tx, row)  # whoever does that writes our groups, and looks at the others
+        return
     groups = await _groups_named(tx, row)
     leader = global_groups.primary_of(row)
     mine = {m.group_uid: m for m in row.members if m.fleet is None}
-    endpoint = await _endpoint_of(tx, leader, groups)
+    told = await _told_where(tx, leader, groups)
     for uid, group in groups.items():
         member = mine.get(uid)
         asked = None if member is None or member.asked is None else Asked(**member.asked)
@@ -244,7 +273,12 @@ async def obey(tx: Transaction, row: GlobalGroup) -> None:
             if member is not None:
                 row.members.remove(member)
             continue
-        _take_role(tx, row, member, group, endpoint)
+        if group.cluster_enabled:
+            rests = asked is not None and asked.rests
+            leads_here = groups.get(leader.group_uid)
+            _take_fed_role(tx, row, member, group, leads_here, rests=rests)
+        else:
+            _take_role(tx, row, member, group, told)
         _take_changes(tx, member, group, asked)
     if not any(member.fleet is None for member in row.members):
         await forget(tx, row)
@@ -300,13 +334,20 @@ async def _groups_named(tx: Transaction, row: GlobalGroup) -> dict[str, Replicat
     return {group.uid: group for group in rows}
 
 
-async def _endpoint_of(
+async def _told_where(
     tx: Transaction, leader: GlobalMember, groups: Mapping[str, ReplicationGroup]
-) -> tuple[str, int] | None:
+) -> dict[str, Any] | None:
+    """Return what shards without cluster mode follow; None where nobody has said."""
     if leader.fleet is None:
         group = groups.get(leader.group_uid)
-        return None if group is None else await global_groups.lead_address(tx, group)
-    return None if leader.card is None else Card.model_validate(leader.card).endpoint
+        at = None if group is None else await global_groups.lead_address(tx, group)
+        return None if at is None else global_groups.upstream_at(at)
+    card = None if leader.card is None else Card.model_validate(leader.card)
+    if card is None or card.endpoint is None:
+        return None
+    if not card.transit_encryption_enabled:
+        return global_groups.upstream_at(card.endpoint)
+    return global_groups.upstream_at(card.endpoint, ca=card.authority) if card.authority else None
 
 
 def _take_role(
@@ -314,28 +355,69 @@ def _take_role(
     row: GlobalGroup,
     member: GlobalMember,
     group: ReplicationGroup,
-    endpoint: tuple[str, int] | None,
+    told: Mapping[str, Any] | None,
 ) -> None:
     if group.status == lifecycle.DELETING:
         return
     follows = [shard.upstream for shard in group.node_groups if shard.upstream is not None]
     if member.role == PRIMARY:
-        if group.global_role != PRIMARY or follows:
-            global_groups.lead(group)
-            group.global_role = PRIMARY
-            _settle(tx, group)
-            _say(tx, group, f"Replication group {group.name} leads {row.name} (epoch {row.epoch})")
+        _take_lead(tx, row, group, follows=bool(follows))
         return
-    if endpoint is None:
+    if told is None:
         return  # its cachefleet has yet to say where it is followed
-    told = [(one["host"], one["port"]) for one in follows]
-    if group.global_role == SECONDARY and told == [endpoint] * len(group.node_groups):
+    if group.global_role == SECONDARY and follows == [told] * len(group.node_groups):
         return
+    _lose_lead(tx, row, group)
+    for shard in group.node_groups:
+        shard.upstream = dict(told)
+    _settle(tx, group)
+
+
+def _take_fed_role(
+    tx: Transaction,
+    row: GlobalGroup,
+    member: GlobalMember,
+    group: ReplicationGroup,
+    leads_here: ReplicationGroup | None,
+    *,
+    rests: bool,
+) -> None:
+    """The same in cluster mode, where feeds bring what is new, shard by shard."""
+    if group.status == lifecycle.DELETING:
+        return
+    if member.role == PRIMARY:
+        fed = any(shard.feed is not None for shard in group.node_groups)
+        _take_lead(tx, row, group, follows=fed)
+        return
+    is_new = group.global_role != SECONDARY
+    if leads_here is not None:
+        if any((shard.feed or {}).get("group") != leads_here.uid for shard in group.node_groups):
+            global_groups.follow_by_feed(group, leads_here)
+            is_new = True
+    elif is_led_here(row):
+        return  # by a group that is gone
+    elif peer_feeds.feed_from_peer(group, row, global_groups.primary_of(row), rests=rests):
+        is_new = True
+    if is_new:
+        _lose_lead(tx, row, group)
+        _settle(tx, group)
+
+
+def _take_lead(
+    tx: Transaction, row: GlobalGroup, group: ReplicationGroup, *, follows: bool
+) -> None:
+    if group.global_role == PRIMARY and not follows:
+        return
+    global_groups.lead(group)
+    group.global_role = PRIMARY
+    _settle(tx, group)
+    _say(tx, group, f"Replication group {group.name} leads {row.name} (epoch {row.epoch})")
+
+
+def _lose_lead(tx: Transaction, row: GlobalGroup, group: ReplicationGroup) -> None:
     if group.global_role == PRIMARY:
         _say(tx, group, f"Replication group {group.name} is no longer the primary of {row.name}")
-    global_groups.follow(group, endpoint)
     group.global_role = SECONDARY
-    _settle(tx, group)
 
 
 def _take_changes(
@@ -344,12 +426,44 @@ def _take_changes(
     """Begin what another cachefleet asks of a member of ours, once."""
     if asked is None or (member.card or {}).get(DONE) == asked.token:
         return
-    if group.status != lifecycle.AVAILABLE:
+    needs_rest = bool(asked.changes) or asked.shards is not None
+    if needs_rest and group.status != lifecycle.AVAILABLE:
         return  # looked at again with the next answer
+    member.card = {DONE: asked.token}
+    if asked.shards is not None:
+        _take_shards(tx, group, asked.shards)
+        return
     group.pending = {**group.pending, **asked.changes}
     global_groups.mark_modifying(group)
-    _file(tx, OperationKind.MODIFY, group)
-    member.card = {DONE: asked.token}
+    _file(tx, OperationKind.MODIFY if asked.changes else OperationKind.SETTLE, group)
+
+
+def _take_shards(tx: Transaction, group: ReplicationGroup, asked: AskedShards) -> None:
+    """Add the shards that a group of ours lacks, and file the move of slots to the layout."""
+    present = {shard.node_group_id: shard for shard in group.node_groups}
+    plans = [dict(plan) for plan in asked.plans]
+    planned = {plan["node_group_id"] for plan in plans}
+    plans += global_groups.plan_shards_like(
+        group, [name for name in asked.layout if name not in {*present, *planned}]
+    )
+    added = global_groups.add_shards(group, plans, only=asked.layout.keys(), now=tx.now)
+    if not added and peer_feeds.has_layout(group, asked.layout):
+        return
+    global_groups.mark_modifying(group)
+    group.pending = {
+        **group.pending,
+        "Resharding": {"SlotMigration": {"ProgressPercentage": 0.0}},
+    }
+    operation = tx.enqueue(
+        OperationKind.RESHARD,
+        subject_uid=group.uid,
+        payload={
+            "remove": sorted(present.keys() - asked.layout.keys()),
+            "add": added,
+            "layout": dict(asked.layout),
+        },
+    )
+    operation.account, operation.region = group.account, group.region
 
 
 def has_unbegun(row: GlobalGroup) -> bool:

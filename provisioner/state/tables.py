@@ -97,6 +97,8 @@ class Fleet(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     fleet_id: Mapped[str] = mapped_column(String(32))
     created_at: Mapped[datetime]
+    # Who vouches for its nodes, in PEM; written where other cachefleets may have to know.
+    authority: Mapped[str] = mapped_column(Text, default="", server_default="")
 
 
 class ScopeRevision(Base):

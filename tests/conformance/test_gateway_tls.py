@@ -340,3 +340,49 @@ def test_refuses_a_key_that_does_not_belong_or_is_locked(tmp_path: Path) -> None
     )
     with pytest.raises(UnusableCertificate):
         server_context(one)
+
+
+@contextlib.asynccontextmanager
+async def tls_backend(tls: TlsOptions) -> AsyncIterator[Address]:
+    """A server that speaks TLS and says everything back."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1024):
+            writer.write(data)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=server_context(tls))
+    async with server:
+        host, port = server.sockets[0].getsockname()[:2]
+        yield Address(host, port)
+
+
+async def test_backends_are_reached_by_tls_if_somebody_vouches_for_them(
+    worker: Worker, tmp_path: Path
+) -> None:
+    own, other = (write_certificate(tmp_path, serial=n, name=f"b{n}") for n in (1, 2))
+    listen = free_address()
+    async with tls_backend(own) as address:
+        for vouches, answered in ((own, b"hello"), (other, b""), (own, b"hello")):
+            ca = Path(vouches.certificate_path).read_text()
+            await worker.apply(tcp("r", listen, address, backend_ca=ca))
+            async with connected(listen, None) as (reader, writer):
+                writer.write(b"hello")
+                got = b""
+                with contextlib.suppress(ConnectionError):
+                    got = await reader.read(100)
+                assert got == answered
+
+
+async def test_a_backend_in_plain_is_none_that_somebody_vouches_for(
+    worker: Worker, tmp_path: Path
+) -> None:
+    listen, tls = free_address(), write_certificate(tmp_path, serial=1)
+    async with backend(named("a")) as a:
+        await worker.apply(tcp("r", listen, a, backend_ca=Path(tls.certificate_path).read_text()))
+        async with connected(listen, None) as (reader, writer):
+            writer.write(b"hello")
+            got = b""
+            with contextlib.suppress(ConnectionError):
+                got = await reader.read(100)
+            assert got == b""

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from redis.cluster import RedisCluster
+
 from tests.faults.caches import connected, primary_address
 from tests.support.ports import own_network
-from tests.support.server import Server, available_group, own_account
+from tests.support.regions import AWAY
+from tests.support.server import Server, available_group, group_of, own_account
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -62,16 +67,16 @@ class Peered:
 
     def __init__(self, near: Server, far: Server, suffix: str, **options: Any) -> None:
         self.account = own_account()
+        self.encrypted = bool(options.get("TransitEncryptionEnabled"))
         self.servers = {HERE: near, THERE: far}
         self.names = {HERE: f"{suffix}-near", THERE: f"{suffix}-far"}
         self.name = f"ldgnf-{suffix}"
         self.client(HERE).create_replication_group(
             ReplicationGroupId=self.names[HERE],
             ReplicationGroupDescription="the first",
-            Engine="valkey",
             CacheNodeType=NODE,
             AtRestEncryptionEnabled=False,
-            **({"NumCacheClusters": 1} | options),
+            **({"Engine": "valkey"} | self.first_options(options)),
         )
         available_group(self.client(HERE), self.names[HERE])
         self.client(HERE).create_global_replication_group(
@@ -79,16 +84,24 @@ class Peered:
         )
         self.becomes("primary-only", HERE)
 
+    def first_options(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Return what the first member is made of."""
+        return {"NumCacheClusters": 1} | options
+
     def client(self, region: str) -> ElastiCacheClient:
         """Return a client of the region, at the cachefleet that has it."""
         return self.servers[region].client(self.account, region)
 
     def join(self, **options: Any) -> None:
+        """Add the other region, and wait until it follows."""
+        self.add(**({"NumCacheClusters": 1} | options))
+
+    def add(self, **options: Any) -> None:
         self.client(THERE).create_replication_group(
             ReplicationGroupId=self.names[THERE],
             ReplicationGroupDescription="the second",
             GlobalReplicationGroupId=self.name,
-            **({"NumCacheClusters": 1} | options),
+            **options,
         )
         available_group(self.client(THERE), self.names[THERE])
         for region in (HERE, THERE):
@@ -132,10 +145,76 @@ class Peered:
     def address(self, region: str) -> Address:
         return primary_address(self.client(region), self.names[region])
 
+    def secured(self, region: str) -> dict[str, Any]:
+        """Return what clients of a region need for encryption in transit, where it has that."""
+        if not self.encrypted:
+            return {}
+        return {"ssl": True, "ssl_ca_certs": str(self.authority(region))}
+
+    def authority(self, region: str) -> Path:
+        """Return the file of who vouches for the nodes of a region."""
+        return self.servers[region].data_dir / "tls" / "ca.crt"
+
+    def read_at(self, region: str) -> list[dict[str, Any]]:
+        """Return from where each shard of a region that follows gets what is new, as recorded."""
+        database = sqlite3.connect(self.servers[region].data_dir / "cachefleet.db")
+        with contextlib.closing(database):
+            rows = database.execute(
+                "select upstream, feed from node_groups join replication_groups g "
+                "on g.uid = replication_group_uid where g.name = ?",
+                (self.names[region],),
+            ).fetchall()
+        both = [(json.loads(one or "null"), json.loads(fed or "null")) for one, fed in rows]
+        return [dict(upstream or feed["outside"]) for upstream, feed in both]
+
     def role(self, address: Address) -> str:
         with connected(address) as link:
             info: Any = link.info("replication")
             return str(info["role"])
+
+
+class ShardedPeered(Peered):
+    """One in cluster mode, with members of two shards."""
+
+    def __init__(self, near: Server, far: Server, suffix: str, **options: Any) -> None:
+        self._endpoints: dict[str, Any] = {}
+        shards = {"NumNodeGroups": 2, "ReplicasPerNodeGroup": 0, "AutomaticFailoverEnabled": True}
+        super().__init__(near, far, suffix, **(shards | options))
+
+    def first_options(self, options: dict[str, Any]) -> dict[str, Any]:
+        return options
+
+    def join(self, **options: Any) -> None:
+        self.add(**({"ReplicasPerNodeGroup": 0} | options))
+        for region in (HERE, THERE):  # they never change, and have to be known without the server
+            self.cluster(region).close()
+
+    def cluster(self, region: str) -> RedisCluster:
+        """Return a client that knows nothing of global datastores."""
+        if region not in self._endpoints:
+            found: Any = group_of(self.client(region), self.names[region])
+            self._endpoints[region] = found["ConfigurationEndpoint"]
+        endpoint = self._endpoints[region]
+        at = endpoint["Address"], endpoint["Port"]
+        return RedisCluster(*at, decode_responses=True, **self.secured(region))
+
+    def values(self, region: str, keys: list[str]) -> dict[str, str | None]:
+        with self.cluster(region) as client:
+            found: Any = client.mget_nonatomic(keys)
+            return dict(zip(keys, found, strict=True))
+
+    def arrives(self, region: str, wanted: Mapping[str, str | None]) -> None:
+        wait_until(
+            lambda: self.values(region, [*wanted]),
+            lambda found: found == wanted,
+            what=f"everything is in {region}",
+            passing=AWAY,
+        )
+
+    def slots(self, region: str) -> dict[str, str]:
+        """Return the slots of each shard."""
+        found: Any = group_of(self.client(region), self.names[region])
+        return {shard["NodeGroupId"]: shard["Slots"] for shard in found["NodeGroups"]}
 
 
 def destroy(server: Server) -> None:

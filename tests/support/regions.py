@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 import redis
@@ -138,11 +138,23 @@ class ShardedPair(Pair):
         )
 
 
-class Counter(threading.Thread):
-    """Writes a key after another wherever a region takes it; notes what was taken."""
+class Sharded(Protocol):
+    """Regions in cluster mode, wherever they are."""
 
-    def __init__(self, pair: ShardedPair, *, prefix: str = "n") -> None:
+    def cluster(self, region: str) -> RedisCluster: ...
+
+
+class Counter(threading.Thread):
+    """Writes a key after another wherever a region takes it; notes what was taken.
+
+    With *confirmed*, it also asks now and then what has reached a replica of each shard, and notes
+    that in ``replicated``.
+    """
+
+    def __init__(self, pair: Sharded, *, prefix: str = "n", confirmed: bool = False) -> None:
         super().__init__(daemon=True)
+        self._confirmed = confirmed
+        self.replicated: list[int] = []
         self._prefix = prefix
         self._pair = pair
         self._stopping = threading.Event()
@@ -156,8 +168,11 @@ class Counter(threading.Thread):
                     with self._pair.cluster(region) as client:
                         while not self._stopping.is_set():
                             client.set(f"{self._prefix}:{number + 1}", number + 1)
+                            client.incr(f"{self._prefix}:sum")  # what comes twice is seen
                             number += 1
                             self.taken.append(number)
+                            if self._confirmed and number % 20 == 0 and _is_confirmed(client):
+                                self.replicated = list(self.taken)
                 except AWAY:
                     continue
 
@@ -168,12 +183,19 @@ class Counter(threading.Thread):
         return {f"{self._prefix}:{number}": str(number) for number in self.taken}
 
 
+def _is_confirmed(client: RedisCluster) -> bool:
+    """Tell whether the one replica of each shard has what this client wrote."""
+    anybody: Any = client
+    found = anybody.wait(1, 1000, target_nodes=RedisCluster.PRIMARIES)
+    return int(found) == len(anybody.get_primaries())
+
+
 def writes_on(counter: Counter) -> None:
     before = len(counter.taken)
     wait_until(lambda: len(counter.taken) > before + 50, what="it writes on")
 
 
-def refuses_writes(pair: ShardedPair, region: str) -> None:
+def refuses_writes(pair: Sharded, region: str) -> None:
     with pair.cluster(region) as client:
         with pytest.raises(redis.ReadOnlyError, match="against a read only replica"):
             client.set("refused", "1")

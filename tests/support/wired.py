@@ -14,18 +14,24 @@ from sqlalchemy import delete, select
 from cachefleet.api.app import create_app
 from cachefleet.engine.catalog import Catalog
 from cachefleet.engine.discovery import Inventory
+from cachefleet.engine.valkey.cluster import even_slots, format_slots
 from cachefleet.provisioner.drivers.fake import FakeDriver
 from cachefleet.provisioner.maintenance.peers import PeerWatch
 from cachefleet.provisioner.peering.client import PeerAway, Peers
 from cachefleet.provisioner.peering.seal import Seal
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.settings import ProvisionerSettings
-from cachefleet.provisioner.state import global_groups
+from cachefleet.provisioner.state import global_groups, ids
 from cachefleet.provisioner.state.addresses import PortsPool
 from cachefleet.provisioner.state.global_tables import GlobalGroup
 from cachefleet.provisioner.state.scope import Scope
-from cachefleet.provisioner.state.store import Store
-from cachefleet.provisioner.state.tables import Base, EndpointAddress, ReplicationGroup
+from cachefleet.provisioner.state.store import Store, Transaction
+from cachefleet.provisioner.state.tables import (
+    Base,
+    EndpointAddress,
+    NodeGroup,
+    ReplicationGroup,
+)
 from cachefleet.provisioner.state.tables import Fleet as FleetRow
 from tests.builders import groups as build
 from tests.support.api import Api, empty_database
@@ -149,6 +155,48 @@ async def leading(side: Side, **columns: Any) -> None:
     await rest(side)
 
 
+async def leading_shards(side: Side, *, count: int = 2) -> None:
+    """The same in cluster mode."""
+    await leading(side)
+    async with side.api.store.begin(side.scope) as tx:
+        group = await tx.get(ReplicationGroup, "near")
+        group.cluster_mode = "enabled"
+        await give_shards(tx, group, count=count, hosts="127.0.1")
+
+
+async def give_shards(tx: Transaction, group: ReplicationGroup, *, count: int, hosts: str) -> None:
+    """Have a group have *count* shards, each with a primary that has an address."""
+    shards = sorted(group.node_groups, key=lambda one: one.node_group_id)
+    for number in range(len(shards) + 1, count + 1):
+        shard = NodeGroup(
+            uid=ids.new_uid(),
+            replication_group_uid=group.uid,
+            node_group_id=f"{number:04}",
+            status="available",
+            engine_shard_id=ids.new_engine_id(),
+        )
+        tx.session.add(shard)
+        await tx.session.flush()
+        await build.cache_cluster(
+            tx,
+            f"{group.name}-{number:04}-001",
+            group=group,
+            node_group=shard,
+            **{name: getattr(group, name) for name in ("engine", "engine_version", "node_type")},
+        )
+    await tx.session.flush()
+    name = group.name
+    tx.session.expire_all()
+    fresh = await tx.get(ReplicationGroup, name)
+    for number, (shard, slots) in enumerate(
+        zip(fresh.node_groups, even_slots(count), strict=True), start=1
+    ):
+        shard.slots = format_slots([slots])
+        for place, node in enumerate(shard.nodes):
+            node.role = "replica" if place else "primary"
+            node.host, node.port = f"{hosts}.{10 * number + place}", 6379
+
+
 async def rest(side: Side) -> None:
     """Have everything done that is on its way, as a provisioner does."""
     async with side.api.store.begin(side.scope) as tx:
@@ -162,6 +210,18 @@ async def rest(side: Side) -> None:
                     member.status = "associated"
 
 
+async def joined_shards(near: Side, far: Side, *, count: int = 2) -> None:
+    """Have both sides be members in cluster mode, at rest."""
+    await leading_shards(near, count=count)
+    await far.api("CreateReplicationGroup", **joining(ReplicasPerNodeGroup=0, shards=True))
+    async with far.api.store.begin(far.scope) as tx:
+        group = await tx.get(ReplicationGroup, "far")
+        for number, shard in enumerate(group.node_groups, start=1):
+            for node in shard.nodes:
+                node.status, node.host, node.port = "available", f"127.0.2.{number}0", 6379
+    await _at_rest(near, far)
+
+
 async def joined(near: Side, far: Side) -> None:
     """Have both sides be members, at rest."""
     await leading(near)
@@ -171,17 +231,21 @@ async def joined(near: Side, far: Side) -> None:
         tx.session.add(
             EndpointAddress(kind="primary", subject_uid=group.uid, host="127.0.2.1", port=6379)
         )
+    await _at_rest(near, far)
+
+
+async def _at_rest(near: Side, far: Side) -> None:
     await rest(far)
     await near.watch.look()
     await rest(near)
     await far.watch.look()
 
 
-def joining(name: str = "far", **params: Any) -> dict[str, Any]:
+def joining(name: str = "far", *, shards: bool = False, **params: Any) -> dict[str, Any]:
     return {
         "ReplicationGroupId": name,
         "ReplicationGroupDescription": "follows",
-        "NumCacheClusters": 1,
+        **({} if shards else {"NumCacheClusters": 1}),
         **OF,
         **params,
     }

@@ -15,21 +15,23 @@ import structlog
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from cachefleet.api.actions.global_shards import plan_same_shards
 from cachefleet.api.auth.identity import Identity
 from cachefleet.api.faults import Fault, state_fault
 from cachefleet.api.front_end import FrontEnd
 from cachefleet.api.rest.requests import request_id_of
 from cachefleet.api.stages import Services, call_handler, make_context
 from cachefleet.api.validation import global_groups as checks
-from cachefleet.api.validation.refusals import not_built, wrong_value
+from cachefleet.api.validation.refusals import wrong_value
 from cachefleet.provisioner.peering.client import ANSWER, BODY, FAULT, ID, KIND
 from cachefleet.provisioner.peering.seal import NotSealed
 from cachefleet.provisioner.state import global_groups, peered
 from cachefleet.provisioner.state.errors import StateError
 from cachefleet.provisioner.state.global_tables import GlobalGroup, GlobalMember
 from cachefleet.provisioner.state.ids import new_uid
-from cachefleet.provisioner.state.peer_records import Joined
+from cachefleet.provisioner.state.peer_records import SHARDS_MAX, Joined
 from cachefleet.provisioner.state.scope import Scope
+from cachefleet.provisioner.state.tables import ReplicationGroup
 
 log = structlog.get_logger(__name__)
 
@@ -61,6 +63,13 @@ class _Join(_Look):
 
 class _Letting(_Join):
     only_ask: bool
+
+
+class _Shards(_Look):
+    region: Region
+    group_name: Name
+    node_group_ids: Annotated[list[Name], Field(min_length=1, max_length=SHARDS_MAX)]
+    configuration: Annotated[list[dict[str, Any]], Field(max_length=SHARDS_MAX)]
 
 
 class _Call(_Asked):
@@ -149,18 +158,8 @@ async def _join(services: Services, body: Any) -> Any:
             checks.check_room(services.catalog, row, asked.region)
         groups = await global_groups.groups_of(tx, row)
         primary = groups[global_groups.primary_of(row).group_uid]
-        if primary.cluster_enabled:
-            raise not_built(
-                "A global replication group in cluster mode has all of its members in one "
-                "cachefleet."
-            )
-        if primary.transit_encryption_enabled:
-            raise not_built(
-                "A global replication group with encryption in transit has all of its members in "
-                "one cachefleet."
-            )
         lead = await peered.lead_of(tx, services.catalog, primary)
-        if lead.endpoint is None:
+        if not lead.is_reachable:
             raise Fault(
                 "InvalidGlobalReplicationGroupStateFault", f"{primary.name} has no endpoint yet."
             )
@@ -200,6 +199,17 @@ def _is_same(member: GlobalMember, asked: _Join) -> bool:
         and member.status == global_groups.ASSOCIATING
         and member.card is None
     )
+
+
+async def _shards(services: Services, body: Any) -> Any:
+    """Say what new shards of a group of ours are to be made of; nothing is changed by it."""
+    asked = _Shards.model_validate(body)
+    async with services.store.read(Scope(asked.account, asked.region)) as tx:
+        group = await tx.get(ReplicationGroup, asked.group_name)
+        if group.global_name != asked.name.lower():
+            raise wrong_value(f"{group.name} is not associated with {asked.name}.")
+        plans = await plan_same_shards(tx, group, asked.node_group_ids, asked.configuration)
+    return {"plans": plans}
 
 
 async def _leave(services: Services, body: Any) -> Any:
@@ -243,5 +253,5 @@ async def _unknown(_: Services, __: Any) -> Any:
 
 
 KINDS: Mapping[str, Callable[[Services, Any], Awaitable[Any]]] = MappingProxyType(
-    {"look": _look, "poke": _poke, "join": _join, "leave": _leave, "call": _call}
+    {"look": _look, "poke": _poke, "join": _join, "shards": _shards, "leave": _leave, "call": _call}
 )

@@ -18,10 +18,12 @@ from cachefleet.provisioner.peering.client import (
     Peers,
     PeerStrange,
 )
-from cachefleet.provisioner.state import global_groups
+from cachefleet.provisioner.state import global_groups, peered
 from cachefleet.provisioner.state.tables import (
+    CacheNode,
     Event,
     Operation,
+    ParameterGroup,
     ReplicationGroup,
 )
 from tests.builders import groups as build
@@ -35,8 +37,10 @@ from tests.support.wired import (
     Side,
     WiredPeers,
     joined,
+    joined_shards,
     joining,
     leading,
+    leading_shards,
     rest,
     sealed,
     two_sides,
@@ -146,21 +150,136 @@ async def test_a_region_that_is_no_peer_is_not_let_in(two: Two) -> None:
     assert await roles(near) == {HERE: "PRIMARY"}
 
 
-@pytest.mark.parametrize(
-    ("column", "value", "sentence"),
-    [
-        ("cluster_mode", "enabled", "in cluster mode has all of its members in one cachefleet"),
-        ("transit_encryption_enabled", True, "encryption in transit has all of its members"),
-    ],
-)
-async def test_what_is_not_built_is_said(two: Two, column: str, value: Any, sentence: str) -> None:
+async def test_its_shards_become_ours(two: Two) -> None:
+    near, far = two
+    await joined_shards(near, far)
+    here, there = await group_of(near, "near"), await group_of(far, "far")
+    assert slots(there) == slots(here) == {"0001": "0-8191", "0002": "8192-16383"}
+    assert there.replication_secret == here.replication_secret
+    for shard, host in zip(there.node_groups, ("127.0.1.10", "127.0.1.20"), strict=True):
+        assert shard.feed is not None
+        assert shard.feed["outside"] == {"host": host, "port": 6379}
+        assert (shard.feed["waits"], shard.upstream) == (False, None)
+    # A shard that leads fails over: the feed of ours goes on from where it is now.
+    tokens = [shard.feed and shard.feed["token"] for shard in there.node_groups]
+    async with near.api.store.begin(near.scope) as tx:
+        shard = (await tx.get(ReplicationGroup, "near")).node_groups[1]
+        shard.nodes[0].host = "127.0.1.99"
+    await far.watch.look()
+    there = await group_of(far, "far")
+    assert [shard.feed and shard.feed["token"] for shard in there.node_groups] == tokens
+    assert [(shard.feed or {})["outside"]["host"] for shard in there.node_groups] == [
+        "127.0.1.10",
+        "127.0.1.99",
+    ]
+
+
+def slots(group: ReplicationGroup) -> dict[str, str]:
+    return {shard.node_group_id: shard.slots for shard in group.node_groups}
+
+
+async def test_what_is_nowhere_yet_cannot_be_followed(two: Two) -> None:
+    near, far = two
+    await leading_shards(near)
+    async with near.api.store.begin(near.scope) as tx:
+        (await tx.get(ReplicationGroup, "near")).node_groups[1].nodes[0].host = None
+    with pytest.raises(Refused, match="near has no endpoint yet"):
+        await far.api("CreateReplicationGroup", **joining(shards=True))
+    assert await roles(near) == {HERE: "PRIMARY"}
+
+
+async def test_shards_that_led_wait_until_the_survivor_says_that_it_leads(two: Two) -> None:
+    near, far = two
+    await joined_shards(near, far)
+    far.peers.apps.clear()
+    await far.api("FailoverGlobalReplicationGroup", **TOWARDS_FAR, **OF)
+    there = await group_of(far, "far")
+    assert (there.global_role, [one.feed for one in there.node_groups]) == ("PRIMARY", [None, None])
+    await near.watch.first_look()
+    here = await group_of(near, "near")
+    assert here.global_role == "SECONDARY"
+    # It is modifying: its own feed may still bring what we write.
+    assert [(shard.feed or {})["waits"] for shard in here.node_groups] == [True, True]
+    await rest(far)
+    await near.watch.look()
+    here = await group_of(near, "near")
+    assert [(shard.feed or {})["waits"] for shard in here.node_groups] == [False, False]
+    assert [(shard.feed or {})["start"] for shard in here.node_groups] == [None, None]
+
+
+INCREASE = {"NodeGroupCount": 3, "ApplyImmediately": True, **OF}
+
+
+async def test_new_shards_are_planned_by_everybody(two: Two) -> None:
+    near, far = two
+    await joined_shards(near, far)
+    await far.api("IncreaseNodeGroupsInGlobalReplicationGroup", **INCREASE)
+    async with near.api.store.read(near.scope) as tx:
+        pending = (await global_groups.get(tx, NAME)).pending
+    [plan] = pending["plans"][THERE]
+    assert plan["node_group_id"] == "0003"
+    assert [node["member_name"] for node in plan["nodes"]] == ["far-0003-001"]
+
+
+async def test_shards_that_one_cannot_have_nobody_gets(two: Two) -> None:
+    near, far = two
+    await joined_shards(near, far)
+    before = await recorded(near)
+    zones = {"PreferredAvailabilityZones": ["us-east-1a"], "NodeGroupId": "0003"}
+    with pytest.raises(Refused, match="us-east-1a") as refusal:
+        await near.api(
+            "IncreaseNodeGroupsInGlobalReplicationGroup",
+            **INCREASE,
+            RegionalConfigurations=[
+                {
+                    "ReplicationGroupId": "far",
+                    "ReplicationGroupRegion": THERE,
+                    "ReshardingConfiguration": [zones],
+                }
+            ],
+        )
+    assert refusal.value.code == "InvalidParameterValue"
+    assert await recorded(near) == before
+    near.peers.apps.clear()
+    with pytest.raises(Refused, match="is needed for this"):
+        await near.api("IncreaseNodeGroupsInGlobalReplicationGroup", **INCREASE)
+    assert await recorded(near) == before
+
+
+async def encrypted(side: Side) -> None:
+    async with side.api.store.begin(side.scope) as tx:
+        group = await tx.get(ReplicationGroup, "near")
+        group.transit_encryption_enabled, group.transit_encryption_mode = True, "required"
+
+
+async def test_nobody_joins_before_it_is_known_who_vouches_for_the_first_one(two: Two) -> None:
     near, far = two
     await leading(near)
+    await encrypted(near)
     async with near.api.store.begin(near.scope) as tx:
-        setattr(await tx.get(ReplicationGroup, "near"), column, value)
-    with pytest.raises(Refused, match=sentence) as refusal:
+        await peered.publish_authority(tx, "")
+    with pytest.raises(Refused, match="near has no endpoint yet"):
         await far.api("CreateReplicationGroup", **joining())
-    assert (refusal.value.code, refusal.value.status) == ("NotImplemented", 501)
+
+
+async def test_with_encryption_in_transit_its_authority_comes_along(two: Two) -> None:
+    near, far = two
+    await leading(near)
+    await encrypted(near)
+    await near.watch.look()
+    await far.api("CreateReplicationGroup", **joining())
+    first = near.fleet.certificates.authority_path.read_text()
+    there = await group_of(far, "far")
+    assert [shard.upstream and shard.upstream["ca"] for shard in there.node_groups] == [first]
+    assert there.transit_encryption_mode == "required"
+    # It is another one some day; until nothing of the first is in use, both are trusted.
+    near.fleet.certificates.rotate()
+    await near.watch.look()
+    await far.watch.look()
+    both = near.fleet.certificates.authority_path.read_text()
+    assert both != first
+    there = await group_of(far, "far")
+    assert [shard.upstream and shard.upstream["ca"] for shard in there.node_groups] == [both]
 
 
 async def test_a_change_is_asked_of_whoever_leads(two: Two) -> None:
@@ -178,6 +297,81 @@ async def test_a_change_is_asked_of_whoever_leads(two: Two) -> None:
     # While it is busy it says no, and that is what is answered.
     with pytest.raises(Refused, match=STATE):
         await far.api("FailoverGlobalReplicationGroup", **TOWARDS_FAR, **OF)
+
+
+HERS = "global-datastore-near", "global-datastore-far"
+
+
+def policy(value: str, name: str = "maxmemory-policy") -> dict[str, Any]:
+    return {"ParameterNameValues": [{"ParameterName": name, "ParameterValue": value}]}
+
+
+async def values(side: Side, name: str) -> dict[str, Any]:
+    async with side.api.store.read(side.scope) as tx:
+        return dict((await tx.get(ParameterGroup, name)).values)
+
+
+async def applied(side: Side) -> list[Any]:
+    async with side.api.store.read(side.scope) as tx:
+        query = select(Operation.payload).where(Operation.kind == "apply_parameters")
+        return [payload["changed"] for payload in (await tx.session.scalars(query)).all()]
+
+
+@pytest.mark.parametrize("asked", ["near", "far"])
+async def test_parameters_are_those_of_the_one_that_leads(two: Two, asked: str) -> None:
+    near, far = two
+    await joined(near, far)
+    side, name = {"near": (near, HERS[0]), "far": (far, HERS[1])}[asked]
+    answer = await side.api(
+        "ModifyCacheParameterGroup", CacheParameterGroupName=name, **policy("allkeys-lfu")
+    )
+    assert answer == {"CacheParameterGroupName": name}
+    assert await values(near, HERS[0]) == {"maxmemory-policy": "allkeys-lfu"}
+    assert await values(far, HERS[1]) == {}
+    for _ in range(2):  # what is heard again changes nothing
+        await far.watch.look()
+        assert await values(far, HERS[1]) == {"maxmemory-policy": "allkeys-lfu"}
+        assert await applied(near) == await applied(far) == [["maxmemory-policy"]]
+    for one in two:  # the engines have them
+        async with one.api.store.begin(one.scope) as tx:
+            for node in (await tx.session.scalars(select(CacheNode))).all():
+                node.parameter_group_status = "in-sync"
+    await side.api(
+        "ResetCacheParameterGroup", CacheParameterGroupName=name, ResetAllParameters=True
+    )
+    await far.watch.look()
+    assert await values(near, HERS[0]) == await values(far, HERS[1]) == {}
+
+
+async def test_parameters_that_cannot_be_are_changed_nowhere(two: Two) -> None:
+    near, far = two
+    await joined(near, far)
+    asked = {"CacheParameterGroupName": HERS[1]}
+    with pytest.raises(Refused, match="InvalidParameterValue"):
+        await far.api("ModifyCacheParameterGroup", **asked, **policy("no such policy"))
+    # Who leads is busy, and says so; then it is away.
+    async with near.api.store.begin(near.scope) as tx:
+        (await global_groups.get(tx, NAME)).status = "modifying"
+    with pytest.raises(Refused, match=STATE):
+        await far.api("ModifyCacheParameterGroup", **asked, **policy("allkeys-lfu"))
+    far.peers.apps.clear()
+    with pytest.raises(Refused, match=r"does not answer.*Nothing was changed") as refusal:
+        await far.api("ResetCacheParameterGroup", **asked, ResetAllParameters=True)
+    assert refusal.value.code == STATE
+    assert await values(near, HERS[0]) == await values(far, HERS[1]) == {}
+
+
+async def test_parameters_are_the_survivors_own_once_it_leads(two: Two) -> None:
+    near, far = two
+    await joined(near, far)
+    far.peers.apps.clear()
+    await far.api("FailoverGlobalReplicationGroup", **TOWARDS_FAR, **OF)
+    await rest(far)
+    await far.api(
+        "ModifyCacheParameterGroup", CacheParameterGroupName=HERS[1], **policy("allkeys-lru")
+    )
+    await near.watch.first_look()
+    assert await values(near, HERS[0]) == {"maxmemory-policy": "allkeys-lru"}
 
 
 CALLS: list[tuple[str, dict[str, Any]]] = [
@@ -398,6 +592,7 @@ async def test_an_answer_to_another_question_is_not_taken(two: Two) -> None:
         ("look", {"account": "x", "name": "n"}),
         ("join", {"account": "0" * 12, "name": "n"}),
         ("call", {"account": "0" * 12, "region": HERE}),
+        ("shards", {"account": "0" * 12, "name": "n", "region": HERE, "group_name": "g"}),
         ("nonsense", {}),
     ],
 )

@@ -46,8 +46,16 @@ LINK = Link(token="t", name="a to b", source=OWN, target=OWN, scratch="/tmp/s")
             target=OWN,
             scratch="/tmp/s",
         ),
+        Link(
+            token="t",
+            name="of another cachefleet",
+            source=Side(socket="tcp:10.0.0.1:6379", username="me", password="x"),
+            target=OWN,
+            scratch="/tmp/s",
+            shown_as="10.0.0.2:6379",
+        ),
     ],
-    ids=["ours", "outside", "ipv6", "secured"],
+    ids=["ours", "outside", "ipv6", "secured", "shown"],
 )
 def test_what_was_written_is_read(link: Link) -> None:
     assert parse_links(render_links([link])) == (link,)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from cachefleet.engine.gateway.routes import (
     TlsOptions,
 )
 from cachefleet.engine.gateway.routes_file import FILE_BYTES_MAX, parse_routes, render_routes
+from cachefleet.engine.pki import new_authority
 
 HOSTS = st.sampled_from(["127.0.0.1", "127.100.3.4", "::1", "10.0.0.9"])
 HASHES = st.lists(st.sampled_from(["0" * 64, "f" * 64]), max_size=2).map(tuple)
@@ -51,6 +53,9 @@ SERVERLESS = st.builds(
 )
 
 
+AUTHORITY = new_authority(fleet="other", now=datetime(2026, 1, 1, tzinfo=UTC)).certificate.decode()
+
+
 @st.composite
 def tables(draw: st.DrawFn) -> RouteTable:
     listen = draw(st.lists(ADDRESSES, unique=True, min_size=1, max_size=5))
@@ -62,6 +67,7 @@ def tables(draw: st.DrawFn) -> RouteTable:
         options = RouteOptions(
             cut_on_change=draw(st.booleans()),
             tls_only=draw(st.booleans()),
+            backend_ca=draw(st.sampled_from(["", AUTHORITY])),
             bind_source=draw(st.none() | HOSTS),
             connect_timeout_s=draw(st.sampled_from([0.01, 2, 59.5])),
             connections_max=draw(st.integers(1, 1_000_000)),

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from cachefleet.provisioner.maintenance import peers as watching
-from cachefleet.provisioner.reconciler import peered as acting
+from cachefleet.provisioner.reconciler import peered_handover as acting
 from cachefleet.provisioner.reconciler.global_groups import settle_global
 from cachefleet.provisioner.reconciler.outcomes import Done, Outcome
 from cachefleet.provisioner.state import global_groups, leases
 from cachefleet.provisioner.state.global_tables import GlobalGroup
 from cachefleet.provisioner.state.scope import Scope
+from cachefleet.provisioner.state.store import Transaction
 from cachefleet.provisioner.state.tables import Operation, ReplicationGroup
-from tests.support.wired import OF, THERE, Side, joined, two_sides
+from tests.support.wired import (
+    OF,
+    THERE,
+    Side,
+    give_shards,
+    joined,
+    joined_shards,
+    two_sides,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -28,6 +39,13 @@ Two = tuple[Side, Side]
 async def two(tmp_path: Path) -> AsyncIterator[Two]:
     async with two_sides(tmp_path) as sides:
         await joined(*sides)
+        yield sides
+
+
+@pytest.fixture
+async def sharded(tmp_path: Path) -> AsyncIterator[Two]:
+    async with two_sides(tmp_path) as sides:
+        await joined_shards(*sides)
         yield sides
 
 
@@ -141,6 +159,52 @@ async def test_a_lost_member_can_be_let_go_and_learns_of_it(two: Two) -> None:
     await far.watch.look()
     async with far.api.store.read(far.scope) as tx:
         assert (await tx.get(ReplicationGroup, "far")).global_name is None
+
+
+async def test_one_with_other_shards_gets_those_that_lead(sharded: Two) -> None:
+    near, far = sharded
+    async with near.api.store.begin(near.scope) as tx:  # somebody was lost amid a change
+        group = await tx.get(ReplicationGroup, "near")
+        await give_shards(tx, group, count=3, hosts="127.0.1")
+    await far.watch.look()
+    async with far.api.store.read(far.scope) as tx:
+        there = await tx.get(ReplicationGroup, "far")
+        assert [shard.feed for shard in there.node_groups] == [None, None], "it rests meanwhile"
+    for _ in range(PASSES_MAX):
+        await settle(near)
+        await far.watch.look()
+        async with far.api.store.read(far.scope) as tx:
+            filed = await moves(tx)
+        if filed:
+            break
+        await finish(far)
+        near.api.clock.advance(watching.LOOK_EVERY_S)
+        await near.watch.look()
+    [payload] = filed
+    wanted = {"0001": "0-5461", "0002": "5462-10922", "0003": "10923-16383"}
+    assert (payload["layout"], payload["add"], payload["remove"]) == (wanted, ["0003"], [])
+    async with far.api.store.begin(far.scope) as tx:  # they are moved
+        for shard in (await tx.get(ReplicationGroup, "far")).node_groups:
+            shard.slots = wanted[shard.node_group_id]
+            for node in shard.nodes:
+                node.status, node.host, node.port = "available", "127.0.2.9", 6379
+    await finish(far)
+    for _ in range(PASSES_MAX):
+        near.api.clock.advance(watching.LOOK_EVERY_S)
+        await near.watch.look()
+        await settle(near)
+        await finish(near)
+        await far.watch.look()
+        await finish(far)
+    async with far.api.store.read(far.scope) as tx:
+        there = await tx.get(ReplicationGroup, "far")
+        assert all(shard.feed is not None for shard in there.node_groups), "it is fed again"
+        assert len(await moves(tx)) == 1
+
+
+async def moves(tx: Transaction) -> list[dict[str, Any]]:
+    found = await tx.session.scalars(select(Operation).where(Operation.kind == "reshard"))
+    return [one.payload for one in found]
 
 
 async def test_a_failover_to_one_that_dies_is_given_up(two: Two) -> None:
