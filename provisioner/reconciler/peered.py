@@ -101,7 +101,9 @@ async def ask(
 
 def card_of(member: GlobalMember) -> Card | None:
     """Return what its cachefleet says of a member that another one has."""
-    return None if member.card is None else Card.model_validate(member.card)
+    if member.fleet is None or member.card is None:
+        return None  # of our own is written there what it was asked to do
+    return Card.model_validate(member.card)
 
 
 def members_there(world: World, fleet: Fleet) -> list[tuple[GlobalMember, Card]]:
