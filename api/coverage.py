@@ -51,8 +51,6 @@ IMPOSSIBLE: Mapping[str, str] = MappingProxyType(
         "InvalidCacheSecurityGroupStateFault": NO_SECURITY_GROUPS,
         "ClusterQuotaForCustomerExceededFault": "A cluster has a node at least, and the quota of "
         "nodes is the same: `NodeQuotaForCustomerExceeded` comes first.",
-        "InsufficientCacheClusterCapacityFault": "Addresses and ports are given after the call. "
-        "Where none is left, the cache's status and an event say so.",
         "InvalidCredentialsException": "Who calls is known before the operation is looked at: the "
         "common errors of signatures and tokens say what is wrong.",
         "InvalidKMSKeyFault": "No call asks KMS: nodes that are added, and those that take over, "
@@ -227,6 +225,23 @@ def _operations() -> list[str]:
 def _refusals(raisable: Raisable) -> list[str]:
     common = sorted(raisable.faults & COMMON_FAULTS.keys())
     return [
+        *_unbuilt(raisable),
+        *_faults(raisable),
+        "## Errors of the front door",
+        "",
+        "Authentication, form, size and method. They are in no service's model.",
+        "",
+        "| Code | Status |",
+        "|---|---|",
+        *(f"| {name} | {COMMON_FAULTS[name]} |" for name in common),
+        "",
+    ]
+
+
+def _unbuilt(raisable: Raisable) -> list[str]:
+    if not raisable.unbuilt:
+        return []
+    return [
         "## Requests that answer NotImplemented",
         "",
         (
@@ -236,15 +251,6 @@ def _refusals(raisable: Raisable) -> list[str]:
         ),
         "",
         *(f"* {sentence}" for sentence in raisable.unbuilt),
-        "",
-        *_faults(raisable),
-        "## Errors of the front door",
-        "",
-        "Authentication, form, size and method. They are in no service's model.",
-        "",
-        "| Code | Status |",
-        "|---|---|",
-        *(f"| {name} | {COMMON_FAULTS[name]} |" for name in common),
         "",
     ]
 

@@ -228,6 +228,8 @@ def _check_request(
         raise wrong_combination("SnapshotArns and SnapshotName cannot be used together.")
     version = engines.resolve_version(ctx.catalog, engine, params.get("EngineVersion"))
     node_type = engines.check_node_type(ctx.catalog, params.get("CacheNodeType"), version)
+    # Only replication groups can have it.
+    features.check_data_tiering(node_type.name, tiered=node_type.data_tiering, enabled=None)
     if params.get("TransitEncryptionEnabled"):
         engines.check_cluster_encryption(ctx.catalog, version, node_type)
     count = cache_nodes.check_node_count(engine, params.get("NumCacheNodes"))

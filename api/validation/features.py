@@ -10,7 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from cachefleet.api.validation.refusals import not_built, wrong_combination, wrong_value
+from cachefleet.api.faults import Fault
+from cachefleet.api.validation.refusals import wrong_combination, wrong_value
 
 AUTH_TOKEN_CHARS_MIN = 16
 AUTH_TOKEN_CHARS_MAX = 128
@@ -126,6 +127,13 @@ def check_data_tiering(node_type: str, *, tiered: bool, enabled: bool | None) ->
 
 
 def refuse_data_tiering(params: Mapping[str, Any]) -> None:
-    """Refuse a tier on disks: engines here have none, and it would have no effect."""
+    """Refuse a tier on disks, as the service does where it has no such nodes to give.
+
+    Raises:
+        Fault: ``InsufficientCacheClusterCapacity``: engines here keep everything in memory.
+    """
     if params.get("DataTieringEnabled"):
-        raise not_built("Data tiering is not built yet.")
+        raise Fault(
+            "InsufficientCacheClusterCapacityFault",
+            "Node types with data tiering are not available in the specified Availability Zones.",
+        )

@@ -1,7 +1,7 @@
 """What the service has and this machine has not: outposts, and a log that writes survive in.
 
 Each check refuses what the service itself would refuse of such a request, with its own codes. What
-is left is valid, and would have no effect on an engine here.
+is left would have no effect on an engine here, and is refused as in a region that does not have it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from cachefleet.api.validation.refusals import not_built, wrong_combination, wrong_value
+from cachefleet.api.validation.refusals import wrong_combination, wrong_value
 from cachefleet.engine.catalog import Catalog, EngineVersion
 
 WITHOUT_DURABILITY = (None, "default", "disabled")
@@ -71,4 +71,4 @@ def refuse_durability(
     ):
         if not holds:
             raise wrong_combination(f"Durability {wanted} requires {what}.")
-    raise not_built("Durability is not built yet.")
+    raise wrong_combination(f"Durability {wanted} is not supported in this region.")

@@ -3,23 +3,53 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import logging
 import os
 import sys
 import tomllib
 from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
-import structlog
 import typer
 from pydantic import ValidationError
 from rich.console import Console
 
 from cachefleet import __version__
 from cachefleet.engine.loops import new_event_loop
+from cachefleet.logs import configure_logging
+from cachefleet.options import (
+    AccessKeyId,
+    Account,
+    AllowFaults,
+    AllowReset,
+    AsJson,
+    Auth,
+    DatabaseUrl,
+    DataDir,
+    Ec2Url,
+    EnforceGroups,
+    Ephemeral,
+    Export,
+    FailoverTimeout,
+    Host,
+    Inspected,
+    KeyScopeName,
+    LogFormat,
+    LogLevel,
+    MetricsHost,
+    MetricsPort,
+    Mode,
+    Names,
+    Network,
+    Once,
+    OverlapS,
+    PeerRegions,
+    PeerSecret,
+    Port,
+    PortRange,
+    Renew,
+    Rotate,
+)
 from cachefleet.progress import READING, ProgressLine
 
 if TYPE_CHECKING:
@@ -30,7 +60,6 @@ T = TypeVar("T")
 PRIVATE_UMASK = 0o077
 EXIT_PROBLEM = 1
 EXIT_UNUSABLE = 2
-LOOPBACK_NAMES = frozenset({"127.0.0.1", "::1", "localhost"})
 EXIT_INTERRUPTED = 130
 PLAIN_WIDTH_CHARS = 180  # of tables that go to a file or a pipe
 # The root of what a wrong command line raises; typer names only its leaves.
@@ -48,53 +77,6 @@ snapshot = typer.Typer(help="Look into snapshots.")
 app.add_typer(snapshot, name="snapshot")
 credentials = typer.Typer(help="Manage the access keys that requests are signed with.")
 app.add_typer(credentials, name="credentials")
-
-DataDir = Annotated[Path | None, typer.Option(help="Where nodes and the database live.")]
-DatabaseUrl = Annotated[str | None, typer.Option(help="postgresql://... instead of SQLite.")]
-Ephemeral = Annotated[
-    bool | None, typer.Option("--ephemeral", help="Keep nothing: data ends with the server.")
-]
-Mode = Annotated[str | None, typer.Option(help="auto, loopback or ports.")]
-Names = Annotated[str | None, typer.Option(help="addresses, hosts or dns.")]
-Host = Annotated[str | None, typer.Option(help="The address that the API listens on.")]
-Port = Annotated[int | None, typer.Option(help="Its port; 0 picks a free one.")]
-MetricsHost = Annotated[str | None, typer.Option(help="The address that metrics are served on.")]
-MetricsPort = Annotated[
-    int | None, typer.Option(help="Serve /metrics on this port; 0 picks a free one.")
-]
-Auth = Annotated[str | None, typer.Option(help="off or enforce: whether signatures are checked.")]
-PeerRegions = Annotated[
-    str | None,
-    typer.Option("--peers", help="Regions of other cachefleets: REGION=http://HOST:PORT,..."),
-]
-PeerSecret = Annotated[Path | None, typer.Option(help="The file with the secret that peers share.")]
-LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or error.")]
-LogFormat = Annotated[str | None, typer.Option(help="console or json.")]
-Once = Annotated[bool, typer.Option("--once", help="Show it once, and do not keep watching.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Show it once, as JSON.")]
-AllowFaults = Annotated[
-    bool | None,
-    typer.Option("--allow-faults", help="Allow faults to be injected on purpose (/v1/faults)."),
-]
-FailoverTimeout = Annotated[
-    float | None, typer.Option(help="How many seconds a node may be silent: 0.1 to 600.")
-]
-Network = Annotated[str | None, typer.Option(help="Where loopback addresses are taken from.")]
-PortRange = Annotated[str | None, typer.Option(help="Where ports are taken from: FIRST-LAST.")]
-EnforceGroups = Annotated[
-    bool | None,
-    typer.Option("--enforce-security-groups", help="Let clients in by the rules of EC2 only."),
-]
-Ec2Url = Annotated[str | None, typer.Option(help="Where EC2's security groups are read.")]
-Account = Annotated[str | None, typer.Option(help="The account of the key: 12 digits.")]
-KeyScopeName = Annotated[
-    str, typer.Option("--scope", help="full, read-only, or connect (IAM authentication only).")
-]
-AccessKeyId = Annotated[str, typer.Argument(help="The access key id.")]
-OverlapS = Annotated[
-    int, typer.Option(min=0, max=30 * 86_400, help="How long the old key stays good, in seconds.")
-]
-AllowReset = Annotated[bool | None, typer.Option("--allow-reset", help="Allow POST /v1/reset.")]
 
 
 @app.command()
@@ -120,6 +102,7 @@ def serve(
     log_format: LogFormat = None,
 ) -> None:
     """Serve the API and run the nodes, in the foreground."""
+    from cachefleet.announcing import say_ready
     from cachefleet.control_plane import run_everything
 
     settings = _settings(
@@ -145,7 +128,7 @@ def serve(
     )
     with ProgressLine() as report:
         _run(
-            settings, lambda: run_everything(settings, on_ready=_say_ready(settings), report=report)
+            settings, lambda: run_everything(settings, on_ready=say_ready(settings), report=report)
         )
 
 
@@ -164,6 +147,7 @@ def api(
     log_format: LogFormat = None,
 ) -> None:
     """Serve the API only; provisioners on the same database run the nodes."""
+    from cachefleet.announcing import say_ready
     from cachefleet.control_plane import run_api
 
     settings = _settings(
@@ -180,7 +164,7 @@ def api(
         log_format=log_format,
     )
     _require_database(settings)
-    _run(settings, lambda: run_api(settings, on_ready=_say_ready(settings)))
+    _run(settings, lambda: run_api(settings, on_ready=say_ready(settings)))
 
 
 @app.command()
@@ -202,6 +186,7 @@ def provisioner(
     log_format: LogFormat = None,
 ) -> None:
     """Run the nodes only; the API is served elsewhere on the same database."""
+    from cachefleet.announcing import say_provisioner_ready
     from cachefleet.control_plane import run_provisioner
 
     settings = _settings(
@@ -227,7 +212,7 @@ def provisioner(
             settings,
             lambda: run_provisioner(
                 settings,
-                on_ready=_say_provisioner_ready,
+                on_ready=say_provisioner_ready,
                 report=report,
             ),
         )
@@ -323,19 +308,9 @@ def credentials_delete(
 @app.command()
 def ca(
     data_dir: DataDir = None,
-    export: Annotated[
-        Path | None, typer.Option(help="Write it to this file instead of printing it.")
-    ] = None,
-    renew: Annotated[
-        bool, typer.Option("--renew", help="Have every certificate replaced by a new one.")
-    ] = False,
-    rotate: Annotated[
-        bool,
-        typer.Option(
-            "--rotate",
-            help="Make a new authority; caches get its certificates by a service update.",
-        ),
-    ] = False,
+    export: Export = None,
+    renew: Renew = False,
+    rotate: Rotate = False,
 ) -> None:
     """Print the certificate of the local authority, which clients of TLS endpoints trust."""
     from cachefleet.trust import (
@@ -346,7 +321,7 @@ def ca(
     )
 
     settings = _settings(data_dir=data_dir)
-    _configure_logging(settings)
+    configure_logging(settings)
     try:
         if renew and rotate:
             _fail("--renew and --rotate cannot be used together")
@@ -420,7 +395,7 @@ def status(
 
 @snapshot.command("inspect")
 def snapshot_inspect(
-    what: Annotated[str, typer.Argument(metavar="FILE|NAME", help="An RDB file or a snapshot.")],
+    what: Inspected,
     data_dir: DataDir = None,
     database_url: DatabaseUrl = None,
     as_json: AsJson = False,
@@ -482,7 +457,7 @@ def _require_database(settings: Settings) -> None:
 def _run(settings: Settings, work: Callable[[], Awaitable[None]]) -> None:
     from cachefleet.serving import CannotStart
 
-    _configure_logging(settings)
+    configure_logging(settings)
     os.umask(PRIVATE_UMASK)  # whatever is written by us or by an engine is for us alone
 
     async def run() -> None:
@@ -505,97 +480,9 @@ def _managed(work: Callable[[], T]) -> T:
         _fail(str(error))
 
 
-class _Lossy:
-    """A stream that loses what cannot be written: a log on a full disk must not stop a failover."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        with contextlib.suppress(OSError):
-            return self._stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        with contextlib.suppress(OSError):
-            self._stream.flush()
-
-
-def _configure_logging(settings: Settings) -> None:
-    renderer: Any = (
-        structlog.processors.JSONRenderer()
-        if settings.log_format == "json"
-        else structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(),
-            # The pretty one prints local variables, and with them whatever secret is among them.
-            exception_formatter=structlog.dev.plain_traceback,
-        )
-    )
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(
-            logging.getLevelNamesMapping()[settings.log_level.upper()]
-        ),
-        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Lossy(sys.stderr))),
-        cache_logger_on_first_use=True,
-    )
-
-
 def _console() -> Console:
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=PLAIN_WIDTH_CHARS)
-
-
-def warn_of_open_doors(settings: Settings) -> None:
-    """Say so where everybody who reaches the API may create and delete caches."""
-    if settings.auth == "off" and settings.host not in LOOPBACK_NAMES:
-        print(
-            f"cachefleet: warning: the API listens on {settings.host} with auth off: "
-            "whoever reaches it can create and delete caches",
-            file=sys.stderr,
-        )
-
-
-def note_missing_console() -> None:
-    """Say so where the web console was not built into this package."""
-    from cachefleet.api.console import is_built
-
-    if not is_built():
-        print(
-            "cachefleet: this build has no web console; /console/ says how to make one",
-            file=sys.stderr,
-        )
-
-
-def _say_ready(settings: Settings) -> Callable[[str, int], None]:
-    """Return what tells people, and scripts that wait for the line, where the API is."""
-    from cachefleet.serving import url_of
-
-    def say(host: str, port: int) -> None:
-        warn_of_open_doors(settings)
-        note_missing_console()
-        print(f"cachefleet is ready on {url_of(host, port)}", flush=True)
-
-    return say
-
-
-def _say_provisioner_ready(host: str, port: int) -> None:
-    from cachefleet.serving import url_of
-
-    if port and host not in LOOPBACK_NAMES:
-        print(
-            f"cachefleet: warning: metrics are served on {host}: whoever reaches it reads the "
-            "names of caches",
-            file=sys.stderr,
-        )
-    where = f"; metrics are on {url_of(host, port)}/metrics" if port else ""
-    print(f"cachefleet provisioner is ready{where}", flush=True)
 
 
 def _fail(message: str) -> NoReturn:

@@ -54,6 +54,12 @@ CREATE_CLUSTER = [
     ),
     row("unknown-node-type", redis(CacheNodeType="cache.z9.huge"), VALUE),
     row("node-type-too-new", redis(CacheNodeType="cache.m8g.large"), COMBINATION),
+    row(
+        "tiered-node-type",
+        redis(CacheNodeType="cache.r6gd.xlarge"),
+        COMBINATION,
+        "When using the cache.r6gd.xlarge node type, you must enable data tiering.",
+    ),
     row("no-engine", {"CacheClusterId": "new", "CacheNodeType": NODE}, VALUE),
     row("unknown-engine", redis(Engine="dragon"), VALUE),
     row("valkey", redis(Engine="valkey"), VALUE, "CreateReplicationGroup"),

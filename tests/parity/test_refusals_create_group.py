@@ -65,11 +65,6 @@ DURABLE: dict[str, Any] = {
     "MultiAZEnabled": True,
     "TransitEncryptionEnabled": True,
 }
-# Valid, and without an effect on engines here.
-UNBUILT_OPTIONS: dict[str, dict[str, Any]] = {
-    "tiering": {"CacheNodeType": "cache.r6gd.xlarge", "DataTieringEnabled": True},
-    "durability": DURABLE,
-}
 
 
 def durability(id_: str, words: str, **options: Any) -> Any:
@@ -394,9 +389,13 @@ CREATE_GROUP = [
         "without-cluster", "requires cluster mode", ClusterMode="disabled", NumNodeGroups=None
     ),
     durability("small-type", "requires another node type", CacheNodeType="cache.t4g.small"),
-    *(
-        row(name, group(**options), "NotImplemented", status=501)
-        for name, options in UNBUILT_OPTIONS.items()
+    durability("everything-right", "Durability sync is not supported in this region."),
+    durability("everything-right-async", "Durability async is not", Durability="async"),
+    row(
+        "tiering",
+        group(CacheNodeType="cache.r6gd.xlarge", DataTieringEnabled=True),
+        "InsufficientCacheClusterCapacity",
+        "Node types with data tiering are not available",
     ),
     row(
         "global",

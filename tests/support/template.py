@@ -7,12 +7,14 @@ a fork runs is the command of a user all the same, in a process, a session and a
 
 takes a request a message from the socket with that descriptor: what Python is to run, where, and
 in which environment, with the descriptors of its standard output, its standard error, and of the
-pipe into which its end is told. When the socket closes, what still runs is killed.
+pipe into which its end is told. When the socket closes, or when we are killed along with the tests,
+what still runs is told to end, and ends the engines that it runs.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import json
 import os
@@ -25,6 +27,7 @@ from typing import Any
 
 MESSAGE_BYTES_MAX = 1 << 18
 MODULE_OPTION = "-m"
+SET_PARENT_DEATH_SIGNAL = 1  # prctl(2)
 
 
 def main() -> None:
@@ -53,7 +56,7 @@ def main() -> None:
     with lock:
         for pid in running:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, signal.SIGTERM)
 
 
 def _import_everything() -> None:
@@ -84,6 +87,7 @@ def _import_everything() -> None:
 def _become(request: dict[str, Any], out: int, err: int, end: int) -> None:
     """Be the process that was asked for, to its end. Never returns."""
     os.setsid()
+    ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.dup2(out, 1)
     os.dup2(err, 2)

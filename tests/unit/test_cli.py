@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cachefleet.cli import warn_of_open_doors
+from cachefleet.announcing import warn_of_open_doors
 from cachefleet.settings import Settings
 
 
