@@ -262,6 +262,8 @@ def test_regions_are_joined_with_encryption_and_a_token(server: Server) -> None:
 
     with encrypted(pair.near_address) as link:
         link.set("first", "1")
+        # A replica that is new hears nothing for up to a second: its heir would not have it.
+        assert int(str(link.wait(2, 20_000))) == 2
     arrives("first", at=pair.far_address)
     lost = primary_of(pair.near, pair.near_name)
     os.kill(pid_of(server, lost), signal.SIGKILL)
