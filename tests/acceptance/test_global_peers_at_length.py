@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
@@ -78,6 +79,41 @@ def test_its_shards_are_changed_alike(two: Two) -> None:
     pair.arrives(THERE, taken)
     pair.arrives(THERE, first)
     refuses_writes(pair, THERE)
+
+
+def test_its_slots_are_evened_out_alike_and_its_lag_is_told(two: Two) -> None:
+    uneven = [{"Slots": "0-12000"}, {"Slots": "12001-16383"}]
+    pair = ShardedPeered(*two, "uneven", NodeGroupConfiguration=uneven)
+    first = {f"k:{number}": str(number) for number in range(KEYS)}
+    with pair.cluster(HERE) as client:
+        client.mset_nonatomic(first)
+    pair.join()
+    assert pair.slots(THERE)["0001"] == "0-12000"
+    pair.client(THERE).rebalance_slots_in_global_replication_group(
+        GlobalReplicationGroupId=pair.name, ApplyImmediately=True
+    )
+    for region in (HERE, THERE):
+        pair.becomes("available", region)
+    assert pair.slots(HERE) == pair.slots(THERE)
+    assert pair.slots(THERE)["0001"] != "0-12000"
+    pair.arrives(THERE, first)
+    wait_until(
+        lambda: lag_s(two[1], pair.names[THERE]),
+        lambda lag: lag is not None and 0 <= lag < 60,
+        what="how far the region is behind",
+    )
+
+
+def lag_s(server: Server, group: str) -> float | None:
+    with urllib.request.urlopen(f"{server.url}/metrics", timeout=20) as answer:
+        lines = answer.read().decode().splitlines()
+    told = [
+        float(line.split()[-1])
+        for line in lines
+        if line.startswith("cachefleet_global_datastore_replication_lag_seconds{")
+        and f'"{group}-' in line
+    ]
+    return max(told, default=None)
 
 
 def change_shards(pair: ShardedPeered, wanted: int) -> None:
