@@ -5,8 +5,7 @@ The worker is started when the first shard is fed, and again when it ends.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from cachefleet.provisioner.reconciler.fleet import ADMIN_USER, Fleet
 from cachefleet.provisioner.reconciler.launch import REPLICATION_USER
 from cachefleet.provisioner.reconciler.places import SCRATCH_FOLDER, memory_folder
 from cachefleet.provisioner.reconciler.records import LIVE
+from cachefleet.provisioner.reconciler.together import Together
 from cachefleet.provisioner.reconciler.worker import CONTROL_TIMEOUT_S, Worker
 from cachefleet.provisioner.state import peer_feeds
 from cachefleet.provisioner.state.global_groups import SECONDARY
@@ -47,7 +47,7 @@ class Feeds:
         self._worker = Worker(fleet, FEED_UID, module="cachefleet.engine.feed", name="feed")
         self._control = FeedControl(self._worker.control_path, CONTROL_TIMEOUT_S)
         self._carried: tuple[Link, ...] | None = None
-        self._turn = asyncio.Lock()
+        self._together = Together(self._sync)
 
     async def sync(self) -> None:
         """Make the worker carry out what the record says; a no-op where nothing changed.
@@ -56,22 +56,21 @@ class Feeds:
             NodeUnreachable: it did not do it, or could not be started; ask again.
         """
         try:
-            await self._sync()
+            await self._together.ask()
         except (LaunchFailed, CommandRefused) as error:
             raise NodeUnreachable(str(error)) from error
 
-    async def _sync(self) -> None:
-        async with self._turn:
-            wanted = await self._wanted()
-            if wanted == self._carried:
-                return
-            if not wanted and self._carried is None and not self._worker.directory.exists():
-                self._carried = wanted
-                return
-            self._worker.write(LINKS_FILE, render_links(wanted))
-            await self._apply()
+    async def _sync(self, _: Set[str]) -> None:
+        wanted = await self._wanted()
+        if wanted == self._carried:
+            return
+        if not wanted and self._carried is None and not self._worker.directory.exists():
             self._carried = wanted
-            log.info("feeds_told", links=[link.name for link in wanted])
+            return
+        self._worker.write(LINKS_FILE, render_links(wanted))
+        await self._apply()
+        self._carried = wanted
+        log.info("feeds_told", links=[link.name for link in wanted])
 
     async def status(self) -> dict[str, LinkStatus]:
         """Return what each link is at, by token; empty where nothing runs or answers."""
