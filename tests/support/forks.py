@@ -83,12 +83,17 @@ class Fork:
 
     def _read(self, timeout_s: float | None) -> int | None:
         with self._lock:
-            if self._status is None and select.select([self._end], [], [], timeout_s)[0]:
+            if self._status is None and self._has_ended(timeout_s):
                 told = os.read(self._end, END_BYTES)
                 os.close(self._end)
                 assert len(told) == END_BYTES, "the template has ended"
                 self._status = int.from_bytes(told, "big", signed=True)
             return self._status
+
+    def _has_ended(self, timeout_s: float | None) -> bool:
+        ended = select.poll()  # unlike select, of descriptors of any number
+        ended.register(self._end, select.POLLIN)
+        return bool(ended.poll(None if timeout_s is None else timeout_s * 1000))
 
 
 class _Template:
