@@ -321,10 +321,13 @@ class FeedLink:
 
     async def _keep_alive(self, source: Connection, target: Connection) -> None:
         """Tell the source how far we are, and keep a mark of where the target is, in quiet too."""
+        # A source sends nothing new before it has heard of a copy that it knows to be whole.
+        pause_s = ACK_PAUSE_S
         while True:
             self._acknowledge(source)
             self._send_mark(target, self._clock())
-            await asyncio.sleep(ACK_EVERY_S)
+            await asyncio.sleep(pause_s)
+            pause_s = min(1.5 * pause_s, ACK_EVERY_S)
 
     async def _tell_progress(self, source: Connection) -> None:
         """Tell the source of what was applied soon after it was."""
