@@ -31,6 +31,7 @@ class Candidate:
     saved_at_s: float | None = None
     owns_slots: bool = False  # cluster mode: it serves the shard's slots
     offset: int = 0
+    linked: bool = False  # it has not read to the end of what its primary sent
 
 
 class Verdict(enum.Enum):
@@ -94,6 +95,17 @@ def decide_failover(
         best.uid,
         f"{recorded.name} is gone; {best.name} has offset {best.offset}, the highest",
     )
+
+
+def offsets_of_readers(members: Sequence[Candidate]) -> dict[str, int]:
+    """Return the offsets, by uid, of replicas that may have yet to read what their primary sent.
+
+    A socket keeps what it was given after its sender's end. A replica that is made a primary drops
+    what it has not read, and one that was chosen before it read may not be the one with most data.
+    """
+    return {
+        m.uid: m.offset for m in members if m.running and m.role is NodeRole.REPLICA and m.linked
+    }
 
 
 def _heir(members: Sequence[Candidate], recorded: Candidate) -> Candidate | None:

@@ -20,6 +20,7 @@ from cachefleet.provisioner.planning.failover import (
     FailoverDecision,
     Verdict,
     decide_failover,
+    offsets_of_readers,
 )
 from cachefleet.provisioner.reconciler.binaries import SAVED_DUMP_FILE
 from cachefleet.provisioner.reconciler.fleet import Fleet
@@ -44,6 +45,12 @@ log = structlog.get_logger(__name__)
 # A write that reaches a replica ends its connection; the engine has no such setting, so the
 # connections that could bring one are ended when a node becomes a replica.
 CLOSE_ON_WRITE = ("close-on-replica-write", "close-on-slave-write")
+
+# A replica hears that its primary's process has ended once it has read all that this one sent. Cut
+# off by a partition it never hears that; then its offset stands still.
+READ_TIMEOUT_S = 5.0
+STANDSTILL_S = 0.2
+READ_POLL_S = 0.001
 
 
 async def ensure_primaries(record: SubjectRecord, fleet: Fleet) -> SubjectRecord:
@@ -106,12 +113,7 @@ async def _fail_over_shards(record: SubjectRecord, fleet: Fleet, lost: Sequence[
             continue
         if primary not in lost and (shard.upstream or await _is_primary(primary, fleet)):
             continue  # who follows another shard says that it is a replica, and leads this one
-        candidates = await asyncio.gather(*(_candidate(node, record, fleet) for node in members))
-        decision = decide_failover(
-            candidates,
-            automatic=group.automatic_failover in ("enabled", "enabling"),
-            cluster_mode=record.cluster_enabled,
-        )
+        decision = await _decide(members, record, fleet)
         if decision.verdict is Verdict.KEEP:
             continue
         successor = next(node for node in members if node.uid == decision.uid)
@@ -129,6 +131,31 @@ async def _fail_over_shards(record: SubjectRecord, fleet: Fleet, lost: Sequence[
     return changed
 
 
+async def _decide(
+    members: Sequence[CacheNode], record: SubjectRecord, fleet: Fleet
+) -> FailoverDecision:
+    """Decide on a shard, after its replicas have read what the lost primary had sent them."""
+    assert record.group is not None, "only groups have shards"
+    automatic = record.group.automatic_failover in ("enabled", "enabling")
+    now_s = fleet.clock.monotonic_s()
+    ends_at_s, stands_still_at_s, last = now_s + READ_TIMEOUT_S, now_s + STANDSTILL_S, None
+    while True:
+        candidates = await asyncio.gather(*(_candidate(node, record, fleet) for node in members))
+        decision = decide_failover(
+            candidates, automatic=automatic, cluster_mode=record.cluster_enabled
+        )
+        offsets = offsets_of_readers(candidates)
+        if decision.verdict is not Verdict.PROMOTE or not offsets:
+            return decision
+        now_s = fleet.clock.monotonic_s()
+        if offsets != last:
+            last, stands_still_at_s = offsets, now_s + STANDSTILL_S
+        if now_s > min(ends_at_s, stands_still_at_s):
+            log.warning("stream_not_read_to_its_end", group=record.group.name, offsets=offsets)
+            return decision
+        await asyncio.sleep(READ_POLL_S)
+
+
 async def _is_primary(node: CacheNode, fleet: Fleet) -> bool:
     """Tell whether the node says so itself, or does not answer: then nothing is decided."""
     try:
@@ -139,12 +166,12 @@ async def _is_primary(node: CacheNode, fleet: Fleet) -> bool:
 
 async def _candidate(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> Candidate:
     running = await fleet.driver.find(node.uid) is not None
-    role, offset, owns_slots = None, 0, False
+    role, offset, owns_slots, linked = None, 0, False, False
     if running and node.uid not in fleet.unreachable:
         adapter = fleet.valkey(node)
         try:
             view = await adapter.replication()
-            role, offset = view.role, view.offset
+            role, offset, linked = view.role, view.offset, view.link_up
             if record.cluster_enabled:
                 peers = await adapter.cluster_nodes()
                 owns_slots = any(peer.myself and peer.slots for peer in peers)
@@ -161,6 +188,7 @@ async def _candidate(node: CacheNode, record: SubjectRecord, fleet: Fleet) -> Ca
         role=role,
         owns_slots=owns_slots,
         offset=offset,
+        linked=linked,
     )
 
 

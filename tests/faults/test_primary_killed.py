@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,7 @@ from tests.faults.caches import (
     kill_node,
     missing_numbers,
     own_address,
+    pid_of,
     primary_address,
     primary_of,
     roles,
@@ -21,6 +24,7 @@ from tests.faults.caches import (
 )
 from tests.support.audit import events, require_agreement
 from tests.support.server import Server, available_group
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from mypy_boto3_elasticache import ElastiCacheClient
@@ -29,6 +33,9 @@ pytestmark = pytest.mark.engine
 
 WRITES = 300
 FAILOVERS = 3
+WORKS = 45_000
+WORK_BYTES = 64 * 1024
+ENGINE_BLOCK_BYTES = 20_000  # what a replica is told to have in hand when it has been sent all
 
 
 def test_what_was_in_sync_survives_one_primary_after_another(tmp_path: Path) -> None:
@@ -59,6 +66,38 @@ def test_what_was_in_sync_survives_one_primary_after_another(tmp_path: Path) -> 
             in_order = [completed, completed, "Recovering cache nodes 0001"]
             assert said[-4:] == [*in_order, "Finished recovery for cache nodes 0001"]
         assert sum("Failover" in message for message in events(server, "g")) == FAILOVERS
+
+
+def test_what_a_replica_has_not_read_yet_is_read_before_it_takes_over(tmp_path: Path) -> None:
+    with Server(tmp_path / "data") as server:
+        client = server.client()
+        create_group(client, "g")
+        address = primary_address(client, "g")
+        before = primary_of(client, "g")
+        replica = next(member for member in roles(client, "g") if member != before)
+        with connected(address) as link:
+            link.setrange("source", WORK_BYTES, b"x")
+            assert link.wait(1, 10_000) == 1
+            os.kill(pid_of(server, replica), signal.SIGSTOP)
+            try:
+                # Small to send and long to apply: it reads them in several goes.
+                pipeline = link.pipeline(transaction=False)
+                for _ in range(WORKS):
+                    pipeline.bitop("NOT", "work", "source")
+                    pipeline.incr("works")
+                pipeline.execute()
+                wait_until(
+                    lambda: [int(row["omem"]) for row in link.client_list(_type="replica")],
+                    lambda unsent: max(unsent) <= ENGINE_BLOCK_BYTES,
+                    what="all is in the socket",
+                )
+                kill_node(server, before)
+            finally:
+                os.kill(pid_of(server, replica), signal.SIGCONT)
+        write_again(address)
+        assert primary_of(client, "g") == replica
+        with connected(address) as link:
+            assert link.get("works") == str(WORKS)
 
 
 def all_events(client: ElastiCacheClient) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ from cachefleet.provisioner.planning.failover import (
     Candidate,
     Verdict,
     decide_failover,
+    offsets_of_readers,
 )
 
 PRIMARY, REPLICA = NodeRole.PRIMARY, NodeRole.REPLICA
@@ -233,3 +234,16 @@ def test_reason_names_both_nodes() -> None:
     reason = decide_failover([LOST, member("a")], automatic=True, cluster_mode=False).reason
     assert "group-p is gone" in reason
     assert "group-a" in reason
+
+
+def test_readers_are_replicas_that_run_and_have_not_heard_of_their_primarys_end() -> None:
+    reading = replace(member("a", offset=7), linked=True)
+    members = [
+        replace(LOST, linked=True),
+        reading,
+        member("b"),
+        replace(reading, uid="c", running=False),
+        replace(reading, uid="d", role=None),
+        replace(reading, uid="e", role=PRIMARY),
+    ]
+    assert offsets_of_readers(members) == {"a": 7}
