@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from cachefleet.engine.types import ClusterNodeView
-from cachefleet.provisioner.planning.resharding import slots_of
+from cachefleet.provisioner.planning.resharding import SLOT_COUNT, slots_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,18 @@ def contested_slots(
     """
     believed = {slot for node in seen if node.id == lost_id for slot in slots_of(node.slots)}
     return believed & {slot for node in others for slot in slots_of(node.slots)}
+
+
+def unclaimed_slots(
+    lost_id: str, seen: Iterable[ClusterNodeView], others: Iterable[ClusterNodeView]
+) -> set[int]:
+    """Return slots that no other primary owns and a replica does not believe its lost one to own.
+
+    Their former owner has heard that the lost one took them, and the replica has not yet. *others*
+    is what all other primaries say of themselves.
+    """
+    believed = {slot for node in seen if node.id == lost_id for slot in slots_of(node.slots)}
+    return set(range(SLOT_COUNT)) - believed - {s for node in others for s in slots_of(node.slots)}
 
 
 def marks_of_lost(

@@ -1,8 +1,8 @@
 """Make a replica of a cluster the primary of its shard, without a vote.
 
-It first hears which slots its primary has given away, and takes on the
-marks of those that are half moved in the same breath: clients are led to keys on the other side,
-and no key is dropped by a new owner that was outbid.
+It first hears which slots its primary has given away and which it was given, and takes on the marks
+of those that are half moved in the same breath: clients are led to keys on the other side, and no
+key is dropped by a new owner that was outbid, or by the successor as not its own.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ import structlog
 from cachefleet.engine.errors import CommandRefused, NodeUnreachable
 from cachefleet.engine.types import ClusterNodeView, NodeRole
 from cachefleet.provisioner.clock import Clock
-from cachefleet.provisioner.planning.takeover import contested_slots, marks_of_lost
+from cachefleet.provisioner.planning.takeover import (
+    contested_slots,
+    marks_of_lost,
+    unclaimed_slots,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -50,9 +54,7 @@ async def take_over(
     Raises:
         NodeUnreachable, CommandRefused: it did not take over.
     """
-    views = await asyncio.gather(*(_myself(member) for member in primaries))
-    others = [view for view in views if view is not None]
-    seen = await _agreed(successor, lost_id, others, clock)
+    seen, others = await _agreed(successor, lost_id, primaries, clock)
     marks = marks_of_lost(lost_id, seen, others)
     try:
         # Sent as one, they run as one: no client comes in between.
@@ -81,16 +83,26 @@ async def _myself(member: Member) -> ClusterNodeView | None:
 
 
 async def _agreed(
-    successor: Member, lost_id: str, others: Sequence[ClusterNodeView], clock: Clock
-) -> Sequence[ClusterNodeView]:
-    """Return the cluster as the successor sees it, once it has heard what *others* own."""
+    successor: Member, lost_id: str, primaries: Sequence[Member], clock: Clock
+) -> tuple[Sequence[ClusterNodeView], list[ClusterNodeView]]:
+    """Return the cluster as the successor sees it, and what *primaries* say of themselves.
+
+    They agree on what the lost one owned, or have not come to that in time.
+    """
     ends_at_s = clock.monotonic_s() + AGREE_TIMEOUT_S
     while True:
+        views = await asyncio.gather(*(_myself(member) for member in primaries))
+        others = [view for view in views if view is not None]
         seen = await successor.cluster_nodes()
         contested = contested_slots(lost_id, seen, others)
-        if not contested:
-            return seen
+        unclaimed = set[int]()
+        if len(others) == len(primaries):  # else they are those of who did not answer
+            unclaimed = unclaimed_slots(lost_id, seen, others)
+        if not contested and not unclaimed:
+            return seen, others
         if clock.monotonic_s() > ends_at_s:
-            log.warning("slots_contested", slots=sorted(contested))
-            return seen
+            log.warning(
+                "slots_not_agreed", contested=sorted(contested), unclaimed=sorted(unclaimed)
+            )
+            return seen, others
         await asyncio.sleep(AGREE_POLL_S)

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from cachefleet.engine.types import ClusterNodeView, Endpoint, NodeRole, SlotRange
-from cachefleet.provisioner.planning.takeover import SlotMark, contested_slots, marks_of_lost
+from cachefleet.provisioner.planning.takeover import (
+    SlotMark,
+    contested_slots,
+    marks_of_lost,
+    unclaimed_slots,
+)
 
 LOST, OTHER, THIRD = "a" * 40, "b" * 40, "c" * 40
 
@@ -36,6 +41,12 @@ def test_a_slot_that_was_just_given_away_is_contested() -> None:
 def test_nothing_is_contested_once_the_replica_has_heard() -> None:
     seen = [view(LOST, (0, 7)), view(OTHER, (8, 19))]
     assert contested_slots(LOST, seen, [view(OTHER, (8, 19))]) == set()
+
+
+def test_a_slot_that_was_just_taken_is_nobodys_until_the_replica_has_heard() -> None:
+    others = [view(OTHER, (10, 16_380))]
+    assert unclaimed_slots(LOST, [view(LOST, (0, 9))], others) == {16_381, 16_382, 16_383}
+    assert unclaimed_slots(LOST, [view(LOST, (0, 9), (16_381, 16_383))], others) == set()
 
 
 def test_what_others_import_from_the_lost_one_is_on_its_way_out() -> None:

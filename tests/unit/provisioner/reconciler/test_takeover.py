@@ -13,6 +13,7 @@ from cachefleet.provisioner.clock import SystemClock
 from cachefleet.provisioner.reconciler.takeover import take_over
 
 LOST, OTHER, ME = "a" * 40, "b" * 40, "c" * 40
+LAST = 16_383
 TAKEOVER = ("CLUSTER", "FAILOVER", "TAKEOVER")
 
 
@@ -61,19 +62,38 @@ class FakeMember:
 
 
 async def test_a_replica_waits_until_it_has_heard_what_its_primary_gave_away() -> None:
-    unaware = [view(LOST, 0, 9), view(OTHER, 10, 19)]
-    aware = [view(LOST, 0, 7), view(OTHER, 8, 19)]
+    unaware = [view(LOST, 0, 9), view(OTHER, 10, LAST)]
+    aware = [view(LOST, 0, 7), view(OTHER, 8, LAST)]
     successor = FakeMember(unaware, unaware, aware)
     await take_over(
-        successor, LOST, [FakeMember([view(OTHER, 8, 19, myself=True)])], clock=SystemClock()
+        successor, LOST, [FakeMember([view(OTHER, 8, LAST, myself=True)])], clock=SystemClock()
     )
     assert successor.looks == 3
     assert successor.sent == [TAKEOVER]
 
 
-async def test_half_moved_slots_are_marked_in_the_same_breath() -> None:
+async def test_a_replica_waits_until_it_has_heard_what_its_primary_was_given() -> None:
+    unaware = [view(LOST, 0, 9), view(OTHER, 10, LAST)]
+    aware = [view(LOST, 0, 19), view(OTHER, 20, LAST)]
+    successor = FakeMember(unaware, unaware, aware)
+    await take_over(
+        successor, LOST, [FakeMember([view(OTHER, 20, LAST, myself=True)])], clock=SystemClock()
+    )
+    assert successor.looks == 3
+    assert successor.sent == [TAKEOVER]
+
+
+async def test_slots_of_a_primary_that_does_not_answer_are_not_waited_for() -> None:
     successor = FakeMember([view(LOST, 0, 9), view(OTHER, 10, 19)])
-    importing = FakeMember([view(OTHER, 10, 19, myself=True, importing=((3, LOST), (4, LOST)))])
+    others = [FakeMember([view(OTHER, 10, 19, myself=True)]), FakeMember()]
+    await take_over(successor, LOST, others, clock=SystemClock())
+    assert successor.looks == 1
+    assert successor.sent == [TAKEOVER]
+
+
+async def test_half_moved_slots_are_marked_in_the_same_breath() -> None:
+    successor = FakeMember([view(LOST, 0, 9), view(OTHER, 10, LAST)])
+    importing = FakeMember([view(OTHER, 10, LAST, myself=True, importing=((3, LOST), (4, LOST)))])
     await take_over(successor, LOST, [importing], clock=SystemClock())
     assert successor.sent == [
         TAKEOVER,
@@ -90,7 +110,7 @@ async def test_primaries_that_are_gone_as_well_do_not_hold_it_up() -> None:
 
 @pytest.mark.parametrize("role", [NodeRole.PRIMARY, NodeRole.REPLICA])
 async def test_a_refused_mark_is_no_refused_takeover(role: NodeRole) -> None:
-    successor = FakeMember([view(ME, 0, 9, myself=True, role=role)])
+    successor = FakeMember([view(LOST, 0, LAST), view(ME, 0, 9, myself=True, role=role)])
     successor.refusal = CommandRefused("ERR I'm not the owner of hash slot 3")
     if role is NodeRole.PRIMARY:
         await take_over(successor, LOST, [], clock=SystemClock())
