@@ -45,6 +45,7 @@ from cachefleet.engine.types import (
 )
 from cachefleet.engine.valkey.acl import split_line
 from cachefleet.engine.valkey.cluster import parse_cluster_info, parse_cluster_nodes, parse_slots
+from cachefleet.engine.valkey.config import CLUSTER_NODE_TIMEOUT_MS
 from cachefleet.engine.valkey.guard import OWN_SPELLING
 from cachefleet.engine.valkey.nodes_conf import ClusterSeat, placeholder_id
 from cachefleet.engine.valkey.replication import parse_info, parse_replication
@@ -248,28 +249,27 @@ class ValkeyAdapter:
         """Make this replica its shard's primary at once, without a vote."""
         await self._call("CLUSTER", "FAILOVER", "TAKEOVER")
 
-    async def cluster_begin(self, seat: ClusterSeat, others: Iterable[ClusterSeat]) -> None:
+    async def cluster_begin(self, seat: ClusterSeat) -> None:
         """Make a primary that started on a placeholder what its seat says; may be repeated.
 
-        Where the placeholder is gone already (the engine drops it after the node timeout) the
-        node is put together by hand and serves some two seconds later.
+        A process whose placeholder is gone is ended: it can be started on another one.
         """
         async with asyncio.timeout(self._timeout_s):
             # The engine's delay spares only a node that has once seen the cluster whole.
             while (await self.cluster_info()).state != "ok" and await self._awaits_takeover(seat):
                 await asyncio.sleep(BEGIN_POLL_S)
         if await self._awaits_takeover(seat):
-            await self.cluster_takeover()
+            await self._pipeline(
+                [
+                    ("CONFIG", "SET", "cluster-node-timeout", CLUSTER_NODE_TIMEOUT_MS),
+                    ("CLUSTER", "FAILOVER", "TAKEOVER"),
+                ]
+            )
             await self.cluster_forget(placeholder_id(seat.id))
             return
         me = next(node for node in await self.cluster_nodes() if node.myself)
-        if me.role is NodeRole.PRIMARY and me.slots:
-            return
-        await self.cluster_reset(hard=False)
-        await self.cluster_addslots(seat.slots)
-        for other in others:
-            if other.id != seat.id:
-                await self.cluster_meet(other.endpoint, other.bus_port)
+        if me.role is not NodeRole.PRIMARY or not me.slots:
+            await self.shutdown(save=False)
 
     async def _awaits_takeover(self, seat: ClusterSeat) -> bool:
         nodes = {node.id: node for node in await self.cluster_nodes()}

@@ -15,7 +15,11 @@ from dataclasses import dataclass, field, replace
 from cachefleet.engine.errors import BadConfiguration
 from cachefleet.engine.types import Endpoint, Engine, EngineBinary
 from cachefleet.engine.valkey.acl import admin_line, default_line
-from cachefleet.engine.valkey.nodes_conf import ClusterSeat, render_nodes_conf
+from cachefleet.engine.valkey.nodes_conf import (
+    PLACEHOLDER_TIMEOUT_MS,
+    ClusterSeat,
+    render_nodes_conf,
+)
 from cachefleet.engine.valkey.parameters import (
     BUFFER_DIRECTIVE,
     NEVER,
@@ -31,9 +35,11 @@ from cachefleet.engine.valkey.parameters import (
 
 __all__ = [
     "CLUSTER_CONFIG_FILE",
+    "CLUSTER_NODE_TIMEOUT_MS",
     "DUMP_FILE",
     "HZ_IDLE",
     "HZ_STARTING",
+    "PLACEHOLDER_TIMEOUT_MS",
     "ClusterSeat",
     "Listening",
     "ParameterPlan",
@@ -54,7 +60,7 @@ __all__ = [
 DUMP_FILE = "dump.rdb"
 CLUSTER_CONFIG_FILE = "nodes.conf"
 UNIX_SOCKET_PERM = "700"
-CLUSTER_NODE_TIMEOUT_MS_DEFAULT = 2000
+CLUSTER_NODE_TIMEOUT_MS = 2000
 # The engine looks after syncing replicas once a round: one primary and two replicas are in sync
 # 0.2 s after their start at 10 rounds a second, 0.03 s at 100, which cost 1 % of a core idle.
 HZ_IDLE = 10
@@ -129,7 +135,7 @@ class ValkeyConfig:
     parameters: Mapping[str, str] = field(default_factory=dict)
     cluster_enabled: bool = False
     cluster_bus_port: int | None = None
-    cluster_node_timeout_ms: int = CLUSTER_NODE_TIMEOUT_MS_DEFAULT
+    cluster_node_timeout_ms: int = CLUSTER_NODE_TIMEOUT_MS
     replica_of: Endpoint | None = None
     availability_zone: str | None = None
     logfile: str = ""

@@ -21,6 +21,9 @@ from cachefleet.engine.types import Endpoint, Engine, EngineBinary, SlotRange
 from cachefleet.engine.valkey.cluster import check_partition
 
 ID_LENGTH = 40
+# The engine drops a placeholder after the node timeout, and Valkey 9 crashes without one when a
+# primary claims slots (it looks up its own primary's). A node has this one until it takes over.
+PLACEHOLDER_TIMEOUT_MS = 3_600_000
 SHARD_IDS_SINCE = (7, 2)  # Redis 7.0 takes everything behind the comma for a host name
 
 
@@ -54,9 +57,10 @@ def render_nodes_conf(
 ) -> str:
     """The file as the node with id *me* would have saved it; *epoch* defaults to the highest.
 
-    With *placeholder* a primary begins as a replica and needs ``cluster_begin``; a replica's file
-    is the same either way. With *rejoins* the cluster is there and knows the node, which hears of
-    slots and of the other nodes from those it is told of here.
+    With *placeholder* a primary begins as a replica and needs ``cluster_begin``, and
+    ``PLACEHOLDER_TIMEOUT_MS`` until then; a replica's file is the same either way. With *rejoins*
+    the cluster is there and knows the node, which hears of slots and of the other nodes from those
+    it is told of here.
     """
     _require_cluster(nodes, me)
     # A node that is to be met later begins alone, without a slot.

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from cachefleet.engine.types import Engine
+from cachefleet.engine.types import Engine, NodeRole
 from cachefleet.provisioner.planning.steps import Step, Verb
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.following import follow
@@ -64,6 +64,8 @@ async def _take(step: Step, node: CacheNode, record: SubjectRecord, fleet: Fleet
         await launch(node, record, fleet)
         if node.recovering:
             reached(Milestone.LOST_NODE_LAUNCHED)
+        elif record.is_creating and record.cluster_enabled and node.role == NodeRole.PRIMARY:
+            reached(Milestone.BEGINNER_LAUNCHED)
         return
     if record.engine is Engine.MEMCACHED:
         await _take_memcached(step, node, record, fleet)
@@ -80,9 +82,8 @@ async def _take(step: Step, node: CacheNode, record: SubjectRecord, fleet: Fleet
         case Verb.LISTEN:
             await adapter.configure(dict(step.directives))
         case Verb.BEGIN:
-            seats = first_seats(record)
-            seat = next(seat for seat in seats if seat.id == node.engine_node_id)
-            await adapter.cluster_begin(seat, seats)
+            seat = next(s for s in first_seats(record) if s.id == node.engine_node_id)
+            await adapter.cluster_begin(seat)
         case Verb.TAKE_OVER:
             await adapter.cluster_takeover()
         case Verb.MEET:

@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -28,6 +29,7 @@ from cachefleet.engine.valkey.cluster import parse_cluster_nodes, parse_slots
 from cachefleet.engine.valkey.config import (
     CLUSTER_CONFIG_FILE,
     DUMP_FILE,
+    PLACEHOLDER_TIMEOUT_MS,
     ClusterSeat,
     ValkeyConfig,
     hidden_renames,
@@ -106,9 +108,12 @@ def valkey_spec(
     """Return the process of a Valkey or Redis OSS node, with its files."""
     directory = fleet.driver.directory(node.uid)
     _prepare_dump(directory, fills=_fills(node, record))
-    files = {CONFIG_FILE: render_config(valkey_config(node, record, fleet, binary))}
+    config, files = valkey_config(node, record, fleet, binary), {}
     if record.cluster_enabled and not _keeps_picture(node, record, directory):
         files[CLUSTER_CONFIG_FILE] = _nodes_conf(node, record, binary)
+        if _begins(node, record) and not record.is_filling:
+            config = replace(config, cluster_node_timeout_ms=PLACEHOLDER_TIMEOUT_MS)
+    files[CONFIG_FILE] = render_config(config)
     return ProcessSpec(uid=node.uid, argv=(*binary.argv, str(directory / CONFIG_FILE)), files=files)
 
 
@@ -276,16 +281,24 @@ def _replica_of(node: CacheNode, record: SubjectRecord) -> Endpoint | None:
 def _keeps_picture(node: CacheNode, record: SubjectRecord, directory: Path) -> bool:
     """Tell whether the node's own file is what it may start with.
 
-    A primary that was lost may have written down slots which it was just being given, and told
-    nobody. Back as a replica, and empty, it would claim them against those who have their keys.
+    A primary that ended before it took over from its placeholder has a file without one. A primary
+    that was lost may have written down slots which it was just being given, and told nobody. Back
+    as a replica, and empty, it would claim them against those who have their keys.
     """
     file = directory / CLUSTER_CONFIG_FILE
     if not file.exists():
         return False
+    myself = next((peer for peer in parse_cluster_nodes(file.read_text()) if peer.myself), None)
+    if _begins(node, record):
+        return myself is not None and bool(myself.slots)
     if record.is_creating or node.role != NodeRole.REPLICA:
         return True
-    myself = next((peer for peer in parse_cluster_nodes(file.read_text()) if peer.myself), None)
     return myself is not None and myself.role is NodeRole.REPLICA
+
+
+def _begins(node: CacheNode, record: SubjectRecord) -> bool:
+    """Tell whether the node is a primary of a cluster that is being put together."""
+    return (record.is_creating or record.is_forming) and node.role == NodeRole.PRIMARY
 
 
 def _nodes_conf(node: CacheNode, record: SubjectRecord, binary: EngineBinary) -> str:
@@ -296,12 +309,12 @@ def _nodes_conf(node: CacheNode, record: SubjectRecord, binary: EngineBinary) ->
     alone; it is met and given its role by the next steps.
     """
     assert record.group is not None
-    if record.is_creating or (record.is_forming and node.role == NodeRole.PRIMARY):
+    if record.is_creating or _begins(node, record):
         return render_nodes_conf(
             first_seats(record),
             node.engine_node_id,
             binary=binary,
-            # Loading may take longer than a placeholder lives; then the data would be flushed.
+            # What waits for its data has no need to serve sooner.
             placeholder=not record.is_filling,
         )
     primary = record.shard_primary(node)

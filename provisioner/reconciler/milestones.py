@@ -1,4 +1,4 @@
-"""The instants of a failover, a resharding, a backup and a service update at which a crash matters.
+"""The instants of a failover, a resharding, a backup and other work at which a crash matters.
 
 Passes say when they have come to one; nobody listens but tests, which end the process there, at
 each of them in turn. A new step that changes something outside belongs into this list.
@@ -12,6 +12,8 @@ from collections.abc import Callable
 
 class Milestone(enum.StrEnum):
     """What has just happened. The part before the dot is the kind of work."""
+
+    BEGINNER_LAUNCHED = "creation.beginner_launched"  # a cluster's primary, on its placeholder
 
     LOSS_DECIDED = "failover.loss_decided"  # it is known who is to be primary
     PROMOTED = "failover.promoted"

@@ -10,6 +10,8 @@ from typing import Any
 from cachefleet.engine.types import EngineBinary, NodeRole
 from cachefleet.engine.valkey.cluster import even_slots
 from cachefleet.engine.valkey.config import (
+    CLUSTER_NODE_TIMEOUT_MS,
+    PLACEHOLDER_TIMEOUT_MS,
     ClusterSeat,
     render_nodes_conf,
 )
@@ -60,6 +62,9 @@ async def start_cluster(
             family=family,
             cluster_enabled=True,
             cluster_bus_port=seat.bus_port,
+            cluster_node_timeout_ms=PLACEHOLDER_TIMEOUT_MS
+            if placeholder and seat.primary_id is None
+            else CLUSTER_NODE_TIMEOUT_MS,
             announce_hostname=seat.hostname,
             nodes_conf=render_nodes_conf(seats, seat.id, binary=binary, placeholder=placeholder),
             **fields,
@@ -70,7 +75,7 @@ async def start_cluster(
     async def start(seat: ClusterSeat) -> None:
         await stack.enter_async_context(nodes[seat.id])
         if placeholder and seat.primary_id is None:
-            await nodes[seat.id].adapter.cluster_begin(seat, seats)
+            await nodes[seat.id].adapter.cluster_begin(seat)
 
     await asyncio.gather(*(start(seat) for seat in seats if seat.primary_id is None))
     await asyncio.gather(*(start(seat) for seat in seats if seat.primary_id is not None))

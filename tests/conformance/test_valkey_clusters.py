@@ -9,12 +9,15 @@ import pytest
 
 from cachefleet.engine.types import Engine, EngineBinary, NodeRole, SlotRange
 from cachefleet.engine.valkey.config import (
+    CLUSTER_NODE_TIMEOUT_MS,
+    PLACEHOLDER_TIMEOUT_MS,
     ClusterSeat,
     render_nodes_conf,
 )
 from tests.conformance.clusters import assert_converges, is_role, knows, seats_of, start_cluster
 from tests.conformance.engines import (
     ADMIN,
+    DEADLINE_S,
     PASSWORD,
     Node,
     endpoint,
@@ -54,39 +57,70 @@ async def test_a_cluster_on_placeholders_serves_before_the_engines_delay_is_over
             took_s.append(time.monotonic() - started_s)
             for seat, node in zip(seats, nodes, strict=True):
                 if seat.primary_id is None:
-                    await node.adapter.cluster_begin(seat, seats)
+                    await node.adapter.cluster_begin(seat)
             await assert_converges(nodes, seats)
     assert took_s[-1] < ENGINES_DELAY_S, took_s
 
 
-async def test_a_cluster_whose_placeholders_are_gone_is_put_together_all_the_same(
+async def test_placeholders_outlive_the_node_timeout_until_they_are_taken_over_from(
     kind: tuple[EngineBinary, str],
 ) -> None:
     seats = seats_of(2, 0)
-    binary, family = kind
     async with AsyncExitStack() as stack:
-        nodes = [
-            await stack.enter_async_context(
-                Node(
-                    binary,
-                    number,
-                    family=family,
-                    cluster_enabled=True,
-                    cluster_bus_port=16379,
-                    nodes_conf=render_nodes_conf(seats, seat.id, binary=binary, placeholder=True),
-                )
-            )
-            for number, seat in enumerate(seats, start=1)
-        ]
-
-        async def placeholders_gone() -> bool:
-            views = [await node.adapter.cluster_nodes() for node in nodes]
-            return all("handshake" not in row.flags for view in views for row in view)
-
-        await eventually(placeholders_gone)
+        nodes = [await stack.enter_async_context(beginner(kind, seat, seats)) for seat in seats]
+        last = nodes[-1]
+        await eventually(lambda: has_run_s(last, CLUSTER_NODE_TIMEOUT_MS / 1000 + 1))
         for seat, node in zip(seats, nodes, strict=True):
-            await node.adapter.cluster_begin(seat, seats)
+            assert any("handshake" in row.flags for row in await node.adapter.cluster_nodes())
+            await node.adapter.cluster_begin(seat)
+            assert await node.adapter.config_get("cluster-node-timeout") == {
+                "cluster-node-timeout": str(CLUSTER_NODE_TIMEOUT_MS)
+            }
         await assert_converges(nodes, seats)
+
+
+async def test_a_process_without_its_placeholder_is_ended_and_another_begins_on_a_new_one(
+    kind: tuple[EngineBinary, str],
+) -> None:
+    [seat] = seats_of(1, 0)
+    async with beginner(kind, seat, [seat], timeout_ms=CLUSTER_NODE_TIMEOUT_MS) as node:
+
+        async def gone() -> bool:
+            return all("handshake" not in row.flags for row in await node.adapter.cluster_nodes())
+
+        await eventually(gone)
+        await node.adapter.cluster_begin(seat)
+        assert node.process is not None
+        assert node.process.wait(DEADLINE_S) == 0
+    async with beginner(kind, seat, [seat]) as node:
+        await node.adapter.cluster_begin(seat)
+        await assert_converges([node], [seat])
+        await node.adapter.cluster_begin(seat)
+        await assert_converges([node], [seat])
+
+
+def beginner(
+    kind: tuple[EngineBinary, str],
+    seat: ClusterSeat,
+    seats: list[ClusterSeat],
+    *,
+    timeout_ms: int = PLACEHOLDER_TIMEOUT_MS,
+) -> Node:
+    """Return a primary's node that is to start on a placeholder."""
+    binary, family = kind
+    return Node(
+        binary,
+        int(seat.endpoint.host.rpartition(".")[2]),
+        family=family,
+        cluster_enabled=True,
+        cluster_bus_port=seat.bus_port,
+        cluster_node_timeout_ms=timeout_ms,
+        nodes_conf=render_nodes_conf(seats, seat.id, binary=binary, placeholder=True),
+    )
+
+
+async def has_run_s(node: Node, seconds: float) -> bool:
+    return int((await node.adapter.info("server"))["uptime_in_seconds"]) >= seconds
 
 
 async def test_a_replica_takes_over_and_strangers_are_met_and_forgotten(
