@@ -104,8 +104,11 @@ class Side:
         return Scope("000000000000", self.region)
 
 
+Two = tuple[Side, Side]
+
+
 @contextlib.asynccontextmanager
-async def two_sides(folder: Path) -> AsyncIterator[tuple[Side, Side]]:
+async def two_sides(folder: Path) -> AsyncIterator[Two]:
     """Give two cachefleets, without provisioners."""
     clock, catalog = SteppedClock(), Catalog.load()
     sides: list[Side] = []
