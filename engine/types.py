@@ -138,6 +138,11 @@ class SlotMigrationView:
     state: str
     message: str
 
+    @property
+    def runs(self) -> bool:
+        """Whether it has yet to come to an end."""
+        return self.state not in ("success", "failed", "cancelled")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Build:

@@ -276,6 +276,16 @@ class ValkeyAdapter:
         me, stand_in = nodes.get(seat.id), placeholder_id(seat.id)
         return me is not None and me.primary_id == stand_in and stand_in in nodes
 
+    async def cluster_hears(self, node_id: str) -> bool:
+        """Tell whether another node is connected to this one's bus, or was and has not been read
+        to the end (Redis 7.0, Valkey).
+        """
+        links = [
+            dict(zip(link[::2], link[1::2], strict=True))
+            for link in await self._call("CLUSTER", "LINKS")
+        ]
+        return any(link["direction"] == "from" and link["node"] == node_id for link in links)
+
     async def cluster_failover(self) -> None:
         """Start a planned switch to this replica, agreed with its primary; loses nothing."""
         await self._call("CLUSTER", "FAILOVER")

@@ -36,7 +36,7 @@ from cachefleet.provisioner.reconciler.records import (
     own_endpoint,
 )
 from cachefleet.provisioner.reconciler.slot_moves import peer_of, readdress_imports
-from cachefleet.provisioner.reconciler.takeover import take_over
+from cachefleet.provisioner.reconciler.takeover import let_writes_go_on, take_over
 from cachefleet.provisioner.state import events, leases, lifecycle
 from cachefleet.provisioner.state.tables import CacheNode
 
@@ -225,6 +225,9 @@ async def _take_over(
         if node.role == NodeRole.PRIMARY and node.node_group_uid != primary.node_group_uid
     ]
     await take_over(adapter, primary.engine_node_id, others, clock=fleet.clock)
+    await asyncio.gather(
+        *(let_writes_go_on(it, primary.engine_node_id, clock=fleet.clock) for it in others)
+    )
 
 
 async def learn_primary(

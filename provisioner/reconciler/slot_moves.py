@@ -28,7 +28,6 @@ ATOMIC_SINCE = (9, 0)
 MIGRATION_TIMEOUT_S = 300.0
 POLL_S = 0.01
 EPOCHS_TIMEOUT_S = 20.0
-ENDED = frozenset({"success", "failed", "canceled", "cancelled"})
 
 KEYS_PER_LOOK_MAX = 64
 # What one MIGRATE sends: the source serves nobody meanwhile, some 10 ms for this much.
@@ -121,9 +120,7 @@ async def migrations_ended(peer: Peer, *, timeout_s: float = MIGRATION_TIMEOUT_S
     """Return True once no atomic migration runs on this node, or False after *timeout_s*."""
     try:
         async with asyncio.timeout(timeout_s):
-            while any(
-                view.state.lower() not in ENDED for view in await peer.adapter.slot_migrations()
-            ):
+            while any(view.runs for view in await peer.adapter.slot_migrations()):
                 await asyncio.sleep(POLL_S)
     except TimeoutError:
         return False

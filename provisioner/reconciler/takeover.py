@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeAlias
 import structlog
 
 from cachefleet.engine.errors import CommandRefused, NodeUnreachable
-from cachefleet.engine.types import ClusterNodeView, NodeRole
+from cachefleet.engine.types import ClusterNodeView, NodeRole, SlotMigrationView
 from cachefleet.provisioner.clock import Clock
 from cachefleet.provisioner.planning.takeover import (
     contested_slots,
@@ -71,6 +71,44 @@ async def take_over(
             raise
         # A slot has moved on meanwhile; the resharding sets its marks itself.
         log.info("marks_not_restored", reason=str(error))
+
+
+class Giver(Protocol):
+    """What is asked of a primary that gives slots away as a whole; the adapter of a Valkey node."""
+
+    async def slot_migrations(self) -> Sequence[SlotMigrationView]:
+        """Return the moves that it knows of."""
+        ...
+
+    async def cluster_hears(self, node_id: str) -> bool:
+        """Tell whether there may be more to read from another node."""
+        ...
+
+    async def cancel_slot_migrations(self) -> None:
+        """Stop its moves."""
+        ...
+
+
+async def let_writes_go_on(giver: Giver, lost_id: str, *, clock: Clock) -> None:
+    """End a move to the node *lost_id*, which is gone, and whose claim of the slots never came.
+
+    By itself a primary that has agreed to the end of a move takes no write for 10 s: it cannot know
+    that there is nobody left who could claim them. Without a move there, nothing is done.
+    """
+    ends_at_s = clock.monotonic_s() + AGREE_TIMEOUT_S
+    try:
+        while any(
+            view.target_id == lost_id and view.runs for view in await giver.slot_migrations()
+        ):
+            if not await giver.cluster_hears(lost_id):
+                # All that the lost one said of itself has been read; was a claim among it?
+                await giver.cancel_slot_migrations()
+                return
+            if clock.monotonic_s() > ends_at_s:
+                return
+            await asyncio.sleep(AGREE_POLL_S)
+    except (NodeUnreachable, CommandRefused) as error:
+        log.debug("move_not_ended", reason=str(error))  # older engines know no such moves
 
 
 async def _myself(member: Member) -> ClusterNodeView | None:

@@ -96,6 +96,7 @@ class Node:
         family: str,
         parameters: Mapping[str, str] | None = None,
         nodes_conf: str | None = None,
+        more_lines: str = "",
         **fields: Any,
     ) -> None:
         catalog = Catalog.load()
@@ -123,7 +124,7 @@ class Node:
             secret_prefix=PREFIX,
             **fields,
         )
-        (self.directory / "valkey.conf").write_text(render_config(self.config))
+        (self.directory / "valkey.conf").write_text(render_config(self.config) + more_lines)
         if nodes_conf is not None:
             (self.directory / CLUSTER_CONFIG_FILE).write_text(nodes_conf)
         self.adapter = ValkeyAdapter(

@@ -8,9 +8,16 @@ from typing import Any
 import pytest
 
 from cachefleet.engine.errors import CommandRefused, NodeUnreachable
-from cachefleet.engine.types import ClusterNodeView, Endpoint, NodeRole, SlotRange
+from cachefleet.engine.types import (
+    ClusterNodeView,
+    Endpoint,
+    NodeRole,
+    SlotMigrationView,
+    SlotRange,
+)
 from cachefleet.provisioner.clock import SystemClock
-from cachefleet.provisioner.reconciler.takeover import take_over
+from cachefleet.provisioner.reconciler.takeover import let_writes_go_on, take_over
+from tests.unit.api.driver import SteppedClock
 
 LOST, OTHER, ME = "a" * 40, "b" * 40, "c" * 40
 LAST = 16_383
@@ -117,3 +124,64 @@ async def test_a_refused_mark_is_no_refused_takeover(role: NodeRole) -> None:
         return
     with pytest.raises(CommandRefused):
         await take_over(successor, LOST, [], clock=SystemClock())
+
+
+class FakeGiver:
+    """A source whose bus has a last word of the lost one to read, *unread* looks away."""
+
+    def __init__(self, target_id: str, *, unread: int = 0, claim: bool = False):
+        self._target_id, self._unread, self._claim = target_id, unread, claim
+        self.state = "failover-granted"
+        self.refusal: CommandRefused | None = None
+        self.clock = SteppedClock()
+
+    async def slot_migrations(self) -> Sequence[SlotMigrationView]:
+        if self.refusal is not None:
+            raise self.refusal
+        return [
+            SlotMigrationView(
+                name="m",
+                operation="EXPORT",
+                slots=(SlotRange(first=0, last=9),),
+                source_id=ME,
+                target_id=self._target_id,
+                state=self.state,
+                message="",
+            )
+        ]
+
+    async def cluster_hears(self, node_id: str) -> bool:
+        assert node_id == LOST
+        self.clock.advance(0.1)
+        self._unread -= 1
+        if self._unread < 0 and self._claim:
+            self.state = "success"
+        return self._unread >= 0
+
+    async def cancel_slot_migrations(self) -> None:
+        if self.state == "success":
+            raise CommandRefused("ERR No migrations ongoing")
+        self.state = "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("giver", "state"),
+    [
+        pytest.param(FakeGiver(LOST, unread=3), "cancelled", id="to-the-lost-one"),
+        pytest.param(FakeGiver(LOST, unread=3, claim=True), "success", id="claimed-at-last"),
+        pytest.param(FakeGiver(LOST, unread=10**9), "failover-granted", id="not-known"),
+        pytest.param(FakeGiver(OTHER), "failover-granted", id="to-another"),
+    ],
+)
+async def test_a_move_to_the_lost_one_ends_when_all_it_said_is_read(
+    giver: FakeGiver, state: str
+) -> None:
+    await let_writes_go_on(giver, LOST, clock=giver.clock)
+    assert giver.state == state
+
+
+async def test_engines_without_such_moves_are_left_alone() -> None:
+    giver = FakeGiver(LOST)
+    giver.refusal = CommandRefused("ERR unknown subcommand 'GETSLOTMIGRATIONS'")
+    await let_writes_go_on(giver, LOST, clock=giver.clock)
+    assert giver.state == "failover-granted"
