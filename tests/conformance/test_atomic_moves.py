@@ -59,9 +59,7 @@ async def test_what_is_left_of_a_move_that_did_not_count_is_not_added_to() -> No
         assert await target.adapter.count_keys_in_slot(SLOT) == 1
 
 
-async def test_a_source_takes_writes_again_once_the_target_has_claimed_nothing() -> (
-    None
-):
+async def test_a_source_takes_writes_again_once_the_target_has_claimed_nothing() -> None:
     """Left to itself it holds them back for 10 s after the target's end."""
     async with AsyncExitStack() as stack:
         (source, _), (target, process) = await start_two(stack)
