@@ -30,6 +30,8 @@ from sqlalchemy.util import await_only
 GIVES_WAY_EVERY_S = 0.003
 # How long a writer waits for another process (an upgrade, a backup); the loop waits with it.
 BUSY_TIMEOUT_S = 2.0
+# And where nobody else is on the loop, but a server may be busy with the database.
+PATIENT_BUSY_TIMEOUT_S = 60.0
 STATEMENTS_KEPT = 512  # prepared, a connection: SQLite need not parse them again
 WRITES: Final = "cachefleet_writes"
 GIVES_WAY: Final = "cachefleet_gives_way"  # what is awaited then
@@ -112,12 +114,15 @@ def _give_way(connection: _Connection) -> None:
 registry.register("sqlite.loop", __name__, LoopDialect.__name__)
 
 
-def make_engine(url: URL, *, pool_size: int) -> AsyncEngine:
-    """Return an engine for ``sqlite:///path``; connects at first use."""
+def make_engine(url: URL, *, pool_size: int, patient: bool = False) -> AsyncEngine:
+    """Return an engine for ``sqlite:///path``; connects at first use.
+
+    A *patient* one waits longer for its turn to write: nobody else waits with it.
+    """
     engine = create_async_engine(
         url.set(drivername=DRIVER),
         connect_args={
-            "timeout": BUSY_TIMEOUT_S,
+            "timeout": PATIENT_BUSY_TIMEOUT_S if patient else BUSY_TIMEOUT_S,
             "isolation_level": None,  # the dialect says BEGIN
         },
         pool_size=pool_size,

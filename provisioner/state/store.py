@@ -342,9 +342,12 @@ class Store:
         touched.watch(engine)
 
     @classmethod
-    def open(cls, url: str, *, clock: Clock) -> Store:
-        """Open ``sqlite:///path`` or ``postgresql://...``; connects at first use."""
-        return cls(make_engine(url), clock=clock)
+    def open(cls, url: str, *, clock: Clock, patient: bool = False) -> Store:
+        """Open ``sqlite:///path`` or ``postgresql://...``; connects at first use.
+
+        A *patient* store is that of a command, which may wait long for its turn to write.
+        """
+        return cls(make_engine(url, patient=patient), clock=clock)
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -503,11 +506,11 @@ def _mark(
     sync.info[touched.TOUCHED] = by
 
 
-def make_engine(url: str) -> AsyncEngine:
+def make_engine(url: str, *, patient: bool = False) -> AsyncEngine:
     """Return an engine with the drivers and settings that the store counts on."""
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
-        return sqlite.make_engine(parsed, pool_size=POOL_CONNECTIONS_MAX)
+        return sqlite.make_engine(parsed, pool_size=POOL_CONNECTIONS_MAX, patient=patient)
     return create_async_engine(
         parsed.set(drivername="postgresql+psycopg"),
         pool_size=POOL_CONNECTIONS_MAX,

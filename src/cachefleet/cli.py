@@ -228,7 +228,7 @@ def database_upgrade(data_dir: DataDir = None, database_url: DatabaseUrl = None)
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     async def run() -> None:
-        async with open_store(settings, SystemClock()):
+        async with open_store(settings, SystemClock(), patient=True):
             print("the database has the newest schema")
 
     _run(settings, run)

@@ -137,13 +137,15 @@ def _lock(descriptor: int, kind: int) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def open_store(settings: Settings, clock: Clock) -> AsyncIterator[Store]:
-    """Open the database, brought to the newest schema.
+async def open_store(
+    settings: Settings, clock: Clock, *, patient: bool = False
+) -> AsyncIterator[Store]:
+    """Open the database, brought to the newest schema; see :meth:`Store.open`.
 
     Raises:
         CannotStart: it is not there, or was written by a newer cachefleet.
     """
-    store = Store.open(settings.url, clock=clock)
+    store = Store.open(settings.url, clock=clock, patient=patient)
     try:
         try:
             await upgrade(store, settings.url)

@@ -89,7 +89,10 @@ def _with_key(settings: Settings, work: Callable[[Transaction, MasterKey], Await
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         key = ensure_master_key(settings.master_key_path)
         clock = SystemClock()
-        async with open_store(settings, clock) as store, store.begin(NO_SCOPE) as tx:
+        async with (
+            open_store(settings, clock, patient=True) as store,
+            store.begin(NO_SCOPE) as tx,
+        ):
             return await work(tx, key)
 
     try:

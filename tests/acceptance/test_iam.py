@@ -44,6 +44,7 @@ def client(server: Server) -> ElastiCacheClient:
 
 def access_key(server: Server, *words: str) -> Credentials:
     done = command(*("credentials", "create", "--json", "--data-dir", str(server.data_dir)), *words)
+    assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     return Credentials(told["AWS_ACCESS_KEY_ID"], told["AWS_SECRET_ACCESS_KEY"])
 
@@ -244,7 +245,8 @@ def test_keys_count_from_the_moment_they_are_made_until_they_are_deleted(
             return False
 
     wait_until(is_let_in, bool, what="the new key is known")
-    command("credentials", "delete", fresh.access_key, "--data-dir", str(server.data_dir))
+    done = command("credentials", "delete", fresh.access_key, "--data-dir", str(server.data_dir))
+    assert done.returncode == 0, done.stderr
     wait_until(is_let_in, lambda answer: not answer, what="the deleted key is refused")
     with (
         pytest.raises(redis.AuthenticationError, match=WRONG),
