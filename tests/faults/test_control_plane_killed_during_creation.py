@@ -10,6 +10,7 @@ import pytest
 from redis.cluster import RedisCluster
 
 from cachefleet.engine.types import Engine
+from cachefleet.engine.valkey.config import PLACEHOLDER_TIMEOUT_MS
 from cachefleet.provisioner.reconciler.milestones import Milestone
 from tests.conformance.engines import find_binary
 from tests.faults.crashes import CrashingServer
@@ -49,6 +50,11 @@ def test_a_primary_that_ended_before_it_took_over_begins_again(
             AutomaticFailoverEnabled=True,
         )
         server.wait_dead()
+        # A second primary may claim its slots long after the first one began.
+        files = list(server.data_dir.glob("nodes/*/valkey.conf"))
+        assert files
+        patience = f"cluster-node-timeout {PLACEHOLDER_TIMEOUT_MS}\n"
+        assert all(patience in file.read_text() for file in files)
         [pid, *_] = server.node_pids().values()
         os.kill(pid, signal.SIGKILL)
         server.start()

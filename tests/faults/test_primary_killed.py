@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cachefleet.provisioner.reconciler.failover import READ_TIMEOUT_S
 from tests.faults.caches import (
     connected,
     create_group,
+    inject,
     kill_node,
     missing_numbers,
     own_address,
@@ -106,6 +108,21 @@ def test_what_a_replica_has_not_read_yet_is_read_before_it_takes_over(tmp_path: 
         assert primary_of(client, "g") == replica
         with connected(address) as link:
             assert link.get("works") == str(WORKS)
+
+
+def test_a_replica_that_nothing_reaches_is_not_waited_for(tmp_path: Path) -> None:
+    with Server(tmp_path / "data", "--allow-faults") as server:
+        client = server.client()
+        create_group(client, "g")
+        address = primary_address(client, "g")
+        before = primary_of(client, "g")
+        write_numbers(address, 0, WRITES, replicas=1)
+        # It will never hear that the connection to its primary has ended.
+        inject(server, "partition", CacheClusterId=before, Cut="nodes")
+        kill_node(server, before)
+        write_again(address, timeout_s=READ_TIMEOUT_S / 2)
+        assert missing_numbers(address, WRITES) == []
+        assert "stream_not_read_to_its_end" in server.log
 
 
 def all_events(client: ElastiCacheClient) -> list[tuple[str, str]]:
