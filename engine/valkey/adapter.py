@@ -44,7 +44,12 @@ from cachefleet.engine.types import (
     SlotRange,
 )
 from cachefleet.engine.valkey.acl import split_line
-from cachefleet.engine.valkey.cluster import parse_cluster_info, parse_cluster_nodes, parse_slots
+from cachefleet.engine.valkey.cluster import (
+    parse_cluster_info,
+    parse_cluster_nodes,
+    parse_slots,
+    parse_tls_ports,
+)
 from cachefleet.engine.valkey.config import CLUSTER_NODE_TIMEOUT_MS
 from cachefleet.engine.valkey.guard import OWN_SPELLING
 from cachefleet.engine.valkey.nodes_conf import ClusterSeat, placeholder_id
@@ -240,6 +245,16 @@ class ValkeyAdapter:
     async def cluster_nodes(self) -> tuple[ClusterNodeView, ...]:
         """All nodes as this one sees them."""
         return parse_cluster_nodes(await self._text("CLUSTER", "NODES"))
+
+    async def cluster_tls_ports(self) -> dict[str, int]:
+        """Return, by node id, the port to which this one leads clients that use TLS.
+
+        ``CLUSTER NODES`` shows who asks in plain text the other one. Empty before Redis 7.0.
+        """
+        try:
+            return parse_tls_ports(await self._call("CLUSTER", "SHARDS"))
+        except CommandRefused:
+            return {}
 
     async def cluster_info(self) -> ClusterInfoView:
         """This node's view of the cluster as a whole."""

@@ -1,13 +1,14 @@
 """Slots, and the words a cluster describes itself with.
 
 Pure: arithmetic on the 16384 hash slots, and parsers of ``CLUSTER NODES`` (also the format of
-``nodes.conf``) and ``CLUSTER INFO``. Refuses slot lists that are not lists of slots, and
-partitions that leave a slot to nobody or give it to two.
+``nodes.conf``), ``CLUSTER INFO`` and ``CLUSTER SHARDS``. Refuses slot lists that are not lists of
+slots, and partitions that leave a slot to nobody or give it to two.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from cachefleet.engine.errors import EngineError
 from cachefleet.engine.types import ClusterInfoView, ClusterNodeView, Endpoint, NodeRole, SlotRange
@@ -22,7 +23,7 @@ class BadSlots(EngineError):
 
 
 class NotAClusterReply(EngineError):
-    """The text is not what ``CLUSTER NODES`` or ``CLUSTER INFO`` answers."""
+    """The text is not what a ``CLUSTER`` command answers."""
 
 
 def even_slots(shard_count: int) -> list[SlotRange]:
@@ -89,6 +90,18 @@ def parse_cluster_nodes(reply: bytes | str) -> tuple[ClusterNodeView, ...]:
     text = reply.decode("utf-8", "replace") if isinstance(reply, bytes) else reply
     lines = (line.split() for line in text.splitlines())
     return tuple(_node(words) for words in lines if words and words[0] != "vars")
+
+
+def parse_tls_ports(reply: Sequence[Sequence[Any]]) -> dict[str, int]:
+    """Read a ``CLUSTER SHARDS`` reply: node ids, and the TLS ports of those that have one."""
+    nodes = [_pairs(node) for shard in reply for node in _pairs(shard).get("nodes", ())]
+    return {node["id"]: node["tls-port"] for node in nodes if "tls-port" in node}
+
+
+def _pairs(flat: Sequence[Any]) -> dict[str, Any]:
+    if len(flat) % 2:
+        raise NotAClusterReply("CLUSTER SHARDS has a name without a value")
+    return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 def _node(words: Sequence[str]) -> ClusterNodeView:

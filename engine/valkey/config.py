@@ -112,6 +112,11 @@ class Listening:
     tls_replication: bool = False
     client_port: int | None = None
 
+    @property
+    def known_port(self) -> int:
+        """Return the port that clients know, whoever has it."""
+        return self.client_port or self.tls_port or self.port
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ValkeyConfig:
@@ -198,7 +203,10 @@ def listening_directives(
     if cluster_enabled:
         apart = Name("cluster-announce-client-port", redis=(10**6,), valkey=(9, 1))
         if apart.known_to(binary.kind, binary.version, binary.directives):
-            wanted[apart.text] = told
+            # Told whoever has it, so that it never changes: a port and what is told in its place
+            # reach the other nodes by different messages, and clients ask in between.
+            known = str(listening.known_port)
+            wanted |= {apart.text: known, "cluster-announce-client-tls-port": known}
         elif listening.client_port is not None and not listening.tls_replication:
             # What clients are told is where the other nodes would connect to.
             raise BadConfiguration(

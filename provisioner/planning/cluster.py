@@ -46,6 +46,7 @@ class ClusterMemberView:
     info: ClusterInfoView | None = None
     peers: tuple[ClusterNodeView, ...] = field(default=())
     client_port: int | None = None  # what clients are told; None where it cannot have changed
+    tls_ports: Mapping[str, int] = field(default_factory=dict)  # by id, where TLS is the engine's
     wanted_listening: Mapping[str, str] = field(default_factory=dict)
     listening: Mapping[str, str] = field(default_factory=dict)
 
@@ -213,7 +214,8 @@ def _unsettled(member: ClusterMemberView, wanted: set[str], absent: frozenset[st
 
 def _misled(member: ClusterMemberView, told: Mapping[str, int]) -> str | None:
     """Say why a node would lead clients astray: it has not heard where others take them now."""
-    if any(told.get(peer.id, peer.endpoint.port) != peer.endpoint.port for peer in member.peers):
+    shown = {peer.id: peer.endpoint.port for peer in member.peers} | dict(member.tls_ports)
+    if any(told.get(node_id, port) != port for node_id, port in shown.items()):
         return "it does not know yet where clients reach the others"
     return None
 

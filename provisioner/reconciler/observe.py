@@ -42,6 +42,7 @@ LISTENING = (
     "cluster-announce-port",
     "cluster-announce-tls-port",
     "cluster-announce-client-port",
+    "cluster-announce-client-tls-port",
 )
 
 
@@ -177,11 +178,14 @@ async def _observe_member(
     primary = record.shard_primary(node)
     info: ClusterInfoView | None = None
     peers: tuple[ClusterNodeView, ...] = ()
+    tls_ports: dict[str, int] = {}
     if plain.replication is not None:
         adapter = fleet.valkey(node)
         try:
             info = await adapter.cluster_info()
             peers = tuple(await adapter.cluster_nodes())
+            if plain.listening.get("tls-cluster") == "yes" and not record.fronted:
+                tls_ports = await adapter.cluster_tls_ports()
         except NodeUnreachable:
             info = None
     assert node.bus_port is not None, node.uid
@@ -200,6 +204,7 @@ async def _observe_member(
         binds=plain.binds,
         listening=plain.listening,
         client_port=node.port,
+        tls_ports=tls_ports,
         info=info,
         peers=peers,
     )

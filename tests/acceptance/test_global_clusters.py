@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 import pytest
+import redis
 from redis.cluster import RedisCluster
 
 from tests.faults.caches import pid_of
@@ -67,17 +70,62 @@ def test_a_region_is_fed_leads_and_leaves(server: Server) -> None:
     assert pair.values(THERE, [*taken]) == taken
     pair.arrives(HERE, taken)
     refuses_writes(pair, HERE)
-    pair.near.disassociate_global_replication_group(
-        GlobalReplicationGroupId=pair.name,
-        ReplicationGroupId=pair.near_name,
-        ReplicationGroupRegion=HERE,
-    )
-    pair.becomes("primary-only")
+    with Listener(pair, HERE) as listener:  # for the gateway goes, and clients stay
+        pair.near.disassociate_global_replication_group(
+            GlobalReplicationGroupId=pair.name,
+            ReplicationGroupId=pair.near_name,
+            ReplicationGroupRegion=HERE,
+        )
+        pair.becomes("primary-only")
+    assert listener.ports == {6379}
     assert available_group(pair.near, pair.near_name)["GlobalReplicationGroupInfo"] == {}
     with pair.cluster(HERE) as client:
         client.set("later", "mine")
         assert pair.values(HERE, [*taken]) == taken
     assert pair.values(THERE, ["later"]) == {"later": "1"}
+
+
+class Listener(threading.Thread):
+    """Asks each node of a region where it leads clients, until gossip has gone round after all."""
+
+    def __init__(self, pair: ShardedPair, region: str) -> None:
+        super().__init__(daemon=True)
+        self._stopping = threading.Event()
+        with pair.cluster(region) as client:
+            self._nodes = [(node.host, node.port) for node in client.get_nodes()]
+        self.ports: set[int] = set()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        settled = self._pings()
+        wait_until(
+            self._pings,
+            lambda now: all(now[node] > count + 2 for node, count in settled.items()),
+            what="gossip has gone round",
+        )
+        self._stopping.set()
+        self.join(60)
+
+    def run(self) -> None:
+        while not self._stopping.wait(0.001):
+            for node in self._nodes:
+                with contextlib.suppress(redis.ConnectionError):  # its port changes hands
+                    slots = self._ask(node, "CLUSTER SLOTS")
+                    self.ports |= {int(one[1]) for row in slots for one in row[2:]}
+
+    def _pings(self) -> dict[tuple[str, int], int]:
+        answers = {node: self._ask(node, "CLUSTER INFO") for node in self._nodes}
+        return {
+            node: int(info["cluster_stats_messages_ping_received"])
+            for node, info in answers.items()
+        }
+
+    def _ask(self, node: tuple[str, int], question: str) -> Any:
+        with redis.Redis(*node, decode_responses=True) as client:
+            return client.execute_command(question)
 
 
 def feed_pid(server: Server) -> int:

@@ -39,6 +39,11 @@ pytestmark = pytest.mark.engine
 
 NODE = "cache.t3.micro"
 PATIENT_S = 20.0  # a machine can be busy
+SHARDED = {
+    "CacheParameterGroupName": "default.redis7.cluster.on",
+    "NumNodeGroups": 1,
+    "ReplicasPerNodeGroup": 1,
+}
 FIRST, SECOND = "the-first-token-", "the-second-token"
 AWAY = (redis.RedisError, redis.exceptions.RedisClusterException)
 Address = tuple[str, int]
@@ -269,11 +274,11 @@ def test_a_cluster_client_finds_every_shard_over_tls(
     ("engine", "shape"),
     [
         pytest.param("valkey", {"NumCacheClusters": 2}, id="valkey"),
-        pytest.param("redis", {"NumNodeGroups": 1, "ReplicasPerNodeGroup": 1}, id="redis-cluster"),
+        pytest.param("redis", SHARDED, id="redis-cluster"),
     ],
 )
 def test_the_way_there_and_back_keeps_data_and_connections(
-    shared: ElastiCacheClient, trusted: str, engine: str, shape: dict[str, int]
+    shared: ElastiCacheClient, trusted: str, engine: str, shape: dict[str, Any]
 ) -> None:
     name = f"{engine}-moving"
     [address, *_] = endpoints(create(shared, name, engine, **shape))
@@ -310,6 +315,43 @@ def test_the_way_there_and_back_keeps_data_and_connections(
         client.ping()
     with connected(address, None) as client:
         assert client.get("k") == "v"
+
+
+def ports_told(group: dict[str, Any], trusted: str) -> set[int]:
+    """Return the ports to which any node of a cluster leads clients."""
+    [endpoint] = endpoints(group)
+    with connected(endpoint, trusted) as client:
+        hosts = {str(node[0]) for row in slots_of(client) for node in row[2:]}
+    ports: set[int] = set()
+    for host in hosts:
+        with connected((host, endpoint[1]), trusted) as client:
+            ports |= {int(node[1]) for row in slots_of(client) for node in row[2:]}
+    return ports
+
+
+def slots_of(client: Any) -> list[list[Any]]:
+    found: list[list[Any]] = client.execute_command("CLUSTER", "SLOTS")
+    return found
+
+
+@pytest.mark.parametrize("engine", ["valkey", "redis"])
+def test_a_cluster_leads_to_its_ports_as_soon_as_they_have_changed(
+    shared: ElastiCacheClient, trusted: str, engine: str
+) -> None:
+    name = f"{engine}-led"
+    create(
+        shared,
+        name,
+        engine,
+        NumNodeGroups=2,
+        ReplicasPerNodeGroup=0,
+        TransitEncryptionEnabled=True,
+        TransitEncryptionMode="preferred",
+    )
+    for _ in range(3):
+        for mode in ("required", "preferred"):
+            group = modify(shared, name, TransitEncryptionMode=mode)
+            assert ports_told(group, trusted) == {6379}
 
 
 @pytest.mark.parametrize("engine", ["valkey", "redis"])

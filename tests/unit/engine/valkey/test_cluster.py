@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +20,7 @@ from cachefleet.engine.valkey.cluster import (
     parse_cluster_info,
     parse_cluster_nodes,
     parse_slots,
+    parse_tls_ports,
     slot_count,
 )
 
@@ -151,3 +154,13 @@ def test_reads_cluster_info() -> None:
     assert (info.known_nodes, info.size, info.epoch) == (6, 3, 7)
     with pytest.raises(NotAClusterReply):
         parse_cluster_info("nothing")
+
+
+def test_reads_where_clients_of_tls_are_led() -> None:
+    reply: list[list[Any]] = [
+        ["slots", [0, 8191], "nodes", [["id", "a", "tls-port", 6379, "health", "online"]]],
+        ["slots", [], "nodes", [["id", "b", "port", 6380], ["id", "c", "tls-port", 36379]]],
+    ]
+    assert parse_tls_ports(reply) == {"a": 6379, "c": 36379}
+    with pytest.raises(NotAClusterReply):
+        parse_tls_ports([["slots"]])

@@ -227,6 +227,20 @@ def test_clients_of_a_cluster_are_told_the_ports_of_the_gateway() -> None:
     assert (redis["tls-cluster"], redis["tls-replication"]) == ("yes", "yes")
 
 
+def test_clients_of_a_cluster_are_told_the_same_port_whoever_has_it() -> None:
+    inside = Listening(port=26379, tls_port=36379, tls=TLS, tls_replication=True, client_port=6379)
+    ways = [
+        Listening(port=6379),
+        Listening(port=26379, client_port=6379),
+        Listening(port=0, tls_port=6379, tls=TLS, tls_replication=True),
+        inside,
+    ]
+    for way in ways:
+        found = told(way, binary(tls=True), cluster=True)
+        assert found["cluster-announce-client-port"] == "6379"
+        assert found["cluster-announce-client-tls-port"] == "6379"
+
+
 def test_what_was_set_for_the_gateway_is_taken_back() -> None:
     native = Listening(port=0, tls_port=6379, tls=TLS, tls_replication=True)
     redis = told(native, TLS_REDIS, cluster=True)

@@ -460,6 +460,16 @@ def test_clients_are_not_led_astray_before_nodes_know_each_others_ports() -> Non
     }
 
 
+def test_clients_of_tls_are_not_led_astray_by_what_plain_ones_are_told() -> None:
+    members = [replace(member, client_port=6379) for member in running("ab cd").members()]
+    ids = [member.engine_node_id for member in members]
+    stale = replace(members[0], tls_ports={**dict.fromkeys(ids, 6379), ids[1]: 36379})
+    steps = plan_cluster([stale, *members[1:]])
+    assert [(step.verb, step.node_uid) for step in steps] == [(Verb.WAIT, stale.uid)]
+    fresh = replace(stale, tls_ports=dict.fromkeys(ids, 6379))
+    assert plan_cluster([fresh, *members[1:]]) == []
+
+
 def test_ports_change_before_anything_else() -> None:
     members = [
         replace(member, wanted_listening={"port": "1"}, listening={"port": "2"})
