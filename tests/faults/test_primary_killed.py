@@ -14,6 +14,7 @@ from tests.faults.caches import (
     connected,
     create_group,
     inject,
+    kill_at_once,
     kill_node,
     missing_numbers,
     own_address,
@@ -137,8 +138,7 @@ def test_a_group_whose_nodes_are_all_lost_serves_again_and_is_empty(tmp_path: Pa
         create_group(client, "g")
         address = primary_address(client, "g")
         write_numbers(address, 0, WRITES, replicas=1)
-        for member in ("g-001", "g-002"):
-            kill_node(server, member)
+        kill_at_once(server, ("g-001", "g-002"))
         write_again(address)
         require_agreement(server)
         # Nothing outlives the loss of every copy; what was written since is in both.

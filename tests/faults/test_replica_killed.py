@@ -9,6 +9,7 @@ import pytest
 from tests.faults.caches import (
     connected,
     create_group,
+    kill_at_once,
     kill_node,
     missing_numbers,
     pid_of,
@@ -59,8 +60,7 @@ def test_a_group_that_lost_every_process_serves_again_at_its_endpoint(tmp_path: 
         client = server.client()
         create_group(client, "g")
         address = primary_address(client, "g")
-        for member in roles(client, "g"):
-            kill_node(server, member)
+        kill_at_once(server, roles(client, "g"))
         write_again(address)
         require_agreement(server)
         assert sorted(roles(client, "g").values()) == ["primary", "replica"]
