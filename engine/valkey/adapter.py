@@ -49,6 +49,7 @@ from cachefleet.engine.valkey.cluster import (
     parse_cluster_nodes,
     parse_slots,
     parse_tls_ports,
+    parse_told_nodes,
 )
 from cachefleet.engine.valkey.config import CLUSTER_NODE_TIMEOUT_MS
 from cachefleet.engine.valkey.guard import OWN_SPELLING
@@ -61,6 +62,8 @@ Word: TypeAlias = str | bytes | int
 SAVE_TIMEOUT_S = 120.0  # a node writes its data at tens of MB a second
 TIMEOUT_S_DEFAULT = 2.0
 BEGIN_POLL_S = 0.003  # the cluster is whole at the engine's first round, at once or 0.1 s on
+STIR_MS = 1  # nobody is waited for: the question goes out at once
+REPLICAS_MORE_THAN_ANY = 1000
 CONNECTED_MEANWHILE = (BusyLoadingError, AuthenticationError, AuthorizationError, ResponseError)
 # The client library strips these words off the reply when it picks the exception.
 _CODES: tuple[tuple[type[ValkeyError], str], ...] = (
@@ -246,6 +249,10 @@ class ValkeyAdapter:
         """All nodes as this one sees them."""
         return parse_cluster_nodes(await self._text("CLUSTER", "NODES"))
 
+    async def cluster_told_nodes(self) -> frozenset[str]:
+        """The ids of the nodes of which this one tells clients: no replica that has had nothing."""
+        return parse_told_nodes(await self._call("CLUSTER", "SLOTS"))
+
     async def cluster_tls_ports(self) -> dict[str, int]:
         """Return, by node id, the port to which this one leads clients that use TLS.
 
@@ -255,6 +262,31 @@ class ValkeyAdapter:
             return parse_tls_ports(await self._call("CLUSTER", "SHARDS"))
         except CommandRefused:
             return {}
+
+    async def stir(self) -> None:
+        """Send something down this primary's replication stream, whether anybody writes or not.
+
+        ``WAIT`` asks the replicas how far they are, and that goes down the stream. Its own answer
+        comes with the engine's next round, up to 0.1 s later, so nobody stays for it.
+        """
+        connection = self._new_connection()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await connection.connect()  # type: ignore[no-untyped-call]
+                question = ("WAIT", REPLICAS_MORE_THAN_ANY, STIR_MS)
+                await connection.send_packed_command(connection.pack_commands([question]))
+        except (ValkeyError, OSError, TimeoutError) as error:
+            raise NodeUnreachable(f"WAIT on {self._where}: {error}") from error
+        finally:
+            await connection.disconnect(nowait=True)
+
+    async def resume(self) -> None:
+        """Have this replica connect once more and go on where it is.
+
+        After a full copy a primary sends nothing until the replica's next word to it, up to a
+        second; after a partial one it begins at once.
+        """
+        await self._call("CLIENT", "KILL", "TYPE", "master")
 
     async def cluster_info(self) -> ClusterInfoView:
         """This node's view of the cluster as a whole."""

@@ -1,8 +1,8 @@
 """Slots, and the words a cluster describes itself with.
 
 Pure: arithmetic on the 16384 hash slots, and parsers of ``CLUSTER NODES`` (also the format of
-``nodes.conf``), ``CLUSTER INFO`` and ``CLUSTER SHARDS``. Refuses slot lists that are not lists of
-slots, and partitions that leave a slot to nobody or give it to two.
+``nodes.conf``), ``INFO``, ``SLOTS`` and ``SHARDS``. Refuses slot lists that are not lists of slots,
+and partitions that leave a slot to nobody or give it to two.
 """
 
 from __future__ import annotations
@@ -11,7 +11,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from cachefleet.engine.errors import EngineError
-from cachefleet.engine.types import ClusterInfoView, ClusterNodeView, Endpoint, NodeRole, SlotRange
+from cachefleet.engine.types import (
+    ClusterInfoView,
+    ClusterNodeView,
+    Endpoint,
+    NodeRole,
+    SlotRange,
+)
 from cachefleet.engine.valkey.replication import parse_info
 
 SLOT_COUNT = 16384
@@ -92,6 +98,14 @@ def parse_cluster_nodes(reply: bytes | str) -> tuple[ClusterNodeView, ...]:
     return tuple(_node(words) for words in lines if words and words[0] != "vars")
 
 
+def parse_told_nodes(reply: Sequence[Sequence[Any]]) -> frozenset[str]:
+    """Read the ids of a ``CLUSTER SLOTS`` reply: the nodes of which clients are told."""
+    nodes = [node for row in reply for node in row[2:]]
+    if not all(len(node) >= 3 for node in nodes):
+        raise NotAClusterReply("CLUSTER SLOTS has a node without an id")
+    return frozenset(node[2] for node in nodes)
+
+
 def parse_tls_ports(reply: Sequence[Sequence[Any]]) -> dict[str, int]:
     """Read a ``CLUSTER SHARDS`` reply: node ids, and the TLS ports of those that have one."""
     nodes = [_pairs(node) for shard in reply for node in _pairs(shard).get("nodes", ())]
@@ -150,7 +164,8 @@ def _slot_words(
                 importing.append((int(slot), source))
         else:
             owned.extend(parse_slots(word))
-    return merge_slots(owned), tuple(migrating), tuple(importing)
+    # A node among others of Redis 7.0 gives slots twice after somebody has asked for its shards.
+    return merge_slots(set(owned)), tuple(migrating), tuple(importing)
 
 
 def parse_cluster_info(reply: bytes | str) -> ClusterInfoView:

@@ -18,9 +18,11 @@ from cachefleet.engine.types import (
     NodeRole,
     ReplicationView,
 )
+from cachefleet.engine.valkey.config import CLUSTER_NODE_TIMEOUT_MS, EAGER_NODE_TIMEOUT_MS
 from cachefleet.provisioner.planning.replication import (
     NodeView,
     plan_binds,
+    plan_first_words,
     plan_launches,
     plan_listening,
 )
@@ -46,7 +48,9 @@ class ClusterMemberView:
     info: ClusterInfoView | None = None
     peers: tuple[ClusterNodeView, ...] = field(default=())
     client_port: int | None = None  # what clients are told; None where it cannot have changed
+    told_ids: frozenset[str] = frozenset()  # of whom it tells clients
     tls_ports: Mapping[str, int] = field(default_factory=dict)  # by id, where TLS is the engine's
+    node_timeout_ms: int = CLUSTER_NODE_TIMEOUT_MS
     wanted_listening: Mapping[str, str] = field(default_factory=dict)
     listening: Mapping[str, str] = field(default_factory=dict)
 
@@ -93,7 +97,7 @@ def plan_cluster(members: Sequence[ClusterMemberView]) -> list[Step]:
         _meetings(members)
         or _forgettings(members, absent)
         or _roles(members)
-        or _waits(members, absent)
+        or [*_first_words(members), *_paces(members), *_waits(members, absent)]
     )
 
 
@@ -182,26 +186,65 @@ def _roles(members: Sequence[ClusterMemberView]) -> list[Step]:
     return steps
 
 
-def _waits(members: Sequence[ClusterMemberView], absent: frozenset[str]) -> list[Step]:
-    wanted = {member.engine_node_id for member in members}
-    told = {
-        member.engine_node_id: member.client_port
-        for member in members
-        if member.client_port is not None
-    }
+def _first_words(members: Sequence[ClusterMemberView]) -> list[Step]:
+    steps = []
+    for primary in members:
+        replicas = [one for one in members if one.wanted_primary_id == primary.engine_node_id]
+        if primary.wanted_role is NodeRole.PRIMARY:
+            steps += plan_first_words(_as_node(primary), [_as_node(one) for one in replicas])
+    return steps
+
+
+def _paces(members: Sequence[ClusterMemberView]) -> list[Step]:
+    """Have replicas tell the others of themselves, and let them rest once these have heard it."""
     steps = []
     for member in members:
-        reason = _unsettled(member, wanted, absent) or _misled(member, told)
+        eager = _is_in_sync(member) and any(_hides(other, member) for other in members)
+        timeout_ms = EAGER_NODE_TIMEOUT_MS if eager else CLUSTER_NODE_TIMEOUT_MS
+        if member.node_timeout_ms != timeout_ms:
+            reason = "clients are not told of it yet" if eager else "clients are told of it"
+            steps.append(
+                Step(verb=Verb.PACE, node_uid=member.uid, timeout_ms=timeout_ms, reason=reason)
+            )
+    return steps
+
+
+def _is_in_sync(member: ClusterMemberView) -> bool:
+    return (
+        member.wanted_role is NodeRole.REPLICA
+        and member.replication is not None
+        and member.replication.role is NodeRole.REPLICA
+        and member.replication.link_up
+    )
+
+
+def _hides(member: ClusterMemberView, other: ClusterMemberView) -> bool:
+    """Tell whether a node does not tell its clients of another one, a replica of a shard's."""
+    owners = {peer.id for peer in member.peers if peer.slots}
+    return (
+        other.wanted_role is NodeRole.REPLICA
+        and other.engine_node_id in member.known_ids
+        and other.wanted_primary_id in owners
+        and other.engine_node_id not in member.told_ids
+    )
+
+
+def _waits(members: Sequence[ClusterMemberView], absent: frozenset[str]) -> list[Step]:
+    steps = []
+    for member in members:
+        reason = _unsettled(member, members, absent) or _misled(member, members)
         if reason:
             steps.append(Step(verb=Verb.WAIT, node_uid=member.uid, reason=reason))
     return steps
 
 
-def _unsettled(member: ClusterMemberView, wanted: set[str], absent: frozenset[str]) -> str | None:
+def _unsettled(
+    member: ClusterMemberView, members: Sequence[ClusterMemberView], absent: frozenset[str]
+) -> str | None:
     assert member.info is not None
     assert member.replication is not None
     myself = member.myself()
-    if myself is None or member.known_ids - absent != wanted:
+    if myself is None or member.known_ids - absent != {one.engine_node_id for one in members}:
         return "gossip has not reached it yet"
     if member.info.state != "ok":
         return f"its cluster state is {member.info.state}"
@@ -212,11 +255,19 @@ def _unsettled(member: ClusterMemberView, wanted: set[str], absent: frozenset[st
     return None
 
 
-def _misled(member: ClusterMemberView, told: Mapping[str, int]) -> str | None:
-    """Say why a node would lead clients astray: it has not heard where others take them now."""
-    shown = {peer.id: peer.endpoint.port for peer in member.peers} | dict(member.tls_ports)
-    if any(told.get(node_id, port) != port for node_id, port in shown.items()):
-        return "it does not know yet where clients reach the others"
+def _misled(member: ClusterMemberView, members: Sequence[ClusterMemberView]) -> str | None:
+    """Say why a node would lead clients astray: it has not heard of the others what is so now."""
+    following = {peer.id: peer.primary_id for peer in member.peers}
+    ports = {peer.id: peer.endpoint.port for peer in member.peers} | dict(member.tls_ports)
+    for one in members:
+        if one.client_port not in (None, ports.get(one.engine_node_id)):
+            return "it does not know yet where clients reach the others"
+        if one.wanted_role is not NodeRole.REPLICA:
+            continue
+        if following.get(one.engine_node_id) != one.wanted_primary_id:
+            return "it does not know yet whom the others follow"
+        if _hides(member, one):
+            return "it does not tell clients of all others yet"
     return None
 
 

@@ -68,7 +68,36 @@ def plan_replication(nodes: Sequence[NodeView]) -> list[Step]:
         return launches
     if not primary.serving:
         return [Step(verb=Verb.WAIT, node_uid=primary.uid, reason="the primary does not serve yet")]
-    return _followings(primary, nodes)
+    return _followings(primary, nodes) or plan_first_words(primary, nodes)
+
+
+def plan_first_words(primary: NodeView, nodes: Sequence[NodeView]) -> list[Step]:
+    """Have something come to every new replica.
+
+    After the copy of an empty primary the stream begins with the replica's next word, up to a
+    second later, and in cluster mode clients are told of no replica that has had nothing.
+    """
+    silent = [
+        node
+        for node in nodes
+        if node is not primary
+        and node.replication is not None
+        and node.replication.role is NodeRole.REPLICA
+        and node.replication.link_up
+        and node.replication.offset == 0
+    ]
+    if not silent or primary.replication is None or primary.upstream is not None:
+        return []
+    stirring = [
+        Step(verb=Verb.STIR, node_uid=primary.uid, reason="its replicas have had nothing yet")
+    ]
+    return [
+        *(stirring if primary.replication.offset == 0 else ()),
+        *(
+            Step(verb=Verb.RESUME, node_uid=node.uid, reason="it has had nothing yet")
+            for node in silent
+        ),
+    ]
 
 
 def plan_launches(nodes: Sequence[tuple[str, bool]]) -> list[Step]:

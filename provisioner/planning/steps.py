@@ -20,6 +20,9 @@ class Verb(enum.Enum):
     TAKE_OVER = "take_over"  # CLUSTER FAILOVER TAKEOVER
     MEET = "meet"  # CLUSTER MEET <target>
     REPLICATE = "replicate"  # CLUSTER REPLICATE <target_id>
+    STIR = "stir"  # WAIT, so that an idle primary's stream moves
+    RESUME = "resume"  # have a replica connect once more: a partial sync, and the stream begins
+    PACE = "pace"  # cluster-node-timeout, half of which is how often a node pings each other one
     FORGET = "forget"  # CLUSTER FORGET <target_id>
     LISTEN = "listen"  # take clients and nodes at the ports of `directives`
     ANNOUNCE = "announce"  # memcached: answer discovery with the list of the record
@@ -37,4 +40,5 @@ class Step:
     target_id: str | None = None
     addresses: tuple[str, ...] = ()
     directives: tuple[tuple[str, str], ...] = ()
+    timeout_ms: int | None = None
     outside: bool = False  # FOLLOW: the target is no node of ours

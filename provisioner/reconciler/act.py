@@ -92,6 +92,12 @@ async def _take(step: Step, node: CacheNode, record: SubjectRecord, fleet: Fleet
         case Verb.REPLICATE:
             assert step.target_id is not None
             await adapter.cluster_replicate(step.target_id)
+        case Verb.STIR:
+            await adapter.stir()
+        case Verb.RESUME:
+            await adapter.resume()
+        case Verb.PACE:
+            await adapter.configure({"cluster-node-timeout": str(step.timeout_ms)})
         case Verb.FORGET:
             assert step.target_id is not None
             await adapter.cluster_forget(step.target_id)

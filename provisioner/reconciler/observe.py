@@ -13,6 +13,7 @@ from dataclasses import replace
 from cachefleet.engine.errors import NodeUnreachable
 from cachefleet.engine.types import ClusterInfoView, ClusterNodeView, NodeRole
 from cachefleet.engine.valkey.cluster import SLOT_COUNT
+from cachefleet.engine.valkey.config import CLUSTER_NODE_TIMEOUT_MS
 from cachefleet.provisioner.planning.cluster import ClusterMemberView
 from cachefleet.provisioner.planning.memcached import MemcachedNodeView
 from cachefleet.provisioner.planning.replication import NodeView
@@ -44,6 +45,7 @@ LISTENING = (
     "cluster-announce-client-port",
     "cluster-announce-client-tls-port",
 )
+NODE_TIMEOUT = "cluster-node-timeout"
 
 
 async def observe_replication(record: SubjectRecord, fleet: Fleet) -> list[NodeView]:
@@ -165,7 +167,7 @@ async def _observe_replica(node: CacheNode, record: SubjectRecord, fleet: Fleet)
     adapter = fleet.valkey(node)
     try:
         replication = await adapter.replication()
-        told = await adapter.config_get("bind", *LISTENING)
+        told = await adapter.config_get("bind", NODE_TIMEOUT, *LISTENING)
     except NodeUnreachable:
         return view
     return replace(view, replication=replication, binds=_binds(told), listening=told)
@@ -178,12 +180,14 @@ async def _observe_member(
     primary = record.shard_primary(node)
     info: ClusterInfoView | None = None
     peers: tuple[ClusterNodeView, ...] = ()
+    told_ids: frozenset[str] = frozenset()
     tls_ports: dict[str, int] = {}
     if plain.replication is not None:
         adapter = fleet.valkey(node)
         try:
             info = await adapter.cluster_info()
             peers = tuple(await adapter.cluster_nodes())
+            told_ids = await adapter.cluster_told_nodes()
             if plain.listening.get("tls-cluster") == "yes" and not record.fronted:
                 tls_ports = await adapter.cluster_tls_ports()
         except NodeUnreachable:
@@ -204,7 +208,9 @@ async def _observe_member(
         binds=plain.binds,
         listening=plain.listening,
         client_port=node.port,
+        told_ids=told_ids,
         tls_ports=tls_ports,
+        node_timeout_ms=int(plain.listening.get(NODE_TIMEOUT, CLUSTER_NODE_TIMEOUT_MS)),
         info=info,
         peers=peers,
     )

@@ -19,7 +19,6 @@ from tests.support.server import (
     group_of,
     own_account,
 )
-from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from mypy_boto3_elasticache import ElastiCacheClient
@@ -68,17 +67,56 @@ def test_cluster_clients_reach_every_shard(
         assert [client.get(key) for key in KEYS] == [key.upper() for key in KEYS]
         sizes = client.dbsize(target_nodes=kind.PRIMARIES)
         assert len(client.get_primaries()) == 3
-        # A node tells of a replica once gossip has brought that replica's offset.
-        wait_until(
-            lambda: replicas_seen(client), lambda count: count == 3, what="the client sees replicas"
-        )
+        assert len(client.get_replicas()) == 3
         assert sizes >= len(KEYS)
 
 
-def replicas_seen(client: Any) -> int:
-    """Return how many replicas a cluster client finds when it asks anew."""
-    client.nodes_manager.initialize()
-    return len(client.get_replicas())
+@pytest.mark.parametrize("engine", ["valkey", "redis"])
+def test_every_node_tells_of_every_other_as_soon_as_the_group_is_available(
+    server: Server, engine: str
+) -> None:
+    client = server.client(own_account())
+    client.create_replication_group(
+        ReplicationGroupId="prompt",
+        ReplicationGroupDescription="asked at once",
+        Engine=engine,
+        CacheNodeType="cache.t3.micro",
+        NumNodeGroups=2,
+        ReplicasPerNodeGroup=1,
+        AutomaticFailoverEnabled=True,
+    )
+    available_group(client, "prompt")
+    told = nodes_told_of(client, "prompt")
+    assert [len(nodes) for nodes in told] == [4] * 4
+    client.increase_replica_count(
+        ReplicationGroupId="prompt", NewReplicaCount=2, ApplyImmediately=True
+    )
+    available_group(client, "prompt")
+    told = nodes_told_of(client, "prompt")
+    assert [len(nodes) for nodes in told] == [6] * 6
+    delete_everything(client)
+
+
+def nodes_told_of(client: ElastiCacheClient, name: str) -> list[set[str]]:
+    """Return the hosts of which each node of a group tells clients."""
+    endpoint = configuration_endpoint(client, name)
+    hosts = [row["Endpoint"]["Address"] for row in nodes_of(client, name)]
+    answers: list[set[str]] = []
+    for host in hosts:
+        with redis.Redis(host, endpoint["port"], decode_responses=True) as node:
+            rows: Any = node.execute_command("CLUSTER", "SLOTS")
+            answers.append({one[0] for row in rows for one in row[2:]})
+    return answers
+
+
+def nodes_of(client: ElastiCacheClient, name: str) -> list[Any]:
+    answer = client.describe_cache_clusters(ShowCacheNodeInfo=True)
+    return [
+        node
+        for cluster in answer["CacheClusters"]
+        if cluster["ReplicationGroupId"] == name
+        for node in cluster["CacheNodes"]
+    ]
 
 
 def test_replicas_serve_reads_of_their_own_shard(shared: ElastiCacheClient) -> None:
@@ -197,11 +235,7 @@ def test_replicas_of_every_shard_are_added_and_taken_away(client: ElastiCacheCli
     group = available_group(client, "bare")
     assert [len(shard["NodeGroupMembers"]) for shard in group["NodeGroups"]] == [2, 2]
     with RedisCluster(**configuration_endpoint(client, "bare"), decode_responses=True) as cluster:
-        wait_until(
-            lambda: replicas_seen(cluster),
-            lambda count: count == 2,
-            what="cluster clients see both replicas",
-        )
+        assert len(cluster.get_replicas()) == 2
         assert [cluster.get(key) for key in KEYS] == KEYS
     client.decrease_replica_count(
         ReplicationGroupId="bare", NewReplicaCount=0, ApplyImmediately=True

@@ -77,6 +77,27 @@ def test_members_are_clusters_with_roles_and_zones(shared: ElastiCacheClient) ->
         assert cluster["ReplicationGroupId"] == "demo"
 
 
+@pytest.mark.parametrize("engine", ["valkey", "redis"])
+def test_replicas_have_something_as_soon_as_the_group_is_available(
+    server: Server, engine: str
+) -> None:
+    client = server.client(own_account())
+    client.create_replication_group(
+        ReplicationGroupId="prompt",
+        ReplicationGroupDescription="asked at once",
+        Engine=engine,
+        NumCacheClusters=3,
+        CacheNodeType="cache.t3.micro",
+    )
+    available_group(client, "prompt")
+    for member in shard(client, "prompt")["NodeGroupMembers"]:
+        with connect(member["ReadEndpoint"]) as node:
+            told: Any = node.info("replication")
+        # Until something has come, what is written comes up to a second later.
+        assert told["master_repl_offset"] > 0, member
+    delete_everything(client)
+
+
 @pytest.mark.parametrize("library", [redis, valkey], ids=["redis-py", "valkey-py"])
 def test_what_is_written_to_the_primary_is_read_from_every_replica(
     shared: ElastiCacheClient, library: Any

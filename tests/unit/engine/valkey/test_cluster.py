@@ -21,6 +21,7 @@ from cachefleet.engine.valkey.cluster import (
     parse_cluster_nodes,
     parse_slots,
     parse_tls_ports,
+    parse_told_nodes,
     slot_count,
 )
 
@@ -164,3 +165,15 @@ def test_reads_where_clients_of_tls_are_led() -> None:
     assert parse_tls_ports(reply) == {"a": 6379, "c": 36379}
     with pytest.raises(NotAClusterReply):
         parse_tls_ports([["slots"]])
+
+
+def test_reads_of_whom_clients_are_told() -> None:
+    first = [0, 5, ["host", 6379, "a", []], ["host", 6379, "b", []]]
+    assert parse_told_nodes([first, [6, 9, ["host", 6379, "c"]]]) == {"a", "b", "c"}
+    with pytest.raises(NotAClusterReply):
+        parse_told_nodes([[0, 5, ["host", 6379]]])
+
+
+def test_slots_that_a_node_gives_twice_are_its_own_once() -> None:
+    [node] = parse_cluster_nodes("a h:1@2 master - 0 0 1 connected 0-5 7 0-5 7")
+    assert node.slots == (SlotRange(first=0, last=5), SlotRange(first=7, last=7))

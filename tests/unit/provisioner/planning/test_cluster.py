@@ -16,6 +16,7 @@ from cachefleet.engine.types import (
     ReplicationView,
     SlotRange,
 )
+from cachefleet.engine.valkey.config import CLUSTER_NODE_TIMEOUT_MS, EAGER_NODE_TIMEOUT_MS
 from cachefleet.provisioner.planning.cluster import ClusterMemberView, plan_cluster
 from cachefleet.provisioner.planning.failover import Candidate, Verdict, decide_failover
 from cachefleet.provisioner.planning.steps import Step, Verb
@@ -39,7 +40,10 @@ class Node:
     slots: bool = False
     deposed: bool = False  # its slots were taken over: it will follow whoever has them
     synced: bool = False
+    stirred: bool = False  # something has come down its stream, or been sent there
     known: frozenset[str] = frozenset()
+    told: frozenset[str] = frozenset()  # of whom it tells clients
+    timeout_ms: int = CLUSTER_NODE_TIMEOUT_MS
     binds: tuple[str, ...] = ()
 
 
@@ -76,13 +80,15 @@ class World:
             binds=node.binds,
             info=_info(self, node) if answers else None,
             peers=tuple(_peer(self, uid, id_) for id_ in sorted(node.known)) if answers else (),
+            node_timeout_ms=node.timeout_ms,
+            told_ids=node.told,
         )
 
 
 def _replication(node: Node) -> ReplicationView:
     return ReplicationView(
         role=node.role,
-        offset=0,
+        offset=1 if node.stirred else 0,
         replid="0" * 40,
         primary=None,
         link_up=node.synced,
@@ -175,10 +181,20 @@ def play(step: Step, world: World) -> World:
             assert step.target_id in node.known, "the engine refuses a primary it does not know"
             assert not node.slots, "the engine refuses a primary with slots"
             return world.change(uid, role=REPLICA, follows=step.target_id)
+        case Verb.PACE:
+            assert step.timeout_ms is not None
+            return world.change(uid, timeout_ms=step.timeout_ms)
+        case Verb.STIR:
+            assert node.role is PRIMARY, "the engine refuses a replica's WAIT"
+            return world.change(uid, stirred=True)
+        case Verb.RESUME:
+            assert node.follows is not None
+            return world.change(uid, stirred=world.nodes[node.follows.lower()].stirred)
         case Verb.FORGET:
             assert step.target_id is not None
             assert step.target_id != uid.upper(), "the engine refuses to forget itself"
-            return world.change(uid, known=node.known - {step.target_id})
+            forgotten = {step.target_id}
+            return world.change(uid, known=node.known - forgotten, told=node.told - forgotten)
         case Verb.BIND:
             return world.change(uid, binds=step.addresses)
         case Verb.WAIT:
@@ -233,7 +249,16 @@ def pass_time(world: World) -> World:
             alive = leader is not None and leader.running and leader.slots
             if not alive and successor is not None and successor.upper() in node.known:
                 world = world.change(uid, follows=successor.upper())
-            world = world.change(uid, synced=alive)
+            stirred = alive and leader is not None and leader.stirred
+            world = world.change(uid, synced=alive, stirred=stirred or node.stirred)
+        shown = {
+            id_
+            for id_ in node.known
+            if (peer := before.nodes.get(id_.lower())) is not None
+            and peer.running
+            and (peer.role is PRIMARY or (peer.synced and peer.stirred))
+        }
+        world = world.change(uid, told=frozenset(shown))
     return world
 
 
@@ -287,6 +312,8 @@ def require_converged(world: World) -> None:
     for uid, node in world.nodes.items():
         assert node.running
         assert node.known == everybody
+        assert node.told == everybody, "clients find every node, whomever they ask"
+        assert node.timeout_ms == CLUSTER_NODE_TIMEOUT_MS
         if world.primaries[node.shard] == uid:
             assert (node.role, node.slots) == (PRIMARY, True)
         else:
@@ -348,9 +375,9 @@ def test_plans(world: World, expected: list[tuple[Verb, str]]) -> None:
     assert verbs(world) == expected
 
 
-def test_new_replica_is_launched_met_and_then_attached() -> None:
+def test_new_replica_is_launched_met_attached_and_shown() -> None:
     taken = [
-        (step.verb, step.node_uid, step.target_id)
+        (step.verb, step.node_uid, step.target_id or step.timeout_ms)
         for _, steps in passes(add_replica(running("ab cd"), "e", shard=1))
         for step in steps
         if step.verb is not Verb.WAIT
@@ -359,6 +386,8 @@ def test_new_replica_is_launched_met_and_then_attached() -> None:
         (Verb.LAUNCH, "e", None),
         (Verb.MEET, "a", None),
         (Verb.REPLICATE, "e", "C"),
+        (Verb.PACE, "e", EAGER_NODE_TIMEOUT_MS),
+        (Verb.PACE, "e", CLUSTER_NODE_TIMEOUT_MS),
     ]
 
 
@@ -375,7 +404,7 @@ def test_nobody_replicates_whom_it_does_not_know() -> None:
     world = world.change("e", running=True, known=frozenset("AE"), binds=("host-e",)).change(
         "a", known=frozenset("ABCDE")
     )
-    assert verbs(world) == [(Verb.WAIT, uid) for uid in "bcde"]
+    assert verbs(world) == [(Verb.WAIT, uid) for uid in "abcde"]
 
 
 def test_node_in_handshake_is_not_known_yet() -> None:
@@ -392,7 +421,7 @@ def test_node_in_handshake_is_not_known_yet() -> None:
 
 def test_primary_that_owns_slots_is_never_made_a_replica_by_force() -> None:
     world = running("ab cd").change("b", role=PRIMARY, follows=None, slots=True)
-    assert verbs(world) == [(Verb.WAIT, "b")]
+    assert verbs(world) == [(Verb.WAIT, uid) for uid in "abcd"]
 
 
 @pytest.mark.parametrize("seed", range(80))
@@ -463,11 +492,33 @@ def test_clients_are_not_led_astray_before_nodes_know_each_others_ports() -> Non
 def test_clients_of_tls_are_not_led_astray_by_what_plain_ones_are_told() -> None:
     members = [replace(member, client_port=6379) for member in running("ab cd").members()]
     ids = [member.engine_node_id for member in members]
-    stale = replace(members[0], tls_ports={**dict.fromkeys(ids, 6379), ids[1]: 36379})
-    steps = plan_cluster([stale, *members[1:]])
-    assert [(step.verb, step.node_uid) for step in steps] == [(Verb.WAIT, stale.uid)]
-    fresh = replace(stale, tls_ports=dict.fromkeys(ids, 6379))
-    assert plan_cluster([fresh, *members[1:]]) == []
+
+    def asked(**ports: int) -> list[tuple[Verb, str]]:
+        first = replace(members[0], tls_ports={**dict.fromkeys(ids, 6379), **ports})
+        return [(step.verb, step.node_uid) for step in plan_cluster([first, *members[1:]])]
+
+    assert asked() == []
+    assert asked(B=36379) == [(Verb.WAIT, "a")]
+
+
+def test_a_replica_of_which_clients_are_not_told_is_waited_for() -> None:
+    world = running("ab cd")
+    hidden = world.change("c", told=world.nodes["c"].told - {"B"})
+    assert verbs(hidden) == [(Verb.PACE, "b"), (Verb.WAIT, "c")]
+    [pace, _] = plan_cluster(hidden.members())
+    assert pace.timeout_ms == EAGER_NODE_TIMEOUT_MS
+    [rest] = plan_cluster(play(pace, world).members())
+    assert (rest.node_uid, rest.timeout_ms) == ("b", CLUSTER_NODE_TIMEOUT_MS)
+    mistaken = world.change("b", follows="C")
+    assert verbs(mistaken) == [(Verb.REPLICATE, "b")]
+
+
+def test_a_replica_that_has_had_nothing_gets_something() -> None:
+    world = running("ab cd").change("a", stirred=False).change("b", stirred=False)
+    assert verbs(world) == [(Verb.STIR, "a"), (Verb.RESUME, "b")]
+    assert verbs(world.change("a", stirred=True)) == [(Verb.RESUME, "b")]
+    apart = world.change("b", synced=False)
+    assert verbs(apart) == [(Verb.WAIT, "b")]
 
 
 def test_ports_change_before_anything_else() -> None:

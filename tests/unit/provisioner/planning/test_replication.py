@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from cachefleet.engine.types import Endpoint, NodeRole, ReplicationView
+from cachefleet.engine.types import Endpoint, NodeRole, ReplicationView, Upstream
 from cachefleet.provisioner.planning.failover import Candidate, decide_failover
 from cachefleet.provisioner.planning.failover import Verdict as FailoverVerdict
 from cachefleet.provisioner.planning.replication import NodeView, plan_replication
@@ -30,7 +30,7 @@ def replication(
     link_up: bool = True,
     syncing: bool = False,
     loading: bool = False,
-    offset: int = 0,
+    offset: int = 1,
 ) -> ReplicationView:
     return ReplicationView(
         role=role,
@@ -96,6 +96,12 @@ def replica(
     )
 
 
+def idle(node: NodeView) -> NodeView:
+    """Return one that has sent nothing, or has had nothing."""
+    assert node.replication is not None
+    return replace(node, replication=replace(node.replication, offset=0))
+
+
 PLANS = [
     pytest.param(
         [primary("p"), replace(replica("a", running=False), away=True)],
@@ -114,6 +120,32 @@ PLANS = [
     ),
     pytest.param([primary("p")], [], id="one-node-converged"),
     pytest.param([primary("p"), replica("a")], [], id="converged"),
+    pytest.param(
+        [idle(primary("p")), idle(replica("a")), replica("b", link_up=False)],
+        [(Verb.WAIT, "b")],
+        id="all-are-in-sync-before-the-stream-is-begun",
+    ),
+    pytest.param(
+        [idle(primary("p")), idle(replica("a")), replica("b")],
+        [(Verb.STIR, "p"), (Verb.RESUME, "a")],
+        id="the-stream-of-an-empty-primary-is-begun",
+    ),
+    pytest.param(
+        [primary("p"), idle(replica("a")), replica("b")],
+        [(Verb.RESUME, "a")],
+        id="the-stream-is-begun-for-whom-it-has-not-reached",
+    ),
+    pytest.param(
+        [
+            replace(
+                idle(primary("p", view=replication(NodeRole.REPLICA, primary="old"))),
+                upstream=Upstream(at("old")),
+            ),
+            idle(replica("a")),
+        ],
+        [],
+        id="who-follows-another-region-has-no-stream-of-its-own",
+    ),
     pytest.param([primary("p", running=False)], [(Verb.LAUNCH, "p")], id="first-start"),
     pytest.param(
         [primary("p", running=False), replica("a", running=False)],
@@ -310,6 +342,11 @@ def play(step: Step, world: World) -> World:
                 taken = set(held.binds) & set(step.addresses)
                 assert other == uid or not held.running or not taken, f"{taken} is held by {other}"
             return world.change(uid, binds=step.addresses)
+        case Verb.STIR:
+            return world.change(uid, writes=max(process.writes, 1))
+        case Verb.RESUME:
+            [source] = [other for other in world.processes if at(other) == process.follows]
+            return world.change(uid, writes=world.processes[source].writes)
         case Verb.WAIT:
             return pass_time(world)
         case _:
