@@ -97,7 +97,7 @@ def plan_cluster(members: Sequence[ClusterMemberView]) -> list[Step]:
         _meetings(members)
         or _forgettings(members, absent)
         or _roles(members)
-        or [*_first_words(members), *_paces(members), *_waits(members, absent)]
+        or _last_steps(members, absent)
     )
 
 
@@ -186,6 +186,11 @@ def _roles(members: Sequence[ClusterMemberView]) -> list[Step]:
     return steps
 
 
+def _last_steps(members: Sequence[ClusterMemberView], absent: frozenset[str]) -> list[Step]:
+    hidden = {member.uid: _hidden_by(member, members) for member in members}
+    return [*_first_words(members), *_paces(members, hidden), *_waits(members, absent, hidden)]
+
+
 def _first_words(members: Sequence[ClusterMemberView]) -> list[Step]:
     steps = []
     for primary in members:
@@ -195,11 +200,14 @@ def _first_words(members: Sequence[ClusterMemberView]) -> list[Step]:
     return steps
 
 
-def _paces(members: Sequence[ClusterMemberView]) -> list[Step]:
+def _paces(
+    members: Sequence[ClusterMemberView], hidden: Mapping[str, frozenset[str]]
+) -> list[Step]:
     """Have replicas tell the others of themselves, and let them rest once these have heard it."""
+    by_anybody = frozenset[str]().union(*hidden.values())
     steps = []
     for member in members:
-        eager = _is_in_sync(member) and any(_hides(other, member) for other in members)
+        eager = _is_in_sync(member) and member.engine_node_id in by_anybody
         timeout_ms = EAGER_NODE_TIMEOUT_MS if eager else CLUSTER_NODE_TIMEOUT_MS
         if member.node_timeout_ms != timeout_ms:
             reason = "clients are not told of it yet" if eager else "clients are told of it"
@@ -218,33 +226,38 @@ def _is_in_sync(member: ClusterMemberView) -> bool:
     )
 
 
-def _hides(member: ClusterMemberView, other: ClusterMemberView) -> bool:
-    """Tell whether a node does not tell its clients of another one, a replica of a shard's."""
+def _hidden_by(member: ClusterMemberView, members: Sequence[ClusterMemberView]) -> frozenset[str]:
+    """Return the replicas, of shards that have slots, of which a node does not tell its clients."""
     owners = {peer.id for peer in member.peers if peer.slots}
-    return (
-        other.wanted_role is NodeRole.REPLICA
-        and other.engine_node_id in member.known_ids
-        and other.wanted_primary_id in owners
-        and other.engine_node_id not in member.told_ids
+    replicas = frozenset(
+        one.engine_node_id
+        for one in members
+        if one.wanted_role is NodeRole.REPLICA and one.wanted_primary_id in owners
     )
+    return replicas & member.known_ids - member.told_ids
 
 
-def _waits(members: Sequence[ClusterMemberView], absent: frozenset[str]) -> list[Step]:
+def _waits(
+    members: Sequence[ClusterMemberView],
+    absent: frozenset[str],
+    hidden: Mapping[str, frozenset[str]],
+) -> list[Step]:
+    wanted = {member.engine_node_id for member in members}
     steps = []
     for member in members:
-        reason = _unsettled(member, members, absent) or _misled(member, members)
+        reason = _unsettled(member, wanted, absent) or _misled(member, members)
+        if reason is None and hidden[member.uid]:
+            reason = "it does not tell clients of all others yet"
         if reason:
             steps.append(Step(verb=Verb.WAIT, node_uid=member.uid, reason=reason))
     return steps
 
 
-def _unsettled(
-    member: ClusterMemberView, members: Sequence[ClusterMemberView], absent: frozenset[str]
-) -> str | None:
+def _unsettled(member: ClusterMemberView, wanted: set[str], absent: frozenset[str]) -> str | None:
     assert member.info is not None
     assert member.replication is not None
     myself = member.myself()
-    if myself is None or member.known_ids - absent != {one.engine_node_id for one in members}:
+    if myself is None or member.known_ids - absent != wanted:
         return "gossip has not reached it yet"
     if member.info.state != "ok":
         return f"its cluster state is {member.info.state}"
@@ -262,12 +275,9 @@ def _misled(member: ClusterMemberView, members: Sequence[ClusterMemberView]) -> 
     for one in members:
         if one.client_port not in (None, ports.get(one.engine_node_id)):
             return "it does not know yet where clients reach the others"
-        if one.wanted_role is not NodeRole.REPLICA:
-            continue
-        if following.get(one.engine_node_id) != one.wanted_primary_id:
+        is_replica = one.wanted_role is NodeRole.REPLICA
+        if is_replica and following.get(one.engine_node_id) != one.wanted_primary_id:
             return "it does not know yet whom the others follow"
-        if _hides(member, one):
-            return "it does not tell clients of all others yet"
     return None
 
 
