@@ -11,7 +11,7 @@ from pathlib import Path
 
 import structlog
 from sqlalchemy import or_, select
-from sqlalchemy.orm import noload
+from sqlalchemy.orm import raiseload
 
 from cachefleet.engine.errors import CommandRefused, NodeUnreachable
 from cachefleet.engine.gateway.control import GatewayControl
@@ -37,7 +37,7 @@ from cachefleet.provisioner.planning.routes import (
 )
 from cachefleet.provisioner.planning.transit import endpoint_identity
 from cachefleet.provisioner.reconciler.fleet import Fleet
-from cachefleet.provisioner.reconciler.iam import KEYS_FILE, iam_options, keys_text
+from cachefleet.provisioner.reconciler.iam import KEYS_FILE, IamKeys, iam_options
 from cachefleet.provisioner.reconciler.memcached import login_sockets
 from cachefleet.provisioner.reconciler.naming import certified_endpoint_names
 from cachefleet.provisioner.reconciler.records import UPSTREAM, is_fed, load_subject
@@ -71,6 +71,7 @@ class Endpoints:
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
+        self.iam_keys = IamKeys(fleet)
         self._worker = Worker(
             fleet, GATEWAY_UID, module="cachefleet.engine.gateway", name="gateway"
         )
@@ -80,7 +81,7 @@ class Endpoints:
             None
         )
         self._version = 0
-        self._together = Together(self._sync)
+        self._together = Together(self._tell)
 
     async def sync(self, settled: str | None = None) -> None:
         """Make the gateway serve what the record says; a no-op where nothing changed.
@@ -94,9 +95,19 @@ class Endpoints:
         """
         await self._together.ask(settled)
 
+    async def _tell(self, settled: Collection[str]) -> None:
+        try:
+            await self._sync(settled)
+        except BaseException:
+            # Nobody knows what has arrived: whoever watches for changes begins anew.
+            self.iam_keys.forget()
+            if self._fleet.security_groups is not None:
+                self._fleet.security_groups.forget()
+            raise
+
     async def _sync(self, settled: Collection[str]) -> None:
         routes, sockets = await self._wanted(settled)
-        keys = await keys_text(routes, self._fleet)
+        keys = await self.iam_keys.text(routes)
         wanted = routes, sockets, self._serials(routes), keys
         if wanted == self._served:
             return
@@ -268,7 +279,7 @@ class Endpoints:
             ),
             ReplicationGroup.cluster_mode != "disabled",
         )
-        groups = (await tx.session.scalars(query.options(noload("*")))).all()
+        groups = (await tx.session.scalars(query.options(raiseload("*")))).all()
         names = {name for one in self._fleet.inventory.binaries for name in one.write_commands}
         return {group.uid: tuple(sorted(names)) for group in groups if is_fed(group)}
 
@@ -301,8 +312,8 @@ async def _settings(tx: Transaction) -> dict[str, Settings]:
         CacheCluster.transit_encryption_enabled, CacheCluster.replication_group_uid.is_(None)
     )
     rows: list[Settings] = [
-        *(await tx.session.scalars(groups.options(noload("*")))).all(),
-        *(await tx.session.scalars(alone.options(noload("*")))).all(),
+        *(await tx.session.scalars(groups.options(raiseload("*")))).all(),
+        *(await tx.session.scalars(alone.options(raiseload("*")))).all(),
     ]
     return {row.uid: row for row in rows}
 

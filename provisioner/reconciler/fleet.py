@@ -111,6 +111,10 @@ class AdmissionRules(Protocol):
         """Return the networks that are let in, by the uid of the subject."""
         ...
 
+    def forget(self) -> None:
+        """Take note that what was last returned may not have arrived."""
+        ...
+
 
 @dataclass(kw_only=True)
 class Fleet:

@@ -34,6 +34,7 @@ DAYS_BEFORE, DAYS_AHEAD = 1, 3  # a token of yesterday may be good for a quarter
 WATCH_S = 1.0  # how soon a key that was made or deleted, in whatever process, counts
 NO_SCOPE = Scope("", "")
 KEYS_FILE = "iam-keys.json"
+NOTHING_TO_TELL = "no route needs keys"
 
 log = structlog.get_logger(__name__)
 
@@ -71,34 +72,6 @@ async def iam_options(
     return found
 
 
-async def keys_text(routes: Sequence[Route], fleet: Fleet) -> str | None:
-    """Return the file of the keys that tokens for *routes* are signed with; None without need."""
-    wanted = {
-        (iam.account, iam.region)
-        for route in routes
-        if route.options.auth is not None and (iam := route.options.auth.iam) is not None
-    }
-    if not wanted:
-        return None
-    key = await asyncio.to_thread(ensure_master_key, fleet.settings.master_key_path)
-    async with fleet.store.read(NO_SCOPE) as tx:
-        pairs = await _good_pairs(tx, key)
-        now = tx.now
-    return render_keys(
-        SigningKey(
-            access_key_id=pair.access_key_id,
-            account=account,
-            region=region,
-            day=day,
-            key=signing_key(pair.secret_access_key, day=day, region=region),
-        )
-        for account, region in sorted(wanted)
-        for pair in pairs
-        if pair.account == account
-        for day in _days(now)
-    )
-
-
 async def _good_pairs(tx: Transaction, key: MasterKey) -> list[KeyPair]:
     pairs = []
     for row in await access_keys.listed(tx):
@@ -116,29 +89,73 @@ def _days(now: datetime) -> list[str]:
     return [(now + timedelta(days=day)).strftime("%Y%m%d") for day in days]
 
 
-async def key_state(fleet: Fleet) -> str:
-    """Return what changes whenever the gateway needs other keys: ids, ends, the day."""
-    async with fleet.store.read(NO_SCOPE) as tx:
-        rows = await access_keys.listed(tx)
-        seen = [
-            (row.access_key_id, row.scope) for row in rows if not access_keys.has_ended(row, tx.now)
-        ]
-        text = repr((seen, _days(tx.now)))
-    return hashlib.sha256(text.encode()).hexdigest()
+class IamKeys:
+    """The keys that the gateway checks tokens with: given out with its routes, and kept current.
 
-
-async def watch_keys(fleet: Fleet, sync: SyncEndpoints) -> None:
-    """Have the gateway told of keys that come and go, until cancelled.
-
-    Access keys are managed by other processes: there is nobody to hear it from.
+    Access keys are managed by other processes: there is nobody to hear from that one has come or
+    gone. Whether the gateway has to be told is decided by what it was told last, by whomever: a
+    key that came with a change of routes and is gone a moment later has to go from the gateway.
     """
-    seen: str | None = None
-    while True:
-        await asyncio.sleep(WATCH_S)
-        try:
-            state = await key_state(fleet)
-            if state != seen:
-                await sync(None)
-                seen = state
-        except (DBAPIError, LaunchFailed, NodeUnreachable) as error:
-            log.warning("iam_keys_not_told", reason=type(error).__name__)
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._told: str | None = None
+
+    async def text(self, routes: Sequence[Route]) -> str | None:
+        """Return the file of the keys for tokens at *routes*; None where nobody needs any."""
+        wanted = {
+            (iam.account, iam.region)
+            for route in routes
+            if route.options.auth is not None and (iam := route.options.auth.iam) is not None
+        }
+        if not wanted:
+            self._told = NOTHING_TO_TELL
+            return None
+        key = await asyncio.to_thread(ensure_master_key, self._fleet.settings.master_key_path)
+        async with self._fleet.store.read(NO_SCOPE) as tx:
+            pairs, state, now = await _good_pairs(tx, key), await _state(tx), tx.now
+        self._told = state
+        return render_keys(
+            SigningKey(
+                access_key_id=pair.access_key_id,
+                account=account,
+                region=region,
+                day=day,
+                key=signing_key(pair.secret_access_key, day=day, region=region),
+            )
+            for account, region in sorted(wanted)
+            for pair in pairs
+            if pair.account == account
+            for day in _days(now)
+        )
+
+    async def watch(self, sync: SyncEndpoints) -> None:
+        """Look again and again whether keys have come or gone, until cancelled."""
+        while True:
+            await asyncio.sleep(WATCH_S)
+            try:
+                await self.look(sync)
+            except (DBAPIError, LaunchFailed, NodeUnreachable) as error:
+                log.warning("iam_keys_not_told", reason=type(error).__name__)
+
+    async def look(self, sync: SyncEndpoints) -> None:
+        """Have the gateway told where it knows other keys than there are."""
+        if self._told == NOTHING_TO_TELL:
+            return  # routes that need keys bring them along
+        async with self._fleet.store.read(NO_SCOPE) as tx:
+            state = await _state(tx)
+        if state != self._told:
+            await sync(None)
+
+    def forget(self) -> None:
+        """Take note that what was last returned may not have arrived."""
+        self._told = None
+
+
+async def _state(tx: Transaction) -> str:
+    """Return what changes whenever the gateway needs other keys: ids, ends, the day."""
+    rows = await access_keys.listed(tx)
+    seen = [
+        (row.access_key_id, row.scope) for row in rows if not access_keys.has_ended(row, tx.now)
+    ]
+    return hashlib.sha256(repr((seen, _days(tx.now))).encode()).hexdigest()

@@ -92,7 +92,8 @@ class SecurityGroups:
             known = self._found.get(scope, Found())
             if wanted - known.rules.keys():
                 await self._read(scope, wanted)
-        return {one.uid: self._admitted(one, own) for one in guarded}
+        self._told = {one.uid: self._admitted(one, own) for one in guarded}
+        return dict(self._told)
 
     async def watch(self, sync: SyncEndpoints) -> None:
         """Look again and again whether rules have changed, until cancelled."""
@@ -104,7 +105,11 @@ class SecurityGroups:
                 log.warning("security_groups_not_enforced", reason=type(error).__name__)
 
     async def look(self, sync: SyncEndpoints) -> None:
-        """Read all rules anew; have the gateway told where something has changed."""
+        """Read all rules anew; have the gateway told where it was told something else last.
+
+        By whomever: a rule that came with a change of routes and is gone a moment later has to go
+        from the gateway.
+        """
         async with self._fleet.store.read(EVERYTHING) as tx:
             guarded, own = await _guarded(tx), await _own_rules(tx)
         for scope, wanted in _wanted(guarded, own).items():
@@ -112,7 +117,10 @@ class SecurityGroups:
         now = {one.uid: self._admitted(one, own) for one in guarded}
         if now != self._told:
             await sync(None)
-            self._told = now
+
+    def forget(self) -> None:
+        """Take note that what was last returned may not have arrived."""
+        self._told = None
 
     async def _read(self, scope: Scope, wanted: Iterable[str]) -> None:
         ids = sorted(wanted)

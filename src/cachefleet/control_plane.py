@@ -62,7 +62,6 @@ from cachefleet.provisioner.reconciler.ec2 import Ec2Rules
 from cachefleet.provisioner.reconciler.endpoints import GATEWAY_UID, Endpoints
 from cachefleet.provisioner.reconciler.feeds import FEED_UID, Feeds
 from cachefleet.provisioner.reconciler.fleet import Fleet
-from cachefleet.provisioner.reconciler.iam import watch_keys
 from cachefleet.provisioner.reconciler.loop import SYSTEM_SCOPE, Provisioner
 from cachefleet.provisioner.reconciler.places import forget_unknown, kept_uids
 from cachefleet.provisioner.reconciler.reset import FleetReset
@@ -293,7 +292,7 @@ async def _running_provisioner(
         *names.tasks,
         asyncio.create_task(provisioner.run()),
         asyncio.create_task(monitor.run()),
-        asyncio.create_task(watch_keys(fleet, endpoints.sync)),
+        asyncio.create_task(endpoints.iam_keys.watch(endpoints.sync)),
         *(
             [asyncio.create_task(fleet.security_groups.watch(endpoints.sync))]
             if isinstance(fleet.security_groups, SecurityGroups)
