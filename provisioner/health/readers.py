@@ -50,6 +50,7 @@ class ReaderWatch:
         self._fleet = fleet
         self._provisioner = provisioner
         self._endpoints = endpoints
+        self._is_owed = False  # the gateway has yet to be told
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
@@ -68,7 +69,10 @@ class ReaderWatch:
         if found != self._fleet.unfit_readers:
             log.warning("readers_changed", unfit=sorted(found))
             self._fleet.unfit_readers = found
+            self._is_owed = True
+        if self._is_owed:
             await self._endpoints.sync()
+            self._is_owed = False
 
     async def _shards(self) -> list[list[CacheNode]]:
         held = self._provisioner.leases

@@ -24,9 +24,11 @@ from cachefleet.engine.gateway.routes import (
 from cachefleet.provisioner.clock import Clock
 from cachefleet.provisioner.drivers.base import LaunchFailed
 from cachefleet.provisioner.drivers.fake import FakeDriver, FakeMachine
+from cachefleet.provisioner.health.readers import ReaderWatch
 from cachefleet.provisioner.reconciler.endpoints import GATEWAY_UID, Endpoints
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.iam import IamKeys
+from cachefleet.provisioner.reconciler.loop import Provisioner
 from cachefleet.provisioner.reconciler.security_groups import NoRules, SecurityGroups
 from cachefleet.provisioner.settings import ProvisionerSettings
 from cachefleet.provisioner.state import access_keys
@@ -188,3 +190,17 @@ async def test_a_network_that_came_with_other_news_goes_with_its_rule(fleet: Fle
         await tx.session.delete(found)
     await groups.look(sync)
     assert told[-1] == {cluster.uid: ()}
+
+
+async def test_readers_that_the_gateway_was_not_told_of_are_told_again(
+    fleet: Fleet, machine: FakeMachine
+) -> None:
+    endpoints = Endpoints(fleet)
+    watch = ReaderWatch(fleet, Provisioner(fleet, after_work=endpoints.sync), endpoints)
+    fleet.unfit_readers = {"gone"}
+    fleet.driver.directory(GATEWAY_UID).mkdir()  # there was one
+    for _ in range(2):
+        machine.refusals[GATEWAY_UID] = "no"
+        with pytest.raises(LaunchFailed):
+            await watch.look()
+    assert fleet.unfit_readers == set()
