@@ -371,6 +371,10 @@ class ValkeyAdapter:
         """Give a fresh node its first configuration epoch."""
         await self._call("CLUSTER", "SET-CONFIG-EPOCH", epoch)
 
+    async def cluster_bump_epoch(self) -> None:
+        """Give this node the highest configuration epoch, where it does not have it."""
+        await self._call("CLUSTER", "BUMPEPOCH")
+
     async def cluster_reset(self, *, hard: bool) -> None:
         """Leave the cluster; *hard* takes a new id as well."""
         await self._call("CLUSTER", "RESET", "HARD" if hard else "SOFT")

@@ -188,7 +188,36 @@ def _roles(members: Sequence[ClusterMemberView]) -> list[Step]:
 
 def _last_steps(members: Sequence[ClusterMemberView], absent: frozenset[str]) -> list[Step]:
     hidden = {member.uid: _hidden_by(member, members) for member in members}
-    return [*_first_words(members), *_paces(members, hidden), *_waits(members, absent, hidden)]
+    return [
+        *_epochs(members),
+        *_first_words(members),
+        *_paces(members, hidden),
+        *_waits(members, absent, hidden),
+    ]
+
+
+def _epochs(members: Sequence[ClusterMemberView]) -> list[Step]:
+    """Have replicas believed by nodes that knew them as primaries.
+
+    New nodes begin as primaries of one epoch, and resolve that by raising those of some. One that
+    is a replica then speaks with its primary's epoch. Where that is lower than the one it had
+    itself, Valkey takes its word for stale, for ever.
+    """
+    by_id = {member.engine_node_id: member for member in members}
+    held_back = set()
+    for viewer in members:
+        for peer in viewer.peers:
+            replica = by_id.get(peer.id)
+            if replica is None or not _is_in_sync(replica) or peer.role is NodeRole.REPLICA:
+                continue
+            primary = by_id.get(replica.wanted_primary_id or "")
+            myself = None if primary is None else primary.myself()
+            if primary is not None and myself is not None and peer.epoch > myself.epoch:
+                held_back.add(primary.uid)
+    return [
+        Step(verb=Verb.BUMP_EPOCH, node_uid=uid, reason="what its replicas say is taken for stale")
+        for uid in sorted(held_back)
+    ]
 
 
 def _first_words(members: Sequence[ClusterMemberView]) -> list[Step]:

@@ -21,6 +21,7 @@ class Verb(enum.Enum):
     MEET = "meet"  # CLUSTER MEET <target>
     REPLICATE = "replicate"  # CLUSTER REPLICATE <target_id>
     STIR = "stir"  # WAIT, so that an idle primary's stream moves
+    BUMP_EPOCH = "bump_epoch"  # CLUSTER BUMPEPOCH: what the primary's replicas say counts again
     RESUME = "resume"  # have a replica connect once more: a partial sync, and the stream begins
     PACE = "pace"  # cluster-node-timeout, half of which is how often a node pings each other one
     FORGET = "forget"  # CLUSTER FORGET <target_id>

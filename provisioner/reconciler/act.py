@@ -94,6 +94,8 @@ async def _take(step: Step, node: CacheNode, record: SubjectRecord, fleet: Fleet
             await adapter.cluster_replicate(step.target_id)
         case Verb.STIR:
             await adapter.stir()
+        case Verb.BUMP_EPOCH:
+            await adapter.cluster_bump_epoch()
         case Verb.RESUME:
             await adapter.resume()
         case Verb.PACE:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 
@@ -511,6 +512,29 @@ def test_a_replica_of_which_clients_are_not_told_is_waited_for() -> None:
     assert (rest.node_uid, rest.timeout_ms) == ("b", CLUSTER_NODE_TIMEOUT_MS)
     mistaken = world.change("b", follows="C")
     assert verbs(mistaken) == [(Verb.REPLICATE, "b")]
+
+
+def test_a_replica_that_is_not_believed_is_helped_by_its_primarys_epoch() -> None:
+    def seen(viewer: str, id_: str, **changes: Any) -> list[ClusterMemberView]:
+        return [
+            member
+            if member.uid != viewer
+            else replace(
+                member,
+                peers=tuple(
+                    replace(peer, **changes) if peer.id == id_ else peer for peer in member.peers
+                ),
+            )
+            for member in running("ab cd").members()
+        ]
+
+    def verbs_of(members: list[ClusterMemberView]) -> list[tuple[Verb, str]]:
+        return [(step.verb, step.node_uid) for step in plan_cluster(members)]
+
+    unbelieved = seen("c", "B", role=PRIMARY, primary_id=None, epoch=5)
+    assert verbs_of(unbelieved) == [(Verb.BUMP_EPOCH, "a"), (Verb.WAIT, "c")]
+    assert verbs_of(seen("c", "B", role=PRIMARY, primary_id=None)) == [(Verb.WAIT, "c")]
+    assert verbs_of(seen("c", "D", epoch=5)) == []
 
 
 def test_a_replica_that_has_had_nothing_gets_something() -> None:
