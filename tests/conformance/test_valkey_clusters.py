@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from cachefleet.engine.types import Engine, EngineBinary, NodeRole, SlotRange
+from cachefleet.engine.types import ClusterNodeView, Engine, EngineBinary, NodeRole, SlotRange
 from cachefleet.engine.valkey.config import (
     CLUSTER_NODE_TIMEOUT_MS,
     PLACEHOLDER_TIMEOUT_MS,
@@ -211,3 +211,50 @@ async def test_redis_moves_keys_slot_by_slot() -> None:
         for node in (target, source):
             await node.adapter.cluster_setslot(slot, "NODE", seats[1].id)
         assert await target.adapter.command("GET", key) == "value"
+
+
+async def test_a_replica_that_had_a_higher_epoch_is_believed_once_its_primary_has_it(
+    kind: tuple[EngineBinary, str],
+) -> None:
+    binary, family = kind
+    seats = seats_of(2, 0)
+    once = ClusterSeat(
+        id="ab" * 20,
+        endpoint=endpoint(9),
+        bus_port=16379,
+        primary_id=None,
+        shard_id=seats[0].shard_id,
+        epoch=9,
+    )
+    async with AsyncExitStack() as stack:
+        primary, viewer = await start_cluster(stack, kind, seats, placeholder=True)
+        replica = await stack.enter_async_context(
+            Node(
+                binary,
+                9,
+                family=family,
+                cluster_enabled=True,
+                cluster_bus_port=16379,
+                nodes_conf=render_nodes_conf([once], once.id, binary=binary),
+            )
+        )
+        await primary.adapter.cluster_meet(once.endpoint, bus_port=16379)
+
+        async def seen(node: Node) -> ClusterNodeView | None:
+            rows = await node.adapter.cluster_nodes()
+            return next((row for row in rows if row.id == once.id), None)
+
+        async def is_known() -> bool:
+            rows = [await seen(primary), await seen(viewer)]
+            return all(row is not None and row.epoch == once.epoch for row in rows)
+
+        async def is_believed() -> bool:
+            rows = [await seen(primary), await seen(viewer)]
+            return all(row is not None and row.primary_id == seats[0].id for row in rows)
+
+        await eventually(is_known)
+        await eventually(lambda: knows(replica, seats[0].id))
+        await replica.adapter.cluster_replicate(seats[0].id)
+        await linked([replica])
+        await primary.adapter.cluster_bump_epoch()
+        await eventually(is_believed)
