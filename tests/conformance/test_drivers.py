@@ -388,7 +388,9 @@ async def main():
     pids = [
         (await driver.ensure(ProcessSpec(uid=uid, argv=("sleep", "300")))).pid for uid in "abc"
     ]
-    print(json.dumps([pids, str(driver.socket_path("a").parent)]), flush=True)
+    sockets = driver.socket_path("a").parent
+    assert sockets.exists()  # nobody else can say: it may be gone as soon as it is told
+    print(json.dumps([pids, str(sockets)]), flush=True)
     if sys.argv[2] == "close":
         await driver.aclose()
         return
@@ -410,7 +412,6 @@ def control_plane(root: Path, ending: str) -> Iterator[tuple[subprocess.Popen[st
         assert process.stdout is not None
         pids, sockets = json.loads(process.stdout.readline())
         try:
-            assert Path(sockets).exists()
             yield process, pids
         finally:
             process.kill()
