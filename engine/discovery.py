@@ -306,7 +306,9 @@ def _ask_names(path: str, directory: str, guard: str | None) -> _Names:
         cwd=directory,
         start_new_session=True,
         # Nobody would ever look for it, were we killed meanwhile.
-        preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+        preexec_fn=functools.partial(_end_with_parent, os.getpid())
+        if sys.platform == "linux"
+        else None,
     )
     try:
         return _listed_names(where, process)
@@ -317,9 +319,14 @@ def _ask_names(path: str, directory: str, guard: str | None) -> _Names:
         process.wait()
 
 
-def _end_with_parent() -> None:
-    """Have the kernel end this process when the thread that started it ends (prctl(2))."""
+def _end_with_parent(parent: int) -> None:
+    """Have the kernel end this process when the thread that started it ends (prctl(2)).
+
+    It tells of no end that came before it was asked to.
+    """
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def _listed_names(where: str, process: subprocess.Popen[bytes]) -> _Names:

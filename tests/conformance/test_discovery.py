@@ -109,3 +109,10 @@ def test_an_engine_that_is_being_asked_ends_with_who_asks(tmp_path: Path) -> Non
         assert psutil.pid_exists(pid)
         process.kill()
     wait_until(lambda: not psutil.pid_exists(pid), what="it has ended")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other kernels tell no child of it")
+def test_an_engine_does_not_start_once_who_asks_has_ended() -> None:
+    late = "from cachefleet.engine import discovery; discovery._end_with_parent(0); print('here')"
+    done = subprocess.run([sys.executable, "-c", late], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
