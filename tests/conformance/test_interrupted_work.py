@@ -14,8 +14,6 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
-from cachefleet.engine.catalog import Catalog
-from cachefleet.engine.discovery import Inventory
 from cachefleet.engine.errors import NoEngineBinary
 from cachefleet.engine.types import Engine
 from cachefleet.provisioner.drivers.base import LaunchFailed, ProcessSpec
@@ -28,15 +26,14 @@ from cachefleet.provisioner.reconciler.outcomes import Done, Requeue
 from cachefleet.provisioner.reconciler.records import SubjectRecord, load_subject
 from cachefleet.provisioner.reconciler.settle import converge, settle
 from cachefleet.provisioner.reconciler.stopping import end_node
-from cachefleet.provisioner.settings import ProvisionerSettings
 from cachefleet.provisioner.state import ids, leases, operations
-from cachefleet.provisioner.state.addresses import PortsPool
 from cachefleet.provisioner.state.errors import Stale
 from cachefleet.provisioner.state.leases import Lease
 from cachefleet.provisioner.state.operations import OperationKind
 from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.store import Store, Transaction
 from cachefleet.provisioner.state.tables import CacheCluster, CacheNode, Event, Operation, Subject
+from tests.builders.fleets import fake_fleet
 from tests.builders.groups import cache_cluster, replication_group
 from tests.builders.snapshots import snapshot_of
 from tests.unit.api.driver import SteppedClock
@@ -76,17 +73,7 @@ async def store(database_url: str, clock: SteppedClock) -> AsyncIterator[Breakin
 @pytest.fixture
 def fleet(store: BreakingStore, clock: SteppedClock, tmp_path: Path) -> Fleet:
     """Give a fleet whose processes are fakes and which finds no engine."""
-    return Fleet(
-        store=store,
-        driver=FakeDriver(tmp_path),
-        inventory=Inventory(binaries=()),
-        catalog=Catalog.load(),
-        clock=clock,
-        settings=ProvisionerSettings(
-            data_dir=tmp_path, pool=PortsPool("127.0.0.1", 20_000, 20_999)
-        ),
-        holder="us",
-    )
+    return fake_fleet(tmp_path, store, clock)
 
 
 async def deleting_cluster(store: Store) -> str:

@@ -119,6 +119,19 @@ def beginner(
     )
 
 
+def stranger_to_all(kind: tuple[EngineBinary, str], seat: ClusterSeat) -> Node:
+    """Return a node that is to start without knowing anybody."""
+    binary, family = kind
+    return Node(
+        binary,
+        int(seat.endpoint.host.rpartition(".")[2]),
+        family=family,
+        cluster_enabled=True,
+        cluster_bus_port=seat.bus_port,
+        nodes_conf=render_nodes_conf([seat], seat.id, binary=binary),
+    )
+
+
 async def has_run_s(node: Node, seconds: float) -> bool:
     return int((await node.adapter.info("server"))["uptime_in_seconds"]) >= seconds
 
@@ -127,7 +140,6 @@ async def test_a_replica_takes_over_and_strangers_are_met_and_forgotten(
     kind: tuple[EngineBinary, str],
 ) -> None:
     seats = seats_of(1, 1)
-    binary, family = kind
     lone = ClusterSeat(
         id="ab" * 20,
         endpoint=endpoint(9),
@@ -139,16 +151,7 @@ async def test_a_replica_takes_over_and_strangers_are_met_and_forgotten(
     async with AsyncExitStack() as stack:
         primary, replica = await start_cluster(stack, kind, seats, placeholder=True)
         await assert_converges([primary, replica], seats)
-        stranger = await stack.enter_async_context(
-            Node(
-                binary,
-                9,
-                family=family,
-                cluster_enabled=True,
-                cluster_bus_port=16379,
-                nodes_conf=render_nodes_conf([lone], lone.id, binary=binary),
-            )
-        )
+        stranger = await stack.enter_async_context(stranger_to_all(kind, lone))
         await primary.adapter.cluster_meet(stranger.endpoint, 16379)
         await eventually(lambda: knows(stranger, seats[0].id))
         await stranger.adapter.cluster_replicate(seats[0].id)
@@ -216,7 +219,6 @@ async def test_redis_moves_keys_slot_by_slot() -> None:
 async def test_a_replica_that_had_a_higher_epoch_is_believed_once_its_primary_has_it(
     kind: tuple[EngineBinary, str],
 ) -> None:
-    binary, family = kind
     seats = seats_of(2, 0)
     once = ClusterSeat(
         id="ab" * 20,
@@ -228,16 +230,7 @@ async def test_a_replica_that_had_a_higher_epoch_is_believed_once_its_primary_ha
     )
     async with AsyncExitStack() as stack:
         primary, viewer = await start_cluster(stack, kind, seats, placeholder=True)
-        replica = await stack.enter_async_context(
-            Node(
-                binary,
-                9,
-                family=family,
-                cluster_enabled=True,
-                cluster_bus_port=16379,
-                nodes_conf=render_nodes_conf([once], once.id, binary=binary),
-            )
-        )
+        replica = await stack.enter_async_context(stranger_to_all(kind, once))
         await primary.adapter.cluster_meet(once.endpoint, bus_port=16379)
 
         async def seen(node: Node) -> ClusterNodeView | None:

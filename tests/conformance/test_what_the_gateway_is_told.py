@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from cachefleet.engine.catalog import Catalog
-from cachefleet.engine.discovery import Inventory
 from cachefleet.engine.errors import NodeUnreachable
 from cachefleet.engine.gateway.routes import (
     AuthOptions,
@@ -23,21 +21,20 @@ from cachefleet.engine.gateway.routes import (
 )
 from cachefleet.provisioner.clock import Clock
 from cachefleet.provisioner.drivers.base import LaunchFailed
-from cachefleet.provisioner.drivers.fake import FakeDriver, FakeMachine
+from cachefleet.provisioner.drivers.fake import FakeMachine
 from cachefleet.provisioner.health.readers import ReaderWatch
 from cachefleet.provisioner.reconciler.endpoints import GATEWAY_UID, Endpoints
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.iam import IamKeys
 from cachefleet.provisioner.reconciler.loop import Provisioner
 from cachefleet.provisioner.reconciler.security_groups import NoRules, SecurityGroups
-from cachefleet.provisioner.settings import ProvisionerSettings
 from cachefleet.provisioner.state import access_keys
 from cachefleet.provisioner.state.access_keys import KeyScope
 from cachefleet.provisioner.state.access_tables import VpcSecurityGroup
-from cachefleet.provisioner.state.addresses import PortsPool
 from cachefleet.provisioner.state.master_key import ensure_master_key
 from cachefleet.provisioner.state.scope import Scope
 from cachefleet.provisioner.state.store import Store
+from tests.builders.fleets import fake_fleet
 from tests.builders.groups import cache_cluster
 
 ACCOUNT = "1" * 12
@@ -51,17 +48,7 @@ def machine() -> FakeMachine:
 
 @pytest.fixture
 def fleet(tmp_path: Path, store: Store, clock: Clock, machine: FakeMachine) -> Fleet:
-    return Fleet(
-        store=store,
-        driver=FakeDriver(tmp_path, machine=machine),
-        inventory=Inventory(binaries=()),
-        catalog=Catalog.load(),
-        clock=clock,
-        settings=ProvisionerSettings(
-            data_dir=tmp_path, pool=PortsPool("127.0.0.1", 20_000, 20_999)
-        ),
-        holder="us",
-    )
+    return fake_fleet(tmp_path, store, clock, machine=machine)
 
 
 def route_with_iam() -> Route:

@@ -7,10 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cachefleet.engine.catalog import Catalog
-from cachefleet.engine.discovery import Inventory
 from cachefleet.provisioner.clock import SystemClock
-from cachefleet.provisioner.drivers.fake import FakeDriver
 from cachefleet.provisioner.reconciler.fleet import Fleet
 from cachefleet.provisioner.reconciler.places import (
     forget_unknown,
@@ -19,9 +16,8 @@ from cachefleet.provisioner.reconciler.places import (
     new_sealed_dump,
     sealed_dump,
 )
-from cachefleet.provisioner.settings import ProvisionerSettings
-from cachefleet.provisioner.state.addresses import PortsPool
 from cachefleet.provisioner.state.store import Store
+from tests.builders.fleets import fake_fleet
 
 OURS, GONE, LATE = "aaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb", "cccccccccccccccc"
 
@@ -29,17 +25,7 @@ OURS, GONE, LATE = "aaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb", "cccccccccccccccc"
 @pytest.fixture
 async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
     store = Store.open(f"sqlite:///{tmp_path / 'records.db'}", clock=SystemClock())
-    yield Fleet(
-        store=store,
-        driver=FakeDriver(tmp_path),
-        inventory=Inventory(binaries=()),
-        catalog=Catalog.load(),
-        clock=SystemClock(),
-        settings=ProvisionerSettings(
-            data_dir=tmp_path, pool=PortsPool("127.0.0.1", 20_000, 20_999)
-        ),
-        holder="us",
-    )
+    yield fake_fleet(tmp_path, store, SystemClock())
     await store.aclose()
 
 
